@@ -1,0 +1,1 @@
+"""What to try: grids of max_lr values, the S-Cyc trajectory, and the paper's printed tables as data."""

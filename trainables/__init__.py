@@ -1,0 +1,1 @@
+"""How one pack of networks trains: torch and torchvision, without Ray, Optuna or pandas."""

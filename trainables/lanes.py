@@ -1,0 +1,201 @@
+"""Lanes: K networks of one architecture stacked into one module, and SGD with a rate per lane.
+
+In: a network and K. Out: a module in which every parameter and buffer has a leading dimension K, with the names of the
+original. Each layer trains its K copies in one operation: convolutions with K times the groups, batch norm over K times
+the channels, linear layers as one batched product. Images go in once for all lanes; K sets of logits come out.
+
+Between layers, activations are (batch, K x channels, height, width) before the first linear layer and
+(K, batch, features) after it; layers without parameters (ReLU, pooling, flatten) work on both as they are.
+Next: `trainables.pack` runs the training loop.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class StackedLinear(nn.Module):
+    """K linear layers. Takes (batch, features), the same for all lanes, (batch, K x features) or (K, batch, features)."""
+
+    def __init__(self, layer: nn.Linear, lanes: int) -> None:
+        super().__init__()
+        self.lanes, self.inputs = lanes, layer.in_features
+        self.weight = _stacked(layer.weight, lanes)
+        self.bias = None if layer.bias is None else _stacked(layer.bias, lanes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2 and x.shape[1] == self.inputs:  # the images themselves: one product serves all lanes
+            bias = None if self.bias is None else self.bias.flatten()
+            y = functional.linear(x, self.weight.flatten(0, 1), bias)
+            return y.view(len(x), self.lanes, -1).transpose(0, 1)
+        if x.dim() == 2:
+            x = x.view(len(x), self.lanes, self.inputs).transpose(0, 1)
+        weight = self.weight.transpose(1, 2)
+        return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), x, weight)
+
+
+class StackedConv2d(nn.Module):
+    """K convolutions. Takes (batch, channels, H, W), the same for all lanes, or (batch, K x channels, H, W)."""
+
+    def __init__(self, layer: nn.Conv2d, lanes: int) -> None:
+        super().__init__()
+        if layer.padding_mode != "zeros":
+            raise ValueError(f"stacked convolutions pad with zeros, but got padding_mode {layer.padding_mode!r}")
+        self.lanes, self.inputs, self.groups = lanes, layer.in_channels, layer.groups
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+        self.weight = _stacked(layer.weight, lanes)
+        self.bias = None if layer.bias is None else _stacked(layer.bias, lanes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = self.lanes * self.groups
+        if x.shape[1] == self.inputs and self.lanes > 1:
+            if self.groups == 1:  # the images themselves: every lane's filters see the same channels
+                groups = 1
+            else:
+                x = x.repeat(1, self.lanes, 1, 1)
+        bias = None if self.bias is None else self.bias.flatten()
+        weight = self.weight.flatten(0, 1)
+        return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+
+class StackedBatchNorm(nn.Module):
+    """K batch norms, over (batch, K x channels, ...) or (K, batch, features)."""
+
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, lanes: int) -> None:
+        super().__init__()
+        if layer.running_mean is None or not layer.affine or layer.momentum is None:
+            raise ValueError("stacked batch norm needs running statistics, scale and shift, and a momentum")
+        self.lanes, self.momentum, self.eps = lanes, layer.momentum, layer.eps
+        self.weight, self.bias = _stacked(layer.weight, lanes), _stacked(layer.bias, lanes)
+        for name, buffer in layer.named_buffers():
+            self.register_buffer(name, _stacked(buffer, lanes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked += 1
+        features_last = x.dim() == 3
+        if features_last:
+            x = x.transpose(0, 1).flatten(1)
+        y = functional.batch_norm(
+            x,
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.weight.flatten(),
+            self.bias.flatten(),
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return y.view(len(y), self.lanes, -1).transpose(0, 1) if features_last else y
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+
+class StackedDropout(nn.Module):
+    """Dropout with one mask for all lanes, so that lanes of a pack stay comparable.
+
+    `by_channel` drops whole channels (Dropout2d). The mask's size does not depend on K, nor then do the random numbers.
+    """
+
+    def __init__(self, p: float, lanes: int, by_channel: bool) -> None:
+        super().__init__()
+        self.p, self.lanes, self.by_channel = p, lanes, by_channel
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.dim() == 3:
+            return x * self._mask(x.shape[1:], x)
+        per_lane = x.view(len(x), self.lanes, -1, *x.shape[2:])
+        shape = [len(x), 1, *per_lane.shape[2:]]
+        if self.by_channel:
+            shape[3:] = [1] * len(shape[3:])
+        return (per_lane * self._mask(shape, x)).view_as(x)
+
+    def _mask(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        return functional.dropout(like.new_ones(tuple(shape)), self.p)
+
+
+STACKED: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    nn.Linear: StackedLinear,
+    nn.Conv2d: StackedConv2d,
+    nn.BatchNorm1d: StackedBatchNorm,
+    nn.BatchNorm2d: StackedBatchNorm,
+    nn.Dropout: lambda layer, lanes: StackedDropout(layer.p, lanes, by_channel=False),
+    nn.Dropout2d: lambda layer, lanes: StackedDropout(layer.p, lanes, by_channel=True),
+}
+
+
+def stack(network: nn.Module, lanes: int) -> nn.Module:
+    """Return a copy of the network in which every layer holds `lanes` copies of itself, all equal to begin with.
+
+    The network must compute on (batch, channels, H, W) images, apply at least one layer with weights before any
+    dropout, and end in a linear layer; the copy then returns logits of shape (lanes, batch, classes).
+    Raises ValueError for a layer with parameters or buffers that has no stacked form.
+    """
+    if type(network) in STACKED:
+        return STACKED[type(network)](network, lanes)
+    own = [*network.named_parameters(recurse=False), *network.named_buffers(recurse=False)]
+    if own:
+        raise ValueError(
+            f"{type(network).__name__} has no stacked form; known are "
+            f"{', '.join(layer.__name__ for layer in STACKED)} and layers without parameters"
+        )
+    stacked = copy.copy(network)
+    # A shallow copy shares its table of children with the original.
+    stacked._modules = {
+        name: None if child is None else stack(child, lanes) for name, child in network._modules.items()
+    }
+    return stacked
+
+
+def load_lane(stacked: nn.Module, lane: int, tensors: Mapping[str, Tensor]) -> None:
+    """Copy one network's parameters and buffers into a lane. Raises KeyError if the names differ."""
+    with torch.no_grad():
+        for name, tensor in stacked.state_dict().items():
+            tensor[lane].copy_(tensors[name])
+
+
+def lane_tensors(stacked: nn.Module, lane: int) -> dict[str, Tensor]:
+    """Return a copy of one lane's parameters and buffers, under the names of the original network."""
+    return {name: tensor[lane].clone() for name, tensor in stacked.state_dict().items()}
+
+
+class LaneSGD:
+    """SGD with momentum and weight decay, as torch.optim.SGD, with one learning rate per lane.
+
+    Masked weights stay exactly zero: their gradient is masked before it reaches weight decay and momentum, and a weight
+    that starts at zero then has no way to leave it.
+    """
+
+    def __init__(self, stacked: nn.Module, masks: Mapping[str, Tensor], momentum: float, weight_decay: float) -> None:
+        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs nothing."""
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.parameters = list(stacked.parameters())
+        self._masks = [
+            None if name not in masks or bool(masks[name].all()) else masks[name].to(parameter)
+            for name, parameter in stacked.named_parameters()
+        ]
+        self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
+        """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten."""
+        for parameter, gradient, mask, momentum in zip(
+            self.parameters, gradients, self._masks, self._momenta, strict=True
+        ):
+            if mask is not None:
+                gradient.mul_(mask)
+            gradient.add_(parameter, alpha=self.weight_decay)
+            torch.add(gradient, momentum, alpha=self.momentum, out=momentum)
+            parameter.addcmul_(momentum, rates.view(-1, *[1] * (parameter.dim() - 1)), value=-1)
+
+
+def _stacked(tensor: Tensor, lanes: int) -> Tensor:
+    copies = tensor.detach().unsqueeze(0).repeat(lanes, *[1] * tensor.dim())
+    return nn.Parameter(copies) if isinstance(tensor, nn.Parameter) else copies

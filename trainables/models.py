@@ -1,0 +1,101 @@
+"""Networks by name. In: a name, the images' shape, the number of classes. Out: an initialised torch module.
+
+A network's weights depend on torch's global seed alone. Next: `trainables.lanes` stacks copies of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainables.spec import DtypeName, TrainSpec
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+DTYPES: dict[DtypeName, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+def mlp(shape: Shape, classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Return fully connected layers with ReLU, He initialisation and zero biases (S-Cyc paper, section 3.1).
+
+    `hidden` are the widths of the hidden layers.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = shape[0] * shape[1] * shape[2]
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    layers.append(nn.Linear(width, classes))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a shortcut; a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """The CIFAR ResNet with 16, 32 and 64 channels and three blocks each: 272,474 parameters on 3x32x32, 10 classes."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
+        self.blocks = nn.Sequential(
+            *(
+                BasicBlock(inputs if first else outputs, outputs, stride if first else 1)
+                for inputs, outputs, stride in widths
+                for first in (True, False, False)
+            )
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(torch.relu(self.bn(self.conv(x))))
+        return self.fc(self.flatten(self.pool(x)))  # type: ignore[no-any-return]
+
+
+MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
+    "mlp": lambda spec, shape, classes: mlp(shape, classes, spec.hidden),
+    "resnet20": lambda spec, shape, classes: ResNet20(shape[0], classes),
+}
+
+
+def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Return the network that the settings name, initialised from `seed` and from nothing else.
+
+    `shape` is (channels, height, width). Raises ValueError for an unknown model.
+    """
+    if spec.model not in MODELS:
+        raise ValueError(f"unknown model {spec.model!r}; known are {', '.join(MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MODELS[spec.model](spec, shape, classes)
+    return network.to(DTYPES[spec.dtype])

@@ -1,0 +1,264 @@
+"""Train one pack: lanes of one run, stacked, for one cycle. In: `Pack`. Out: one `LaneResult` per lane, states on disk.
+
+Everything random comes from (run's seed, cycle), so every lane of a run and cycle sees the same batches, augmentation
+and dropout whatever pack it is in, and its result does not depend on its neighbours. Next: `sweep.ledger` keeps the
+results.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables import datasets, lanes, models, pruning, schedules
+from trainables.datasets import Dataset
+from trainables.models import DTYPES
+from trainables.spec import TrainSpec, derive_seed
+from trainables.states import State, load_state, save_state
+
+EVAL_BATCH = 256
+"""Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One network to train: its max_lr and the state it starts from."""
+
+    max_lr: float
+    parent: str | None
+    """Digest of the state whose pruned network this lane trains; None in cycle 0, which starts from initial weights."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Lanes of one run and cycle that train together."""
+
+    cycle: int
+    run: int
+    seed: int
+    """The run's seed: its split, initial weights and batch order follow from it."""
+    lanes: tuple[Lane, ...]
+
+
+@dataclass
+class LaneResult:
+    """What came of a lane. Accuracies in percent, None where the lane diverged."""
+
+    max_lr: float
+    parent_state: str
+    """Digest of the state before pruning; in cycle 0, of the initial weights."""
+    state: str | None
+    """Digest of the scored network, None where the lane diverged."""
+    percent_remaining: float
+    status: str
+    """`ok` or `diverged`."""
+    steps: int
+    """Optimizer steps trained."""
+    best_step: int | None = None
+    """Steps after which the scored evaluation took place."""
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    val_loss: float | None = None
+    train_loss: float | None = None
+    """Mean loss of the training batches since the evaluation before the scored one."""
+    wall_seconds: float = 0.0
+    """The pack's time divided by its lanes, so that sums over lanes are time spent."""
+    eval_steps: list[int] = field(default_factory=list)
+    eval_val_accuracy: list[float] = field(default_factory=list)
+    eval_test_accuracy: list[float] = field(default_factory=list)
+    eval_val_loss: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Evaluation:
+    """One evaluation of all lanes; tensors of one value per lane on the CPU."""
+
+    val_accuracy: Tensor
+    test_accuracy: Tensor
+    val_loss: Tensor
+
+
+def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, device: torch.device) -> list[LaneResult]:
+    """Train the lanes of a pack from their start states and return their results in the pack's order.
+
+    `dataset` lies on `device`; `states` is the folder of states, read for parents and written for scored networks.
+    Raises LayerEmptied where pruning ends the chain, StateError for a missing or damaged parent.
+    """
+    started = time.perf_counter()
+    split = datasets.split(dataset, spec.split, derive_seed(pack.seed, "split"))
+    template = models.build(spec, dataset.shape, dataset.classes, derive_seed(pack.seed, "weights"))
+    initial, starts = _starts(spec, pack, template, states)
+
+    count = len(pack.lanes)
+    stacked = lanes.stack(template, count).to(device)
+    for index, start in enumerate(starts):
+        lanes.load_lane(stacked, index, start.tensors)
+    masks = {name: torch.stack([start.masks[name] for start in starts]).to(device) for name in starts[0].masks}
+    optimizer = lanes.LaneSGD(stacked, masks, spec.momentum, spec.weight_decay)
+    rate = schedules.rate(spec)
+    results = [
+        LaneResult(
+            max_lr=lane.max_lr,
+            parent_state=lane.parent or initial,
+            state=None,
+            percent_remaining=pruning.percent_remaining(start.masks),
+            status="ok",
+            steps=spec.steps,
+        )
+        for lane, start in zip(pack.lanes, starts, strict=True)
+    ]
+
+    alive = torch.ones(count, dtype=torch.bool)
+    scored = {name: tensor.clone() for name, tensor in stacked.state_dict().items()}
+    loss_since_evaluation = torch.zeros(count, dtype=torch.float64, device=device)
+    steps_since_evaluation = 0
+    eval_every = spec.eval_every or -(-len(split.train) // spec.batch_size)
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(pack.seed, pack.cycle, "dropout"))
+        stacked.train()
+        for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
+            losses = lane_losses(stacked(images), labels)
+            gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
+            rates = torch.tensor([rate(step, lane.max_lr) for lane in pack.lanes], dtype=losses.dtype) * alive
+            optimizer.step(gradients, rates.to(device))
+            loss_since_evaluation += losses.detach()
+            steps_since_evaluation += 1
+
+            done = step + 1
+            if done % eval_every and done != spec.steps:
+                continue
+            evaluation = _evaluate(stacked, dataset, split, DTYPES[spec.dtype])
+            train_loss = (loss_since_evaluation / steps_since_evaluation).cpu()
+            finite = train_loss.isfinite() & evaluation.val_loss.isfinite()
+            for index in (alive & ~finite).nonzero().flatten().tolist():
+                results[index].status, results[index].steps = "diverged", done
+                _silence(stacked, index)
+            alive &= finite
+            if not alive.any():
+                break
+            after_warmup = done >= spec.warmup_steps
+            improved = torch.zeros_like(alive)
+            for index in alive.nonzero().flatten().tolist():
+                improved[index] = _record(results[index], spec, done, after_warmup, index, evaluation, train_loss)
+            if improved.any():
+                for name, tensor in stacked.state_dict().items():
+                    scored[name][improved.to(device)] = tensor[improved.to(device)]
+            loss_since_evaluation.zero_()
+            steps_since_evaluation = 0
+
+    for index, result in enumerate(results):
+        if result.status == "ok":
+            network = {name: tensor[index] for name, tensor in scored.items()}
+            result.state = save_state(states, State(network, starts[index].masks))
+        else:
+            result.best_step = result.val_accuracy = result.test_accuracy = result.val_loss = result.train_loss = None
+    seconds = (time.perf_counter() - started) / count
+    for result in results:
+        result.wall_seconds = seconds
+    return results
+
+
+def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each lane's mean cross-entropy; logits are (lanes, batch, classes), labels (batch,)."""
+    count = len(logits)
+    losses = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(count), reduction="none")
+    return losses.view(count, -1).mean(1)
+
+
+def _starts(spec: TrainSpec, pack: Pack, template: nn.Module, states: Path) -> tuple[str, list[State]]:
+    """Return the digest of the initial weights ("" where not needed) and every lane's start state.
+
+    The initial weights are written once a run: `--rewind init` goes back to the file's, not to what a later version of
+    torch would draw from the same seed.
+    """
+    names = pruning.prunable(template, spec.keep_output)
+    weights = dict(template.named_parameters())
+    initial = State(dict(template.state_dict()), {name: torch.ones_like(weights[name]).bool() for name in names})
+    parents = {lane.parent for lane in pack.lanes}
+    digest = save_state(states, initial) if spec.rewind == "init" or None in parents else ""
+    starts: dict[str | None, State] = {None: initial}
+    for parent in parents - {None}:
+        assert parent is not None
+        state = load_state(states, parent)
+        masks = pruning.prune(spec.pruning, state.tensors, state.masks, spec.prune_rate)
+        tensors = dict(initial.tensors if spec.rewind == "init" else state.tensors)
+        for name, mask in masks.items():
+            tensors[name] = tensors[name] * mask
+        starts[parent] = State(tensors, masks)
+    return digest, [starts[lane.parent] for lane in pack.lanes]
+
+
+def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `spec.steps` batches: every epoch in a new order, its last batch whatever is left."""
+    per_epoch = -(-len(train) // spec.batch_size)
+    augmentation = torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "augmentation"))
+    order = train
+    for step in range(spec.steps):
+        epoch, position = divmod(step, per_epoch)
+        if position == 0:
+            shuffle = torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "order", epoch))
+            order = train[torch.randperm(len(train), generator=shuffle)]
+        indices = order[position * spec.batch_size : (position + 1) * spec.batch_size]
+        images = dataset.batch(indices, DTYPES[spec.dtype], augmentation)
+        yield images, dataset.labels[indices.to(dataset.labels.device)]
+
+
+@torch.no_grad()
+def _evaluate(stacked: nn.Module, dataset: Dataset, split: datasets.Split, dtype: torch.dtype) -> _Evaluation:
+    """Measure all lanes on the validation and test images: eval mode, no augmentation, every image counted once."""
+    stacked.eval()
+    accuracies, losses = [], []
+    for indices in (split.val, split.test):
+        correct, loss = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.float64)
+        for part in indices.split(EVAL_BATCH):
+            labels = dataset.labels[part.to(dataset.labels.device)]
+            logits = stacked(dataset.batch(part, dtype))
+            correct = correct + (logits.argmax(2) == labels).sum(1).cpu()
+            loss = loss + lane_losses(logits, labels).double().cpu() * len(part)
+        accuracies.append(100.0 * correct.double() / len(indices))
+        losses.append(loss / len(indices))
+    stacked.train()
+    return _Evaluation(accuracies[0], accuracies[1], losses[0])
+
+
+def _record(
+    result: LaneResult,
+    spec: TrainSpec,
+    done: int,
+    after_warmup: bool,
+    index: int,
+    evaluation: _Evaluation,
+    train_loss: Tensor,
+) -> bool:
+    """Append an evaluation to a lane's result; return whether it is now the one that scores.
+
+    `best`: the highest validation accuracy after the warmup, the earliest on a tie; `last`: the last evaluation.
+    """
+    val_accuracy = float(evaluation.val_accuracy[index])
+    result.eval_steps.append(done)
+    result.eval_val_accuracy.append(val_accuracy)
+    result.eval_test_accuracy.append(float(evaluation.test_accuracy[index]))
+    result.eval_val_loss.append(float(evaluation.val_loss[index]))
+    if spec.score == "best":
+        scores = after_warmup and (result.val_accuracy is None or val_accuracy > result.val_accuracy)
+    else:
+        scores = done == spec.steps
+    if scores:
+        result.best_step = done
+        result.val_accuracy = val_accuracy
+        result.test_accuracy = result.eval_test_accuracy[-1]
+        result.val_loss = result.eval_val_loss[-1]
+        result.train_loss = float(train_loss[index])
+    return scores
+
+
+@torch.no_grad()
+def _silence(stacked: nn.Module, index: int) -> None:
+    """Zero a diverged lane; its rate is zero from here on, so it costs nothing but its place."""
+    for tensor in stacked.state_dict().values():
+        tensor[index].zero_()

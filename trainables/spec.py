@@ -1,0 +1,83 @@
+"""What a lane is trained on. In: settings from the sweep. Out: `TrainSpec` and seeds; next: `trainables.pack` trains.
+
+This module imports no torch, so that a command line can check names without waiting for it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+TRAINING_VERSION = 1
+"""Raised whenever the same settings would train another network: finished lanes of an older version are not reused."""
+
+ModelName = Literal["mlp", "resnet20"]
+DatasetName = Literal["digits", "fashion_mnist", "cifar10"]
+SplitName = Literal["pooled", "fixed_test"]
+CriterionName = Literal["global_magnitude", "layer_magnitude", "none"]
+RewindName = Literal["none", "init"]
+ScheduleName = Literal["warmup", "constant"]
+ScoreName = Literal["best", "last"]
+DtypeName = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Everything that determines how a lane trains, except its start state, its max_lr and its run's seed.
+
+    Raises ValueError for numbers outside their range; names are checked where they are looked up.
+    """
+
+    model: str
+    hidden: tuple[int, ...]
+    """Widths of the `mlp`'s hidden layers; empty for other models."""
+    dataset: str
+    split: SplitName
+    pruning: CriterionName
+    prune_rate: float
+    """Share of the surviving prunable weights that a cycle removes, in (0, 1)."""
+    keep_output: bool
+    """True: the output layer is never pruned."""
+    rewind: RewindName
+    schedule: ScheduleName
+    steps: int
+    """Optimizer steps of one cycle."""
+    warmup_steps: int
+    milestones: tuple[int, ...]
+    """Steps from which the rate is ten times lower, each time."""
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    eval_every: int | None
+    """Steps between evaluations; None: once an epoch. The last step is always evaluated."""
+    score: ScoreName
+    dtype: DtypeName = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prune_rate < 1:
+            raise ValueError(f"prune_rate must lie in (0, 1), but got {self.prune_rate:g}")
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        if not 0 <= self.warmup_steps <= self.steps:
+            raise ValueError(f"warmup_steps must lie in 0..steps={self.steps}, but got {self.warmup_steps}")
+        if any(low >= high for low, high in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones must increase, but got {list(self.milestones)}")
+        if any(not self.warmup_steps <= milestone < self.steps for milestone in self.milestones):
+            raise ValueError(
+                f"milestones must lie after the warmup and before the end, {self.warmup_steps}..{self.steps - 1}, "
+                f"but got {list(self.milestones)}"
+            )
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Return a seed in [0, 2^32) that is a hash of the parts, so that no two purposes share random numbers.
+
+    Neighbouring user seeds must not share runs (seed 0 run 1 is not seed 1 run 0), which sums of seeds would do.
+    """
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def names(of: object) -> tuple[str, ...]:
+    """Return the choices of one of this module's Literal types."""
+    return get_args(of)

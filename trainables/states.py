@@ -1,0 +1,76 @@
+"""A state on disk: weights, buffers and masks of one network, in a safetensors file named by its content.
+
+In: tensors. Out: the digest that rows and later cycles refer to. Nothing is ever unpickled. Next: `trainables.pack`
+starts the lanes of the following cycle from it.
+"""
+
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+MASK_PREFIX = "mask/"
+
+
+class StateError(ValueError):
+    """A state file that is missing, damaged or not a state."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a cycle starts from or ends with."""
+
+    tensors: dict[str, Tensor]
+    """Parameters and buffers by their names in the network."""
+    masks: dict[str, Tensor]
+    """bool, by the name of the weight; True where it survives."""
+
+
+def path_of(folder: Path, digest: str) -> Path:
+    """Return where the state with this digest lies."""
+    return folder / f"{digest}.safetensors"
+
+
+def save_state(folder: Path, state: State) -> str:
+    """Write a state unless it is there already and return its digest, the sha256 of the file.
+
+    The file appears under its name only when it is complete, so a killed writer leaves no half state.
+    """
+    masks = {MASK_PREFIX + name: mask for name, mask in state.masks.items()}
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in (state.tensors | masks).items()}
+    content = save(tensors)
+    digest = hashlib.sha256(content).hexdigest()
+    path = path_of(folder, digest)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{digest[:16]}-{uuid.uuid4().hex}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    return digest
+
+
+def load_state(folder: Path, digest: str) -> State:
+    """Read a state and check its content against its name.
+
+    Raises StateError if the file is missing or does not hash to its name.
+    """
+    path = path_of(folder, digest)
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise StateError(f"state {path} is damaged: its content does not match its name")
+        tensors = load(content)
+    except (OSError, SafetensorError) as error:
+        raise StateError(f"state {path} cannot be read: {error}") from error
+    return State(
+        tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
+        masks={name.removeprefix(MASK_PREFIX): t for name, t in tensors.items() if name.startswith(MASK_PREFIX)},
+    )
