@@ -138,7 +138,7 @@ def _beyond(from_edge: Sequence[float], count: int) -> list[float]:
         return []
     edge = from_edge[0]
     step, log_ratio = _spacing(from_edge)
-    # What is left of a step at zero (0.3 - 3 * 0.1 = 5e-17) is rounding, not a rate.
+    # What is left of a step at zero (0.4 - 4 * (0.6 - 0.5) = 1e-16) is rounding, not a rate.
     smallest = abs(step) * 1e-9
     found: list[float] = []
     for k in range(1, count + 1):

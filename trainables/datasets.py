@@ -172,8 +172,8 @@ def load(name: str, folder: Path, download: bool = False) -> Dataset:
     except Exception as error:  # torchvision raises RuntimeError, OSError, ValueError, EOFError, pickle's and more
         state = "is damaged" if any(folder.glob(source.needs.split("/")[0] or "?")) else "not found"
         raise DataError(f"{name} {state} in {str(folder)!r} ({' '.join(str(error).split())}): {remedy}") from error
-    digest = hashlib.sha256(images.numpy())
-    digest.update(labels.numpy())
+    digest = hashlib.sha256(images.numpy().data)
+    digest.update(labels.numpy().data)
     fingerprint = digest.hexdigest()
     if fingerprint != source.fingerprint:
         raise DataError(

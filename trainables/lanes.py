@@ -18,7 +18,7 @@ from torch.nn import functional
 
 
 class StackedLinear(nn.Module):
-    """K linear layers. Takes (batch, features), the same for all lanes, (batch, K x features) or (K, batch, features)."""
+    """K linear layers, on (batch, features) for all lanes alike, (batch, K x features) or (K, batch, features)."""
 
     def __init__(self, layer: nn.Linear, lanes: int) -> None:
         super().__init__()

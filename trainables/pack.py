@@ -7,7 +7,7 @@ results.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,60 +17,11 @@ from torch.nn import functional
 from trainables import datasets, lanes, models, pruning, schedules
 from trainables.datasets import Dataset
 from trainables.models import DTYPES
-from trainables.spec import TrainSpec, derive_seed
+from trainables.spec import LaneResult, Pack, TrainSpec, derive_seed
 from trainables.states import State, load_state, save_state
 
 EVAL_BATCH = 256
 """Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One network to train: its max_lr and the state it starts from."""
-
-    max_lr: float
-    parent: str | None
-    """Digest of the state whose pruned network this lane trains; None in cycle 0, which starts from initial weights."""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Lanes of one run and cycle that train together."""
-
-    cycle: int
-    run: int
-    seed: int
-    """The run's seed: its split, initial weights and batch order follow from it."""
-    lanes: tuple[Lane, ...]
-
-
-@dataclass
-class LaneResult:
-    """What came of a lane. Accuracies in percent, None where the lane diverged."""
-
-    max_lr: float
-    parent_state: str
-    """Digest of the state before pruning; in cycle 0, of the initial weights."""
-    state: str | None
-    """Digest of the scored network, None where the lane diverged."""
-    percent_remaining: float
-    status: str
-    """`ok` or `diverged`."""
-    steps: int
-    """Optimizer steps trained."""
-    best_step: int | None = None
-    """Steps after which the scored evaluation took place."""
-    val_accuracy: float | None = None
-    test_accuracy: float | None = None
-    val_loss: float | None = None
-    train_loss: float | None = None
-    """Mean loss of the training batches since the evaluation before the scored one."""
-    wall_seconds: float = 0.0
-    """The pack's time divided by its lanes, so that sums over lanes are time spent."""
-    eval_steps: list[int] = field(default_factory=list)
-    eval_val_accuracy: list[float] = field(default_factory=list)
-    eval_test_accuracy: list[float] = field(default_factory=list)
-    eval_val_loss: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -86,7 +37,7 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
     """Train the lanes of a pack from their start states and return their results in the pack's order.
 
     `dataset` lies on `device`; `states` is the folder of states, read for parents and written for scored networks.
-    Raises LayerEmptied where pruning ends the chain, StateError for a missing or damaged parent.
+    Raises EmptyLayerError where pruning ends the chain, StateError for a missing or damaged parent.
     """
     started = time.perf_counter()
     split = datasets.split(dataset, spec.split, derive_seed(pack.seed, "split"))
@@ -173,19 +124,26 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def _starts(spec: TrainSpec, pack: Pack, template: nn.Module, states: Path) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" where not needed) and every lane's start state.
 
-    The initial weights are written once a run: `--rewind init` goes back to the file's, not to what a later version of
-    torch would draw from the same seed.
+    Cycle 0 draws the initial weights and writes them; a later cycle rewinds to that file, not to what another version
+    of torch might draw from the same seed.
     """
     names = pruning.prunable(template, spec.keep_output)
     weights = dict(template.named_parameters())
     initial = State(dict(template.state_dict()), {name: torch.ones_like(weights[name]).bool() for name in names})
     parents = {lane.parent for lane in pack.lanes}
-    digest = save_state(states, initial) if spec.rewind == "init" or None in parents else ""
+    digest = ""
+    if None in parents:
+        digest = save_state(states, initial)
+    elif spec.rewind == "init" and pack.initial is not None:
+        initial = load_state(states, pack.initial)
     starts: dict[str | None, State] = {None: initial}
-    for parent in parents - {None}:
-        assert parent is not None
+    for parent in parents:
+        if parent is None:
+            continue
         state = load_state(states, parent)
-        masks = pruning.prune(spec.pruning, state.tensors, state.masks, spec.prune_rate)
+        # A file has its own order of names; ties are settled in the network's.
+        masks = {name: state.masks[name] for name in names}
+        masks = pruning.prune(spec.pruning, state.tensors, masks, spec.prune_rate)
         tensors = dict(initial.tensors if spec.rewind == "init" else state.tensors)
         for name, mask in masks.items():
             tensors[name] = tensors[name] * mask

@@ -5,6 +5,7 @@ weight's shape, True where the weight survives. Next: `trainables.pack` applies 
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ Weights = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
 
 
-class LayerEmptied(Exception):
+class EmptyLayerError(Exception):
     """Pruning would leave a layer without a single weight: the chain ends here, and the message says where."""
 
 
@@ -41,7 +42,7 @@ def prune(criterion: CriterionName, weights: Weights, masks: Masks, rate: float)
 
     `global_magnitude` counts n over all layers, `layer_magnitude` in each layer, `none` removes nothing. Ties go by
     position: the weight that comes first in the network's order is removed first. The masks given are not changed.
-    Raises LayerEmptied if a layer would lose everything and ValueError for an unknown criterion.
+    Raises EmptyLayerError if a layer would lose everything and ValueError for an unknown criterion.
     """
     if criterion == "none":
         return dict(masks)
@@ -55,14 +56,15 @@ def prune(criterion: CriterionName, weights: Weights, masks: Masks, rate: float)
     for group in groups:
         scores = torch.cat([weights[name].abs().flatten() for name in group])
         alive = torch.cat([masks[name].flatten() for name in group])
-        alive = remove_lowest(scores, alive, int(rate * int(alive.sum())))
+        count = int(Fraction(str(rate)) * int(alive.sum()))  # in binary, 0.29 of 100 would be 28
+        alive = remove_lowest(scores, alive, count)
         pruned |= {
             name: part.view_as(masks[name])
             for name, part in zip(group, alive.split([masks[name].numel() for name in group]), strict=True)
         }
     for name, mask in pruned.items():
         if not mask.any():
-            raise LayerEmptied(f"layer {name.removesuffix('.weight')} has lost all its weights")
+            raise EmptyLayerError(f"layer {name.removesuffix('.weight')} has lost all its weights")
     return pruned
 
 

@@ -1,10 +1,11 @@
-"""What a lane is trained on. In: settings from the sweep. Out: `TrainSpec` and seeds; next: `trainables.pack` trains.
+"""What a lane is trained on, and what comes of it: settings, packs, results, seeds. Next: `trainables.pack` trains.
 
 This module imports no torch, so that a command line can check names without waiting for it.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, get_args
 
 TRAINING_VERSION = 1
@@ -60,13 +61,64 @@ class TrainSpec:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
         if not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps must lie in 0..steps={self.steps}, but got {self.warmup_steps}")
-        if any(low >= high for low, high in zip(self.milestones, self.milestones[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(self.milestones)):
             raise ValueError(f"milestones must increase, but got {list(self.milestones)}")
         if any(not self.warmup_steps <= milestone < self.steps for milestone in self.milestones):
             raise ValueError(
                 f"milestones must lie after the warmup and before the end, {self.warmup_steps}..{self.steps - 1}, "
                 f"but got {list(self.milestones)}"
             )
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One network to train: its max_lr and the state it starts from."""
+
+    max_lr: float
+    parent: str | None
+    """Digest of the state whose pruned network this lane trains; None in cycle 0, which starts from initial weights."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Lanes of one run and cycle that train together."""
+
+    cycle: int
+    run: int
+    seed: int
+    """The run's seed: its split, initial weights and batch order follow from it."""
+    initial: str | None
+    """Digest of the run's initial weights, to rewind to; None in cycle 0, which draws them."""
+    lanes: tuple[Lane, ...]
+
+
+@dataclass
+class LaneResult:
+    """What came of a lane. Accuracies in percent, None where the lane diverged."""
+
+    max_lr: float
+    parent_state: str
+    """Digest of the state before pruning; in cycle 0, of the initial weights."""
+    state: str | None
+    """Digest of the scored network, None where the lane diverged."""
+    percent_remaining: float
+    status: str
+    """`ok` or `diverged`."""
+    steps: int
+    """Optimizer steps trained."""
+    best_step: int | None = None
+    """Steps after which the scored evaluation took place."""
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    val_loss: float | None = None
+    train_loss: float | None = None
+    """Mean loss of the training batches since the evaluation before the scored one."""
+    wall_seconds: float = 0.0
+    """The pack's time divided by its lanes, so that sums over lanes are time spent."""
+    eval_steps: list[int] = field(default_factory=list)
+    eval_val_accuracy: list[float] = field(default_factory=list)
+    eval_test_accuracy: list[float] = field(default_factory=list)
+    eval_val_loss: list[float] = field(default_factory=list)
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -122,6 +122,11 @@ def test_a_long_linear_grid_stays_linear_though_its_last_ratios_nearly_agree() -
     assert MaxLrGrid.parse("0.001:1:0.001").points(above=3)[-3:] == (1.001, 1.002, 1.003)
 
 
+def test_a_linear_grid_whose_step_has_more_than_6_digits_goes_on_by_that_step() -> None:
+    beyond = MaxLrGrid.parse("0.01:0.5:0.00123457").points(above=300)
+    assert beyond == pytest.approx([0.01 + i * 0.00123457 for i in range(len(beyond))], rel=1e-5)
+
+
 def test_each_edge_of_a_mixed_grid_has_its_own_spacing() -> None:
     grid = MaxLrGrid((0.01, 0.02, 0.04, 0.05, 0.06))
     assert grid.points(below=2, above=2) == (0.0025, 0.005, *grid.values, 0.07, 0.08)
@@ -139,7 +144,7 @@ def test_one_point_stays_alone_and_two_points_go_on_by_their_difference() -> Non
 
 def test_a_linear_grid_stops_above_zero_even_where_rounding_leaves_a_crumb() -> None:
     assert MaxLrGrid((0.3, 0.4, 0.5)).points(below=9) == (0.1, 0.2, 0.3, 0.4, 0.5)
-    assert MaxLrGrid.parse("0.6:1.0:0.2").points(below=9)[0] == 0.2
+    assert MaxLrGrid((0.4, 0.5, 0.6)).points(below=9) == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def test_a_grid_ends_where_six_digits_or_floats_end() -> None:

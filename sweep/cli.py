@@ -1,0 +1,234 @@
+"""The command line: parse, call, print. Nothing else prints or exits, and nothing is decided here.
+
+Torch, Ray and pandas are imported by the commands that need them, so that help answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from sweep.errors import SweepError, TrainingError
+from sweep.spec import Flags, Spec, one_line, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweep.results import Results
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = App(
+    name="scyc-sweep",
+    help="Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, "
+    "and does the S-Cyc schedule predict it?",
+    help_format="plaintext",
+    version=lambda: metadata.version("scyc-sweep"),
+    result_action="return_value",
+)
+
+Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
+Json = Annotated[bool, Parameter(negative="")]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except KeyboardInterrupt:
+        from sweep.run import command_line
+
+        _fail(f"interrupted; all finished lanes are kept. To go on: {' '.join(command_line())}", 130)
+    except TrainingError as error:
+        _fail(str(error), 1)
+    except SweepError as error:
+        _fail(str(error), 2)
+    except CycloptsError as error:
+        cause = error.__cause__
+        _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)
+    sys.exit(0)
+
+
+@app.command
+def oracle(
+    *,
+    settings: Settings | None = None,
+    config: Path | None = None,
+    plan: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Build the greedy oracle, or go on with one, and compare S-Cyc with it.
+
+    At every pruning cycle the network is trained at every max_lr of the grid, in several runs; the best by validation
+    accuracy is pruned and starts the next cycle. The same command goes on where it was stopped; more cycles, runs, grid
+    points or another tolerance extend a folder. Settings come from the preset, then --config, then flags.
+
+    Parameters
+    ----------
+    config
+        TOML file of settings, with the flags' names (max_lr for --max-lr).
+    plan
+        Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+    json
+        Print the oracle table (with --plan, the plan) as one JSON object on stdout and nothing else.
+
+    """
+    spec = resolve(_given(settings), config)
+    if plan:
+        _print_plan(spec, json)
+        return
+    from sweep.progress import LiveView
+    from sweep.run import command_line, run_oracle
+
+    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    with LiveView(err) as view:
+        results = run_oracle(spec, view, command_line())
+    _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
+    err.print(f"tables and picture in {spec.folder}: {', '.join(sorted(p.name for p in spec.folder.glob('*.p*')))}")
+
+
+@app.command
+def compare(folder: Path, /, *, scyc: str | None = None, json: Json = False) -> None:
+    """Set S-Cyc's trajectory beside the oracle of a folder; writes comparison.parquet and the picture.
+
+    Parameters
+    ----------
+    folder
+        Results folder of an oracle, finished or not.
+    scyc
+        S-Cyc parameters EPS,DELTA,Q,BETA. Default: those the oracle was run with.
+    json
+        Print the comparison as one JSON object on stdout and nothing else.
+
+    """
+    from search_spaces.scyc import SCyc
+    from sweep.results import Results
+    from sweep.run import write_comparison
+
+    results = Results(folder)
+    parameters = scyc or results.spec.scyc
+    if parameters is None:
+        raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc EPS,DELTA,Q,BETA")
+    try:
+        trajectories = {"S-Cyc": SCyc.parse(parameters)}
+    except ValueError as error:
+        raise SweepError(f"--scyc: {error}") from error
+    write_comparison(results, trajectories)
+    _print_oracle(results, results.comparison, json, lambda r: r.comparison)
+
+
+@app.command
+def trajectory(
+    *, epsilon: float, delta: float, q: int, beta: float, prune_rate: float = 0.2, cycles: int = 25, json: Json = False
+) -> None:
+    """Print the max_lr that S-Cyc predicts for each cycle (paper, section 4).
+
+    Parameters
+    ----------
+    epsilon
+        max_lr of the unpruned network.
+    delta
+        How much max_lr grows in all.
+    q
+        Cycles before the growth begins.
+    beta
+        Steepness of the S-curve.
+    prune_rate
+        Share of the surviving weights that a cycle removes.
+    cycles
+        Prunings; cycles 0 to N are printed.
+    json
+        Print one JSON object of columns on stdout and nothing else.
+
+    """
+    from search_spaces.scyc import SCyc, percent_remaining
+
+    try:
+        scyc = SCyc(epsilon, delta, q, beta)
+        max_lr = scyc.trajectory(cycles, prune_rate)
+        remaining = [percent_remaining(cycle, prune_rate) for cycle in range(cycles + 1)]
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    cycle = list(range(cycles + 1))
+    if json:
+        _print_json({"cycle": cycle, "percent_remaining": remaining, "max_lr": max_lr})
+        return
+    from sweep.screen import trajectory_table
+
+    out.print(trajectory_table(cycle, remaining, max_lr, [scyc.phase(m, prune_rate) for m in cycle]))
+
+
+@app.command
+def show(folder: Path, /, *, json: Json = False) -> None:
+    """Print the oracle table of a folder, finished or not. Nothing is written.
+
+    Parameters
+    ----------
+    folder
+        Results folder of an oracle.
+    json
+        Print the oracle table as one JSON object on stdout and nothing else.
+
+    """
+    from sweep.results import Results
+
+    results = Results(folder)
+    comparison = results.comparison if results.finished and results.folder.comparison.exists() else None
+    _print_oracle(results, comparison, json, lambda r: r.oracle)
+
+
+@app.command
+def presets() -> None:
+    """Print what each preset sets, the paper table it stands for, and what had to be settled."""
+    from sweep.screen import presets_table
+
+    out.print(presets_table())
+
+
+def _given(settings: BaseModel | None) -> dict[str, Any]:
+    return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _print_plan(spec: Spec, json: bool) -> None:
+    from dataclasses import asdict
+
+    from sweep.folder import Folder
+    from sweep.plan import plan
+    from sweep.screen import plan_table
+
+    manifest = Folder(spec.folder).manifest()
+    begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
+    result = plan(spec, begun)
+    if json:
+        _print_json(asdict(result))
+    else:
+        out.print(plan_table(result, "evaluations, start-up and extensions of the grid come on top"))
+
+
+def _print_oracle(
+    results: "Results", comparison: "pd.DataFrame | None", json: bool, table: "Callable[[Results], pd.DataFrame]"
+) -> None:
+    from sweep.screen import columns, oracle_table, progress_line
+
+    if json:
+        _print_json(columns(table(results)))
+        return
+    out.print(oracle_table(results, comparison))
+    if not results.finished:
+        out.print(progress_line(results.progress))
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    err.print(f"scyc-sweep: {message}", soft_wrap=True, markup=False)
+    sys.exit(status)

@@ -1,0 +1,187 @@
+"""A results folder: one driver at a time, and a manifest of what was run.
+
+In: a spec. Out: paths, the manifest, a lock. Next: `sweep.run` fills the folder, `sweep.results` opens it.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sweep import tables
+from sweep.errors import FolderError
+from sweep.spec import Spec
+from trainables.spec import TRAINING_VERSION
+
+PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
+
+
+class Folder:
+    """Where one sweep's results lie."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trials = path / "trials"
+        self.states = path / "states"
+        self.oracle = path / "oracle.parquet"
+        self.comparison = path / "comparison.parquet"
+        self.picture = path / "trajectory.png"
+        self._manifest = path / "manifest.json"
+        self._lock, self._driver = path / ".lock", path / ".driver.json"
+
+    @contextmanager
+    def locked(self, command: Sequence[str]) -> Iterator[None]:
+        """Be the folder's only driver for the length of a block; a folder that stays empty is taken away again.
+
+        Raises FolderError if the folder cannot be written, or naming the other driver if there is one.
+        """
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._lock)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise FolderError(f"{self.path} is in use by {self._other_driver()}; wait for it or stop it") from None
+        except OSError as error:
+            raise FolderError(f"{self.path} cannot be written: {error}") from error
+        try:
+            driver = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(command)}
+            self._driver.write_text(json.dumps(driver | {"since": now()}))
+            yield
+        finally:
+            self._driver.unlink(missing_ok=True)
+            lock.release()
+            if missing and not self._manifest.exists():
+                self._lock.unlink(missing_ok=True)
+                for path in missing:
+                    path.rmdir()
+
+    def _other_driver(self) -> str:
+        try:
+            driver = json.loads(self._driver.read_text())
+            return f"process {driver['pid']} on {driver['host']} since {driver['since']} ({driver['command']})"
+        except (OSError, ValueError, KeyError):
+            return "another scyc-sweep"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return the manifest, or None where there is none yet. Raises FolderError if it is foreign or newer."""
+        try:
+            manifest = json.loads(self._manifest.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise FolderError(f"{self._manifest} is damaged: {error}") from error
+        if not isinstance(manifest, dict) or "schema_version" not in manifest:
+            raise FolderError(f"{self._manifest} is not a manifest of scyc-sweep")
+        tables.check_version(manifest["schema_version"], self._manifest)
+        return manifest
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace the manifest."""
+        with tables.Replacing(self._manifest) as partial:
+            partial.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
+    """Return what determines the lanes of a folder; a folder holds lanes of one identity only."""
+    training = json.loads(json.dumps(asdict(spec.training())))  # as it reads back: tuples become lists
+    return {**training, "seed": spec.seed, "data": fingerprint, "training_version": TRAINING_VERSION}
+
+
+def check_identity(folder: Folder, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
+    different = [
+        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise FolderError(
+            f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); give another --out"
+        )
+
+
+def new_manifest(spec: Spec, fingerprint: str, command: Sequence[str], found: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the manifest of a session that begins or goes on: whole spec, versions, commit, hardware.
+
+    `found` is the manifest of the session before, if there was one: what it says of itself is kept under
+    `earlier_sessions`, since a night's lanes may come from several machines and versions.
+    """
+    session = {
+        "command": " ".join(command),
+        "started_at": now(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+        "hardware": hardware(),
+        "threads": cores(),
+    }
+    earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
+    return {
+        "schema_version": tables.SCHEMA_VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "identity": identity(spec, fingerprint),
+        "lanes_per_pack": found["lanes_per_pack"] if found else None,
+        **session,
+        "finished_at": None,
+        "ended_early": [],
+        "earlier_sessions": earlier,
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Return this machine's processor, cores, memory and GPUs, as far as they can be told."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    return {"host": socket.gethostname(), "cpu": cpu, "cores": cores(), "memory_bytes": memory, "gpus": gpus}
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, with + where files differ from it."""
+    here = Path(__file__).parent
+    try:
+        describe = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        tracked = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True)
+        if tracked.returncode:  # installed: the folder may lie in some other checkout
+            return None
+        return subprocess.run(describe, cwd=here, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
+
+
+def _short(value: object) -> str:
+    return value[:12] if isinstance(value, str) else json.dumps(value)
+
+
+def now() -> str:
+    """Return the time as a manifest states it: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

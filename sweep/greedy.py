@@ -1,0 +1,260 @@
+"""The greedy oracle: a strategy. In: the ledger's rows. Out: packs to train, and closed cycles.
+
+It keeps no memory of its own: everything it decides it decides again, the same, from the ledger's rows, so that a
+killed, extended or finished sweep all go on the same way. Next: `sweep.oracle` makes tables of the closed cycles.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from search_spaces.max_lr import MaxLrGrid
+from sweep.errors import TrainingError
+from sweep.ledger import Ledger, trial_id
+from sweep.oracle import ClosedCycle, choose, mean_scores
+from sweep.spec import Spec
+from sweep.strategy import Progress
+from trainables.spec import Lane, Pack, TrainSpec, derive_seed
+
+EXTENSION_LIMIT = 4
+"""A grid grows to at most so many times its number of points."""
+
+
+class _Chain:
+    """The greedy oracle of one set of runs that decide together: one cycle after the other."""
+
+    def __init__(self, oracle: "GreedyOracle", runs: Sequence[int], run: int | None) -> None:
+        self.oracle, self.runs, self.run = oracle, runs, run
+        self.cycle = 0
+        self.parents: dict[int, str | None] = dict.fromkeys(runs)
+        self.initial: dict[int, str | None] = dict.fromkeys(runs)
+        self.closed: list[ClosedCycle] = []
+        self.below = self.above = 0
+        self.packs: deque[Pack] = deque(self._packs_of(self.points))
+        self.open = 0
+        self.ended: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.ended is not None or self.cycle > self.oracle.spec.cycles
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        return self.oracle.grid.points(self.below, self.above)
+
+    def ask(self) -> Pack | None:
+        while not self.finished:
+            while self.packs:
+                pack = self.oracle.unfinished(self.packs.popleft())
+                if pack is not None:
+                    self.open += 1
+                    return pack
+            if self.open:
+                return None
+            self._decide()
+        return None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the open cycle that the ledger has."""
+        return [row for pack in self._packs_of(self.points) for row in self.oracle.rows_of(pack)]
+
+    def needed_states(self) -> set[str]:
+        """Past winners, and in the open cycle every lane whose max_lr may still have the highest mean."""
+        kept: set[str] = {row["state"] for closed in self.closed for row in closed.best_rows}
+        kept |= {digest for digest in self.initial.values() if digest is not None}
+        rows = [] if self.finished else self.rows()
+        if self.cycle == 0:
+            kept |= {row["parent_state"] for row in rows}
+        lanes = Counter(row["max_lr"] for row in rows)
+        complete = {max_lr: s for max_lr, s in mean_scores(rows).items() if lanes[max_lr] == len(self.runs)}
+        top = max((score for score in complete.values() if score is not None), default=0.0)
+        hopeless = {max_lr for max_lr, score in complete.items() if score is None or score < top - 1e-6}
+        kept |= {row["state"] for row in rows if row["state"] and row["max_lr"] not in hopeless}
+        return kept
+
+    def _decide(self) -> None:
+        """Extend the grid, have lost winners trained again, or close the cycle and go on to the next."""
+        rows = self.rows()
+        spec = self.oracle.spec
+        choice = choose(mean_scores(rows), spec.tolerance, spec.tolerance_kind)
+        if choice is None:
+            raise TrainingError(f"cycle {self.cycle}: every max_lr of the grid diverged; give --max-lr a lower grid")
+        before = self.points
+        if len(before) < EXTENSION_LIMIT * len(self.oracle.grid.values):
+            # 1, 3, 7, ... points: few lanes where the region ends just beyond the edge, few rounds where it does not.
+            if choice.low_at_edge:
+                self.below = 2 * self.below + 1
+            if choice.high_at_edge:
+                self.above = 2 * self.above + 1
+            self._limit_extension()
+        new = [point for point in self.points if point not in before]
+        if new:
+            self.packs.extend(self._packs_of(new))
+            return
+        winners = {row["run"]: row for row in rows if row["max_lr"] == choice.best_max_lr}
+        lost = [run for run in self.runs if not self.oracle.has_state(winners[run]["state"])]
+        if lost:
+            for run in lost:
+                self.oracle.forget(winners[run]["trial_id"])
+                self.packs.append(self._pack(run, (choice.best_max_lr,)))
+            return
+        self.closed.append(ClosedCycle(self.cycle, self.run, len(self.oracle.grid.values), rows, choice))
+        self.parents = {run: winners[run]["state"] for run in self.runs}
+        if self.cycle == 0:
+            self.initial = {run: winners[run]["parent_state"] for run in self.runs}
+        self.cycle += 1
+        self.below = self.above = 0
+        if not self.finished:
+            self.packs.extend(self._packs_of(self.points))
+
+    def _limit_extension(self) -> None:
+        """Take back points beyond the limit, from the side that has more of them."""
+        while len(self.points) > EXTENSION_LIMIT * len(self.oracle.grid.values):
+            if self.above >= self.below:
+                self.above -= 1
+            else:
+                self.below -= 1
+
+    def _packs_of(self, points: Sequence[float]) -> Iterator[Pack]:
+        """Yield the packs of a round: the points in nearly equal parts, and for each part all runs one after another.
+
+        All runs of a max_lr come close together, so that its mean is known early and states can be let go. The parts
+        depend on the round alone and not on what is already finished, so a sweep that goes on trains the same packs.
+        """
+        count = -(-len(points) // self.oracle.lanes_per_pack)
+        short, longer = divmod(len(points), count)
+        start = 0
+        for index in range(count):
+            end = start + short + (index < longer)
+            for run in self.runs:
+                yield self._pack(run, points[start:end])
+            start = end
+
+    def _pack(self, run: int, points: Sequence[float]) -> Pack:
+        seed = derive_seed("run", self.oracle.spec.seed, run)
+        return Pack(self.cycle, run, seed, self.initial[run], tuple(Lane(point, self.parents[run]) for point in points))
+
+
+class GreedyOracle:
+    """The greedy oracle of the S-Cyc paper (section 4, Tables 3, 7, 8).
+
+    At each cycle the whole grid trains from the same start, each run's winner is pruned and starts the next. With
+    `decide = shared` all runs make one choice; with `per_run` each run is an oracle of its own, and none waits for
+    another.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
+    ) -> None:
+        """`fingerprint` is the data set's; `has_state` tells whether a state's file exists."""
+        self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
+        self.training: TrainSpec = spec.training()
+        self.fingerprint = fingerprint
+        self._ids: dict[tuple[int, int, Lane], str] = {}
+        self.grid = MaxLrGrid.parse(spec.max_lr)
+        runs = range(spec.runs)
+        self.chains = [_Chain(self, runs, None)] if spec.decide == "shared" else [_Chain(self, [r], r) for r in runs]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all cycles are closed."""
+        return all(chain.finished for chain in self.chains)
+
+    @property
+    def closed(self) -> list[ClosedCycle]:
+        """The decided cycles so far, of all chains."""
+        return [closed for chain in self.chains for closed in chain.closed]
+
+    def ask(self) -> Pack | None:
+        """Return the next pack; its lanes are not in the ledger. See `Strategy`.
+
+        Raises TrainingError where a cycle has no choice because everything diverged.
+        """
+        # The chain that is furthest behind comes first: runs that decide for themselves then end together.
+        for chain in sorted(self.chains, key=lambda chain: chain.cycle):
+            pack = chain.ask()
+            if pack is not None:
+                return pack
+        return None
+
+    def tell(self, pack: Pack) -> None:
+        """Take note of a finished pack. Raises TrainingError if it started from other initial weights than its like."""
+        chain = self._chain(pack)
+        chain.open -= 1
+        if pack.cycle == 0:
+            initial = {row["parent_state"] for row in chain.rows() if row["run"] == pack.run}
+            if len(initial) > 1:
+                raise TrainingError(
+                    f"run {pack.run} started from other initial weights than its finished lanes: another version of "
+                    "torch draws other numbers; go on with the version in manifest.json or give another --out"
+                )
+
+    def end(self, pack: Pack, reason: str) -> None:
+        """End the chain of a pack before its cycle, for a reason that the results will state."""
+        chain = self._chain(pack)
+        chain.open -= 1
+        chain.ended = f"cycle {pack.cycle}, run {pack.run}: {reason}"
+
+    @property
+    def ended(self) -> list[str]:
+        """Why chains ended before their last cycle."""
+        return [chain.ended for chain in self.chains if chain.ended]
+
+    def _chain(self, pack: Pack) -> _Chain:
+        return next(chain for chain in self.chains if pack.run in chain.runs)
+
+    def needed_states(self) -> set[str]:
+        """Return the digests of past winners and of lanes of open cycles that can still win."""
+        return {state for chain in self.chains for state in chain.needed_states()}
+
+    def progress(self) -> Progress:
+        """Return how far the sweep is."""
+        planned = done = diverged = 0
+        for chain in self.chains:
+            rows = [row for cycle in chain.closed for row in cycle.rows]
+            open_lanes = 0
+            if not chain.finished:
+                rows = [*rows, *chain.rows()]
+                later = (self.spec.cycles - chain.cycle) * len(self.grid.values)
+                open_lanes = (len(chain.points) + later) * len(chain.runs)
+            planned += sum(len(cycle.rows) for cycle in chain.closed) + open_lanes
+            done += len(rows)
+            diverged += sum(row["status"] == "diverged" for row in rows)
+        newest = max(self.closed, key=lambda closed: closed.cycle, default=None)
+        return Progress(
+            cycle=min(min(chain.cycle, self.spec.cycles) for chain in self.chains),
+            cycles=self.spec.cycles,
+            lanes_done=done,
+            lanes_planned=planned,
+            diverged=diverged,
+            best_max_lr=newest.choice.best_max_lr if newest else None,
+            val_accuracy=fmean(row["val_accuracy"] for row in newest.best_rows) if newest else None,
+        )
+
+    def id_of(self, pack: Pack, lane: Lane) -> str:
+        """Return the key of a lane in the ledger."""
+        known = (pack.cycle, pack.run, lane)
+        if known not in self._ids:  # asked for again at every step, and a thousand hashes take time
+            self._ids[known] = trial_id(self.training, self.fingerprint, pack, lane)
+        return self._ids[known]
+
+    def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
+        """Return the rows that the ledger has of a pack's lanes."""
+        ids = [self.id_of(pack, lane) for lane in pack.lanes]
+        return [self.ledger.rows[key] for key in ids if key in self.ledger.rows]
+
+    def unfinished(self, pack: Pack) -> Pack | None:
+        """Return the pack without the lanes that the ledger has, or None if it has all."""
+        lanes = tuple(lane for lane in pack.lanes if self.id_of(pack, lane) not in self.ledger.rows)
+        return replace(pack, lanes=lanes) if lanes else None
+
+    def forget(self, key: str) -> None:
+        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
+        del self.ledger.rows[key]

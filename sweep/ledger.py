@@ -1,0 +1,73 @@
+"""Finished lanes on disk: append, look up, survive a kill. Only the driver writes here.
+
+In: a pack and its results. Out: rows keyed by what determines the lane, one Parquet file a pack. A lane counts once its
+file is complete under its name. Next: the strategy reads the rows and goes on.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sweep import tables
+from trainables.spec import TRAINING_VERSION, Lane, LaneResult, Pack, TrainSpec
+
+
+def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
+    """Return the key of a lane: sha256 of everything that determines it and of nothing else.
+
+    That is: training settings, the data's fingerprint, the run's seed and the cycle (they seed all random numbers), the
+    start state's digest, max_lr, and the version of the training code. Not the run's number, the pack, or the device.
+    """
+    content = {
+        "training": asdict(training),
+        "data": fingerprint,
+        "seed": pack.seed,
+        "cycle": pack.cycle,
+        "start": lane.parent or "initial weights",
+        "rewound_to": pack.initial if training.rewind == "init" else None,
+        "max_lr": lane.max_lr,
+        "version": TRAINING_VERSION,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Ledger:
+    """The finished lanes of a results folder, by trial_id."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read all rows of `folder`. Raises FolderError for a file that is truncated, foreign or newer."""
+        self.folder = folder
+        self.rows: dict[str, dict[str, Any]] = {}
+        files = [row for path in sorted(folder.glob("*.parquet")) for row in tables.read_rows("trials", path)]
+        # A lane whose state got lost is trained again; its newest row is the one whose state exists.
+        for row in sorted(files, key=lambda row: row["finished_at"]):
+            self.rows[row["trial_id"]] = row
+
+    def append(
+        self, pack: Pack, ids: Sequence[str], results: Sequence[LaneResult], device: str, host: str
+    ) -> list[dict[str, Any]]:
+        """Write a pack's results, then count them as finished; return the new rows, in the pack's order."""
+        now = datetime.now(UTC)
+        rows = [
+            asdict(result)
+            | {
+                "trial_id": key,
+                "cycle": pack.cycle,
+                "run": pack.run,
+                "seed": pack.seed,
+                "lanes_in_pack": len(pack.lanes),
+                "device": device,
+                "host": host,
+                "finished_at": now,
+            }
+            for key, result in zip(ids, results, strict=True)
+        ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256("".join(ids).encode()).hexdigest()[:16]
+        tables.write("trials", rows, self.folder / f"cycle{pack.cycle:02d}-run{pack.run:02d}-{name}.parquet")
+        self.rows |= {row["trial_id"]: row for row in rows}
+        return rows

@@ -1,0 +1,176 @@
+"""From lanes' results to the oracle: which max_lr is best, and which are as good. Pure: no files, no torch, no ray.
+
+In: scores of one cycle by max_lr, or the closed cycles of a chain. Out: a `Choice`, the oracle table, the curves behind
+it. Next: `sweep.compare` sets a predicted trajectory beside it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep import tables
+
+ToleranceKind = Literal["absolute", "relative"]
+Row = Mapping[str, Any]
+
+SAME_ACCURACY = 1e-9
+"""Percent points below which two means differ by rounding only: one image is worth far more."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one cycle's scores say, over the max_lr values tried."""
+
+    best_max_lr: float
+    feasible_low: float
+    feasible_high: float
+    hull_low: float
+    hull_high: float
+    low_at_edge: bool
+    high_at_edge: bool
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether no point between the outermost feasible ones falls below the tolerance."""
+        return (self.feasible_low, self.feasible_high) == (self.hull_low, self.hull_high)
+
+
+@dataclass(frozen=True)
+class ClosedCycle:
+    """One decided cycle of a chain: its lanes' rows and what came of them."""
+
+    cycle: int
+    run: int | None
+    """The run that decided for itself; None where all decide together."""
+    base_points: int
+    """Points of the grid before any extension."""
+    rows: Sequence[Row]
+    choice: Choice
+
+    @property
+    def best_rows(self) -> list[Row]:
+        """The winners' rows, one a run."""
+        return [row for row in self.rows if row["max_lr"] == self.choice.best_max_lr]
+
+
+def choose(scores: Mapping[float, float | None], tolerance: float, kind: ToleranceKind) -> Choice | None:
+    """Return the best max_lr and its feasible region, or None if no max_lr has a score.
+
+    `scores` maps each max_lr tried to its mean validation accuracy in percent; None where a run diverged. The best is
+    the highest score; a tie goes to the middle of the tied points (of two, the lower), since always taking the lowest
+    would bend the trajectory wherever many are tied. Feasible is what lies within `tolerance` of the best: `absolute`
+    percent points, or `relative` percent of the best.
+    """
+    points = sorted(scores)
+    scored = {point: score for point in points if (score := scores[point]) is not None}
+    if not scored:
+        return None
+    top = max(scored.values())
+    tied = [point for point, score in scored.items() if score >= top - SAME_ACCURACY]
+    best = tied[(len(tied) - 1) // 2]
+    floor = (top - tolerance if kind == "absolute" else top * (1 - tolerance / 100)) - SAME_ACCURACY
+    inside = [point in scored and scored[point] >= floor for point in points]
+    low = high = points.index(best)
+    while low > 0 and inside[low - 1]:
+        low -= 1
+    while high < len(points) - 1 and inside[high + 1]:
+        high += 1
+    feasible = [point for point, ok in zip(points, inside, strict=True) if ok]
+    return Choice(
+        best_max_lr=best,
+        feasible_low=points[low],
+        feasible_high=points[high],
+        hull_low=feasible[0],
+        hull_high=feasible[-1],
+        low_at_edge=low == 0,
+        high_at_edge=high == len(points) - 1,
+    )
+
+
+def mean_scores(rows: Iterable[Row]) -> dict[float, float | None]:
+    """Return each max_lr's mean validation accuracy over its runs; None if any of them diverged."""
+    return {
+        max_lr: None if any(row["val_accuracy"] is None for row in group) else fmean(r["val_accuracy"] for r in group)
+        for max_lr, group in _by_max_lr(rows).items()
+    }
+
+
+def oracle_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
+    """Return the oracle table: one row per closed cycle (and run, where runs decide for themselves)."""
+    return tables.frame("oracle", [_oracle_row(cycle) for cycle in sorted(closed, key=_order)])
+
+
+def curve_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
+    """Return the curves behind the oracle: per cycle and max_lr the accuracies' mean and std over runs, in percent.
+
+    Columns: cycle, run, percent_remaining, max_lr, val_accuracy_mean, val_accuracy_std, test_accuracy_mean,
+    test_accuracy_std, runs, diverged. A max_lr with a diverged run has no accuracies.
+    """
+    rows = [
+        {
+            "cycle": cycle.cycle,
+            "run": cycle.run,
+            "percent_remaining": fmean(row["percent_remaining"] for row in group),
+            "max_lr": max_lr,
+            **_accuracies(group),
+            "runs": len(group),
+            "diverged": sum(row["status"] == "diverged" for row in group),
+        }
+        for cycle in sorted(closed, key=_order)
+        for max_lr, group in sorted(_by_max_lr(cycle.rows).items())
+    ]
+    curves = pd.DataFrame(rows)
+    return curves.astype({"run": "Int32"}) if rows else curves
+
+
+def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
+    choice = closed.choice
+    groups = _by_max_lr(closed.rows)
+    best = groups[choice.best_max_lr]
+    return {
+        "cycle": closed.cycle,
+        "run": closed.run,
+        "percent_remaining": fmean(row["percent_remaining"] for row in best),
+        "best_max_lr": choice.best_max_lr,
+        **_accuracies(best),
+        "feasible_low": choice.feasible_low,
+        "feasible_high": choice.feasible_high,
+        "hull_low": choice.hull_low,
+        "hull_high": choice.hull_high,
+        "contiguous": choice.contiguous,
+        "grid_low": min(groups),
+        "grid_high": max(groups),
+        "extended": len(groups) > closed.base_points,
+        "low_at_edge": choice.low_at_edge,
+        "high_at_edge": choice.high_at_edge,
+        "runs": len(best),
+        "lanes": len(closed.rows),
+        "diverged": sum(row["status"] == "diverged" for row in closed.rows),
+        "trained_steps": sum(row["steps"] for row in closed.rows),
+        "wall_seconds": sum(row["wall_seconds"] for row in closed.rows),
+    }
+
+
+def _accuracies(group: Sequence[Row]) -> dict[str, float | None]:
+    """Return mean and std (n-1; None for one run) of both accuracies over the runs of one max_lr."""
+    result: dict[str, float | None] = {}
+    for name in ("val_accuracy", "test_accuracy"):
+        values = [row[name] for row in group]
+        whole = None not in values
+        result[f"{name}_mean"] = fmean(values) if whole else None
+        result[f"{name}_std"] = stdev(values) if whole and len(values) > 1 else None
+    return result
+
+
+def _by_max_lr(rows: Iterable[Row]) -> dict[float, list[Row]]:
+    groups: dict[float, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["max_lr"], []).append(row)
+    return groups
+
+
+def _order(closed: ClosedCycle) -> tuple[int, int]:
+    return closed.cycle, -1 if closed.run is None else closed.run

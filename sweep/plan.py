@@ -1,0 +1,85 @@
+"""What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time.
+
+Nothing is written and no data is needed: the steps that are measured train on made images. Next: the user decides.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from search_spaces.max_lr import MaxLrGrid
+from sweep.folder import cores
+from sweep.spec import Spec
+from sweep.worker import pick_device
+from trainables import measure, models
+from trainables.datasets import DATASETS, train_size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will take; extensions of the grid come on top."""
+
+    cycles: int
+    runs: int
+    grid_points: int
+    lanes: int
+    lanes_per_pack: int
+    packs: int
+    epochs: float
+    """Passes over the training images, a lane."""
+    steps: int
+    """Optimizer steps of all lanes together."""
+    parameters: int
+    state_bytes: int
+    """One state on disk."""
+    peak_state_bytes: int
+    """All states that may lie on disk at once: the open cycle's lanes, past winners, initial weights."""
+    lane_steps_per_second: float
+    seconds: float
+    """Training alone, on one worker of this machine; evaluations and start-up come on top."""
+
+
+def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
+    """Measure a few training steps on this machine and return what the sweep will take.
+
+    `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured.
+    """
+    torch.set_num_threads(cores())
+    points = len(MaxLrGrid.parse(spec.max_lr).values)
+    wanted = lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
+    sizes = [wanted] if wanted else measure.pack_sizes(points)
+    rates = measure.lane_rates(spec.training(), pick_device(spec.device), sizes)
+    size = max(rates, key=lambda candidate: rates[candidate])
+    lanes = (spec.cycles + 1) * points * spec.runs
+    parameters, state_bytes = state_size(spec)
+    return Plan(
+        cycles=spec.cycles + 1,
+        runs=spec.runs,
+        grid_points=points,
+        lanes=lanes,
+        lanes_per_pack=size,
+        packs=(spec.cycles + 1) * -(-points // size) * spec.runs,
+        epochs=spec.steps / -(-train_size(spec.dataset, spec.split) // spec.batch_size),
+        steps=lanes * spec.steps,
+        parameters=parameters,
+        state_bytes=state_bytes,
+        peak_state_bytes=state_bytes * peak_states(spec),
+        lane_steps_per_second=rates[size],
+        seconds=lanes * spec.steps / rates[size],
+    )
+
+
+def state_size(spec: Spec) -> tuple[int, int]:
+    """Return a network's number of parameters, and the bytes of one state of it (weights, buffers, a byte a mask)."""
+    source = DATASETS[spec.dataset]
+    with torch.device("meta"):
+        network = models.build(spec.training(), source.shape, source.classes, seed=0)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    return parameters, tensors + parameters
+
+
+def peak_states(spec: Spec) -> int:
+    """Return how many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
+    points = len(MaxLrGrid.parse(spec.max_lr).values)
+    return spec.runs * (points + spec.cycles + 1)

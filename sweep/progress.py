@@ -1,0 +1,73 @@
+"""The live view of a running sweep, on stderr. In: `Progress`. Out: a bar on a terminal, else a line a cycle."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from sweep.strategy import Progress
+
+
+class LiveView:
+    """Shows how far a sweep is; call it with every `Progress`. Use as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("lanes"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("starting", total=None, left="")
+        self.started: tuple[float, int] | None = None
+        self.cycle = -1
+
+    def __enter__(self) -> "LiveView":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the newest progress."""
+        now = time.monotonic()
+        if self.started is None:
+            self.started = now, progress.lanes_done
+        left = self._left(progress, now)
+        description = f"cycle {progress.cycle} of {progress.cycles}"
+        if progress.best_max_lr is not None:
+            description += f", best max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
+        self.bar.update(
+            self.task, description=description, completed=progress.lanes_done, total=progress.lanes_planned, left=left
+        )
+        if not self.console.is_terminal and progress.cycle > self.cycle:
+            self.cycle = progress.cycle
+            self.console.print(
+                f"{description}; {progress.lanes_done} of {progress.lanes_planned} lanes {left}", highlight=False
+            )
+
+    def _left(self, progress: Progress, now: float) -> str:
+        """Return the time left at the pace of this session; lanes found finished say nothing about it."""
+        assert self.started is not None
+        since, before = self.started
+        trained = progress.lanes_done - before
+        if trained == 0:
+            return ""
+        seconds = (now - since) / trained * (progress.lanes_planned - progress.lanes_done)
+        return f"{duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person says it: 48 s, 12 min, 3.5 h, 2.1 days."""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
+    return f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,172 @@
+"""Tables for a terminal. In: DataFrames. Out: what rich prints. No numbers are made here, only set in columns."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.plan import Plan
+from sweep.presets import PRESETS
+from sweep.progress import duration
+from sweep.results import Results
+from sweep.strategy import Progress
+
+
+def columns(data: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a table as one JSON object of columns; what is missing is null."""
+    return {str(name): [None if _missing(value) else value for value in data[name].tolist()] for name in data.columns}
+
+
+def oracle_table(results: Results, comparison: pd.DataFrame | None) -> RenderableType:
+    """Return the oracle as the paper's Table 3 has it, one row a cycle, predictions beside it."""
+    oracle = results.oracle
+    per_run = not oracle["run"].isna().all()
+    names = [] if comparison is None else list(dict.fromkeys(comparison["trajectory"]))
+    parts = {} if comparison is None else dict(iter(comparison.groupby("trajectory")))
+    table = Table(box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold")
+    table.add_column("m", justify="right")
+    if per_run:
+        table.add_column("run", justify="right")
+    for heading in ("λ %", "best max_lr", "feasible region"):
+        table.add_column(heading, justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+    for heading in ("val %", "test %"):
+        table.add_column(heading, justify="right")
+    if comparison is not None:
+        table.add_column("gap", justify="right")
+    for index, row in enumerate(oracle.to_dict("records")):
+        predictions = [parts[name].iloc[index] for name in names]
+        table.add_row(
+            str(row["cycle"]),
+            *([str(row["run"])] if per_run else []),
+            f"{row['percent_remaining']:.4g}",
+            f"{row['best_max_lr']:.4g}",
+            _region(row),
+            *(_prediction(prediction) for prediction in predictions),
+            _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
+            _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
+            *(["/".join(_gap(prediction["accuracy_gap"]) for prediction in predictions)] if predictions else []),
+        )
+    return Group(table, *(Text(line) for line in _findings(results, comparison)))
+
+
+def plan_table(plan: Plan, extra: str) -> RenderableType:
+    """Return a plan as two columns."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows = {
+        "cycles x runs x grid": f"{plan.cycles} x {plan.runs} x {plan.grid_points} = {plan.lanes:,} lanes",
+        "packs": f"{plan.packs:,} of up to {plan.lanes_per_pack} lanes",
+        "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
+        "network": f"{plan.parameters:,} parameters",
+        "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
+        "speed": f"{plan.lane_steps_per_second:,.0f} lane-steps per second measured here",
+        "time": f"about {duration(plan.seconds)} of training on one such worker",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return Group(table, Text(extra))
+
+
+def presets_table() -> RenderableType:
+    """Return all presets: what each stands for, what had to be settled, and every value it sets."""
+    parts: list[RenderableType] = []
+    for name, preset in PRESETS.items():
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_row("stands for", preset.stands_for)
+        table.add_row("settled here", preset.settled)
+        values = {k: v for k, v in preset.settings.items() if v not in (None, ())}
+        table.add_row("sets", ", ".join(f"{key}={_setting(value)}" for key, value in values.items()))
+        parts += [Text(name, style="bold"), table, Text()]
+    return Group(*parts)
+
+
+def trajectory_table(
+    cycle: Sequence[int], percent: Sequence[float], max_lr: Sequence[float], phase: Sequence[str]
+) -> RenderableType:
+    """Return S-Cyc's max_lr by cycle."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("m", "λ %", "max_lr", "phase"):
+        table.add_column(heading, justify="left" if heading == "phase" else "right")
+    for m, remaining, rate, name in zip(cycle, percent, max_lr, phase, strict=True):
+        table.add_row(str(m), f"{remaining:.4g}", f"{rate:.4g}", name)
+    return table
+
+
+def progress_line(progress: Progress) -> str:
+    """Return how far an unfinished sweep is."""
+    lanes = f"{progress.lanes_done:,} of {progress.lanes_planned:,} lanes"
+    return f"unfinished: cycle {progress.cycle} of {progress.cycles} open, {lanes} done"
+
+
+def _title(results: Results) -> str:
+    spec = results.spec
+    rewind = "rewound" if spec.rewind == "init" else "not rewound"
+    return (
+        f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {spec.runs} runs, seed {spec.seed}, "
+        f"tolerance {spec.tolerance:g} {spec.tolerance_kind}"
+    )
+
+
+def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:
+    oracle = results.oracle
+    lines = []
+    if oracle.empty:
+        return ["no cycle is decided yet"]
+    if (oracle["feasible_low"] != oracle["hull_low"]).any() or (oracle["feasible_high"] != oracle["hull_high"]).any():
+        lines.append("~  the curve is noisy: there are feasible max_lr values beyond a gap (hull_low, hull_high)")
+    if oracle["low_at_edge"].any() or oracle["high_at_edge"].any():
+        lines.append("<, >  the region reaches the edge of the grid, extended as far as it may be")
+    if comparison is not None:
+        for name, part in comparison.groupby("trajectory", sort=False):
+            gaps = part["accuracy_gap"].dropna()
+            mean = f"; validation accuracy {gaps.mean():.2f} points below the oracle's on average" if len(gaps) else ""
+            lines.append(f"{name} lies in the feasible region in {part['inside'].sum()} of {len(part)} cycles{mean}")
+        lines.append("gap: the oracle's validation accuracy minus that at the prediction, interpolated, in points")
+    diverged, lanes = int(oracle["diverged"].sum()), int(oracle["lanes"].sum())
+    lines.append(
+        f"{lanes:,} lanes ({diverged} diverged), {int(oracle['trained_steps'].sum()):,} steps, "
+        f"{duration(float(oracle['wall_seconds'].sum()))} of training; the best of many noisy means is optimistic"
+    )
+    lines += [f"ended early: {reason}" for reason in results.manifest["ended_early"]]
+    return lines
+
+
+def _region(row: Mapping[Any, Any]) -> str:
+    low, high = ("<" if row["low_at_edge"] else ""), (">" if row["high_at_edge"] else "")
+    return f"{low}[{row['feasible_low']:.4g}, {row['feasible_high']:.4g}]{high}{'' if row['contiguous'] else '~'}"
+
+
+def _prediction(row: pd.Series) -> Text:
+    value = f"{row['scyc_max_lr']:.4g}"
+    return Text(f"{value} in ", "green") if row["inside"] else Text(f"{value} OUT", "red")
+
+
+def _with_std(mean: float, std: float) -> str:
+    return f"{mean:.2f}" if _missing(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _gap(value: float) -> str:
+    return "-" if _missing(value) else f"{value:+.2f}"
+
+
+def _setting(value: object) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) < 60 else f"{text[:40]} ... {text[-12:]}"
+
+
+def _bytes(count: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
+        count = count / 1000  # type: ignore[assignment]
+    raise AssertionError
+
+
+def _missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,297 @@
+"""The whole sweep as one validated object. In: a preset, a TOML file, flags. Out: `Spec`.
+
+Every setting is defined here once: the command line's flags, their help, the TOML keys and the checks all come from
+`Spec`. No torch, no ray. Next: `sweep.run` carries it out.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Optional, Self, Union, cast, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.scyc import SCyc
+from sweep.errors import SpecError
+from sweep.presets import PRESETS
+from trainables.spec import (
+    CriterionName,
+    DatasetName,
+    DtypeName,
+    ModelName,
+    RewindName,
+    ScheduleName,
+    ScoreName,
+    SplitName,
+    TrainSpec,
+    names,
+)
+
+PruningName = Literal[CriterionName, "imp"]
+
+
+class Spec(BaseModel):
+    """Everything that a sweep is told. Construct it with `resolve`, which fills in the preset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    preset: str = Field(
+        description="Settings to start from; see `scyc-sweep presets`. Default: that of --model, or digits."
+    )
+    model: ModelName = Field(description="Network. Without --preset it takes the preset of this name.")
+    hidden: tuple[int, ...] = Field(description="Widths of the hidden layers of `mlp`.")
+    dataset: DatasetName = Field(description="Data set.")
+    data_dir: Path = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
+    download: bool = Field(False, description="Fetch the data set into --data-dir if it is not there.")
+    split: SplitName = Field(
+        "pooled",
+        description="pooled: all images at random 60/20/20 by the run's seed. fixed_test: one test part for all runs.",
+    )
+    pruning: PruningName = Field(
+        description="Which weights go: lowest magnitude over all layers, in each layer, imp (global magnitude, then "
+        "rewound to the initial weights), or none (the control: mere retraining)."
+    )
+    prune_rate: float = Field(
+        0.2, gt=0, lt=1, description="Share of the surviving prunable weights that a cycle removes."
+    )
+    keep_output: bool = Field(False, description="Never prune the output layer.")
+    rewind: RewindName | None = Field(
+        None,
+        description="init: after pruning, survivors go back to their initial values. Default: as --pruning says.",
+    )
+    cycles: int = Field(ge=0, description="Prunings; cycles 0 to N are trained.")
+    runs: int = Field(5, ge=1, description="Repetitions, each with its own split, initial weights and batch order.")
+    seed: int = Field(0, ge=0, description="Seed of the whole sweep; each run derives its own from it.")
+    max_lr: str = Field(
+        description="Grid of max_lr: LO:HI:STEP (linear), LO:HI:xN (geometric, N points) or a comma list."
+    )
+    tolerance: float = Field(0.5, ge=0, description="How far below the best accuracy a max_lr is still feasible.")
+    tolerance_kind: Literal["absolute", "relative"] = Field(
+        "absolute", description="absolute: percent points. relative: percent of the best accuracy."
+    )
+    score: ScoreName = Field(
+        "best",
+        description="best: highest validation accuracy after the warmup (early stopping). last: at the last step.",
+    )
+    decide: Literal["shared", "per_run"] = Field(
+        "shared",
+        description="shared: one max_lr a cycle for all runs, by their mean. per_run: each run is its own oracle.",
+    )
+    schedule: ScheduleName = Field(description="Learning rate within a cycle (Table 1 of the S-Cyc paper).")
+    steps: int = Field(
+        ge=1, description="Optimizer steps a cycle. Given alone, it rescales the preset's warmup and milestones too."
+    )
+    warmup_steps: int = Field(ge=0, description="Steps over which the rate rises from 0 to max_lr.")
+    milestones: tuple[int, ...] = Field(description="Steps at which the rate drops tenfold.")
+    scale: float = Field(1.0, gt=0, description="Multiplies steps, warmup_steps and milestones.")
+    batch_size: int = Field(ge=1, description="Images a step.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum.")
+    weight_decay: float = Field(1e-4, ge=0, description="SGD's weight decay, on all parameters.")
+    eval_every: int | None = Field(None, ge=1, description="Steps between evaluations. Default: once an epoch.")
+    dtype: DtypeName = Field("float32", description="Precision of weights and arithmetic.")
+    scyc: str | None = Field(None, description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with.")
+    lanes: Literal["auto"] | int = Field(
+        "auto", description="Networks stacked in a pack. auto: measured on the machine at hand."
+    )
+    engine: Literal["ray", "inline"] = Field(
+        "ray", description="ray: packs as trials of one Ray Tune experiment. inline: in this process, one by one."
+    )
+    workers: Literal["auto"] | int = Field(
+        "auto", description="Packs at a time. auto: one a GPU; without GPUs one that spans the cores of a host."
+    )
+    address: str | None = Field(
+        None, description="Ray cluster to use (HOST:PORT or auto). Default: RAY_ADDRESS, else a local Ray."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where packs train. auto: cuda where there is one."
+    )
+    out: Path | None = Field(
+        None, description="Results folder; the same command goes on there. Default: results/PRESET."
+    )
+
+    @field_validator("max_lr")
+    @classmethod
+    def _grid(cls, text: str) -> str:
+        MaxLrGrid.parse(text)
+        return text
+
+    @field_validator("scyc")
+    @classmethod
+    def _scyc(cls, text: str | None) -> str | None:
+        return text if text is None else str(SCyc.parse(text))
+
+    @field_validator("hidden")
+    @classmethod
+    def _hidden(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"hidden sizes must be at least 1, but got {list(sizes)}")
+        return sizes
+
+    @field_validator("lanes", "workers")
+    @classmethod
+    def _count(cls, count: int | Literal["auto"]) -> int | Literal["auto"]:
+        if count != "auto" and count < 1:
+            raise ValueError(f"must be auto or at least 1, but got {count}")
+        return count
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and address.startswith("ray://"):
+            raise ValueError(
+                f"{address} would run the driver's part inside the cluster, away from the results folder; "
+                "give HOST:PORT (usually port 6379) from a machine of the cluster"
+            )
+        return address
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rewinds(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("pruning") == "imp" and values.get("rewind") == "none":
+            raise ValueError("pruning imp rewinds by definition; for none, give --pruning global_magnitude")
+        if values.get("rewind") is None:
+            values = values | {"rewind": "init" if values.get("pruning") == "imp" else "none"}
+        return values
+
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        self.training()  # raises ValueError where the schedule does not fit the steps
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.out or Path("results") / self.preset
+
+    def training(self) -> TrainSpec:
+        """Return the part that determines how a lane trains; changing it makes another experiment."""
+        assert self.rewind is not None
+        return TrainSpec(
+            model=self.model,
+            hidden=self.hidden if self.model == "mlp" else (),
+            dataset=self.dataset,
+            split=self.split,
+            pruning="global_magnitude" if self.pruning == "imp" else self.pruning,
+            prune_rate=self.prune_rate,
+            keep_output=self.keep_output,
+            rewind=self.rewind,
+            schedule=self.schedule,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            milestones=self.milestones,
+            batch_size=self.batch_size,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            eval_every=self.eval_every,
+            score=self.score,
+            dtype=self.dtype,
+        )
+
+
+Flags: type[BaseModel] = create_model(  # type: ignore[call-overload]
+    "Flags",
+    __doc__="The settings as they may be given on a command line: each may be left out.",
+    **{
+        name: (Optional[field.annotation], Field(None, description=field.description))  # noqa: UP045 - of a variable
+        for name, field in Spec.model_fields.items()
+    },
+)
+"""Every setting of `Spec`, optional: the command line reads its flags, types and help from here."""
+
+
+def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec:
+    """Return the spec: the preset's settings, over them those of a TOML file, over them the flags.
+
+    `flags` leaves out, or has None for, what was not given. `steps` given without `warmup_steps` or `milestones`
+    rescales the preset's; `scale` then multiplies all three.
+    Raises SpecError, one line with the rule, the value and the choices.
+    """
+    given = (read_toml(config) if config else {}) | {name: v for name, v in flags.items() if v is not None}
+    unknown = [name for name in given if name not in Spec.model_fields]
+    if unknown:
+        raise SpecError(f"unknown setting {unknown[0]!r}{nearest(unknown[0], Spec.model_fields)}")
+    preset = given.get("preset", given.get("model", "digits"))
+    if preset not in PRESETS:
+        kind, known = ("preset", list(PRESETS)) if "preset" in given else ("model", list(names(ModelName)))
+        raise SpecError(f"unknown {kind} {preset!r}{nearest(str(preset), known)}; known are {', '.join(known)}")
+    base = PRESETS[preset].settings
+    settings = base | given | {"preset": preset}
+    try:
+        factor = float(settings.get("scale", 1.0))
+        stretched = factor * float(settings["steps"]) / base["steps"]
+        for name, multiplier in (
+            ("steps", factor),
+            ("warmup_steps", factor if "warmup_steps" in given else stretched),
+            ("milestones", factor if "milestones" in given else stretched),
+        ):
+            settings[name] = _scaled(settings[name], multiplier)
+    except (TypeError, ValueError, OverflowError):
+        pass  # of the wrong type: the validation below says so
+    try:
+        return Spec.model_validate(settings)
+    except ValidationError as error:
+        raise SpecError(one_line(error)) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file. Raises SpecError for an unreadable file, an unknown key or a wrong type."""
+    try:
+        settings = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from error
+    for name, value in settings.items():
+        if name not in Spec.model_fields:
+            raise SpecError(f"{path}: unknown key {name!r}{nearest(name, Spec.model_fields)}")
+        field = Spec.model_fields[name]
+        loose = Path in _parts(field.annotation) or isinstance(value, list)
+        try:
+            # Strict: TOML has types of its own, so that `cycles = "3"` and `cycles = true` are mistakes.
+            TypeAdapter[Any](cast(Any, field.annotation)).validate_python(value, strict=not loose)
+        except ValidationError as error:
+            raise SpecError(f"{path}: {name}: {error.errors()[0]['msg'].lower()}, but got {value!r}") from error
+    return settings
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known name closest to `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def one_line(error: ValidationError) -> str:
+    """Return a validation error as one line: setting, rule, value."""
+    lines = []
+    for detail in error.errors():
+        name = str(detail["loc"][0]).replace("_", "-") if detail["loc"] else ""
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, but got {detail['input']!r}"
+        lines.append(f"--{name}: {message}" if name else message)
+    return "; ".join(dict.fromkeys(lines))
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    if factor == 1.0:
+        return value
+    if isinstance(value, tuple | list):
+        return tuple(_scaled(item, factor) for item in value)
+    if not math.isfinite(factor):
+        raise ValueError("factor must be finite")
+    return round(int(value) * factor)
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)

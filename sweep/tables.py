@@ -1,0 +1,191 @@
+"""The tables of a results folder: their columns, types and units, and how they are written and read.
+
+In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this project. Next: `sweep.results`.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweep.errors import FolderError
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its meaning or name. Newer folders are refused, not misread."""
+
+Column = tuple[str, pa.DataType, str, str]
+"""Name, type, unit, description."""
+
+TRIALS: list[Column] = [
+    ("trial_id", pa.string(), "", "sha256 of all that determines the lane"),
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "repetition, from 0"),
+    ("seed", pa.int64(), "", "the run's seed, from which split, weights and batches follow"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, of all prunable weights"),
+    ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
+    ("val_accuracy", pa.float64(), "percent", "validation accuracy at the scored evaluation; null where diverged"),
+    ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
+    ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
+    ("val_loss", pa.float64(), "nats", "validation cross-entropy at the scored evaluation"),
+    ("train_loss", pa.float64(), "nats", "mean training loss between the scored evaluation and the one before"),
+    ("steps", pa.int64(), "steps", "optimizer steps trained"),
+    ("wall_seconds", pa.float64(), "seconds", "the pack's time divided by its lanes"),
+    ("lanes_in_pack", pa.int32(), "", "lanes trained together"),
+    ("status", pa.string(), "", "ok or diverged"),
+    ("parent_state", pa.string(), "", "digest of the state before pruning; in cycle 0 of the initial weights"),
+    ("state", pa.string(), "", "digest of the scored network"),
+    ("device", pa.string(), "", "device that trained it"),
+    ("host", pa.string(), "", "host that trained it"),
+    ("finished_at", pa.timestamp("ms", tz="UTC"), "UTC", "when the driver had the result"),
+    ("eval_steps", pa.list_(pa.int64()), "steps", "steps trained at every evaluation"),
+    ("eval_val_accuracy", pa.list_(pa.float64()), "percent", "validation accuracy at every evaluation"),
+    ("eval_test_accuracy", pa.list_(pa.float64()), "percent", "test accuracy at every evaluation"),
+    ("eval_val_loss", pa.list_(pa.float64()), "nats", "validation cross-entropy at every evaluation"),
+]
+
+ORACLE: list[Column] = [
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "the run, where each run decides for itself; null where all decide together"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
+    ("best_max_lr", pa.float64(), "1", "max_lr of the highest mean validation accuracy; of a tie, the middle"),
+    ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy at best_max_lr, mean over runs"),
+    ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("test_accuracy_mean", pa.float64(), "percent", "test accuracy at best_max_lr, mean over runs"),
+    ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("feasible_low", pa.float64(), "1", "lowest max_lr of the unbroken stretch within the tolerance of the best"),
+    ("feasible_high", pa.float64(), "1", "highest max_lr of that stretch"),
+    ("hull_low", pa.float64(), "1", "lowest max_lr within the tolerance, gaps allowed"),
+    ("hull_high", pa.float64(), "1", "highest max_lr within the tolerance, gaps allowed"),
+    ("contiguous", pa.bool_(), "", "whether stretch and hull are the same"),
+    ("grid_low", pa.float64(), "1", "lowest max_lr tried"),
+    ("grid_high", pa.float64(), "1", "highest max_lr tried"),
+    ("extended", pa.bool_(), "", "whether the grid was extended in this cycle"),
+    ("low_at_edge", pa.bool_(), "", "whether best or feasible_low is the lowest max_lr tried all the same"),
+    ("high_at_edge", pa.bool_(), "", "whether best or feasible_high is the highest max_lr tried all the same"),
+    ("runs", pa.int32(), "", "runs that decided"),
+    ("lanes", pa.int32(), "", "lanes trained in this cycle"),
+    ("diverged", pa.int32(), "", "of these, diverged"),
+    ("trained_steps", pa.int64(), "steps", "optimizer steps trained in this cycle, all lanes"),
+    ("wall_seconds", pa.float64(), "seconds", "device time of this cycle, all lanes"),
+]
+
+COMPARISON: list[Column] = [
+    ("trajectory", pa.string(), "", "name of the predicted trajectory"),
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "the run, where each run decides for itself; null where all decide together"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights"),
+    ("best_max_lr", pa.float64(), "1", "the oracle's choice"),
+    ("feasible_low", pa.float64(), "1", "lower end of the feasible region"),
+    ("feasible_high", pa.float64(), "1", "upper end of the feasible region"),
+    ("scyc_max_lr", pa.float64(), "1", "the prediction"),
+    ("inside", pa.bool_(), "", "whether the prediction lies in the feasible region"),
+    ("distance", pa.float64(), "1", "in max_lr: 0 inside, else to the nearer bound"),
+    ("val_accuracy_at_scyc", pa.float64(), "percent", "measured curve, interpolated in log max_lr; null beyond it"),
+    ("test_accuracy_at_scyc", pa.float64(), "percent", "likewise for test accuracy"),
+    (
+        "accuracy_gap",
+        pa.float64(),
+        "percent points",
+        "validation accuracy of the oracle's choice minus the prediction's",
+    ),
+    ("test_accuracy_gap", pa.float64(), "percent points", "likewise for test accuracy"),
+]
+
+TABLES: dict[str, list[Column]] = {"trials": TRIALS, "oracle": ORACLE, "comparison": COMPARISON}
+
+
+def schema(table: str) -> pa.Schema:
+    """Return a table's Arrow schema; type, unit and description of each column are in its field metadata."""
+    fields = [
+        pa.field(name, kind, metadata={"type": str(kind), "unit": unit, "description": description})
+        for name, kind, unit, description in TABLES[table]
+    ]
+    return pa.schema(fields, metadata={"scyc_sweep_table": table, "schema_version": str(SCHEMA_VERSION)})
+
+
+def frame(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a DataFrame with the table's columns and types."""
+    return _to_pandas(pa.Table.from_pylist([dict(row) for row in rows], schema=schema(table)))
+
+
+def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write a table; the file appears under its name only when it is complete."""
+    if isinstance(data, pd.DataFrame):
+        content = pa.Table.from_pandas(data, schema=schema(table), preserve_index=False)
+    else:
+        content = pa.Table.from_pylist([dict(row) for row in data], schema=schema(table))
+    content = content.replace_schema_metadata(schema(table).metadata)  # pandas adds its own
+    with Replacing(path) as partial:
+        pq.write_table(content, partial)
+
+
+def read(table: str, path: Path) -> pd.DataFrame:
+    """Read a table as a DataFrame.
+
+    Raises FolderError, naming the file, if it is truncated, foreign or of a newer schema version.
+    """
+    return _to_pandas(_checked(table, path))
+
+
+def read_rows(table: str, path: Path) -> list[dict[str, Any]]:
+    """Read a table as rows; raises as `read` does."""
+    return _checked(table, path).to_pylist()  # type: ignore[no-any-return]
+
+
+class Replacing:
+    """Context: a partial file's path, moved to `path` and flushed to disk when the block ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.partial")
+
+    def __enter__(self) -> Path:
+        return self.partial
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None:
+            self.partial.unlink(missing_ok=True)
+            return
+        with self.partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.partial.replace(self.path)
+
+
+def check_version(found: object, path: Path) -> None:
+    """Raise FolderError if something was written by a newer version than this."""
+    if not isinstance(found, int) or found > SCHEMA_VERSION:
+        raise FolderError(
+            f"{path} has schema version {found}, this scyc-sweep reads up to {SCHEMA_VERSION}: use a newer scyc-sweep"
+        )
+
+
+def _checked(table: str, path: Path) -> pa.Table:
+    try:
+        content = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise FolderError(
+            f"{path} is truncated or no Parquet file ({reason}): remove it and run the sweep again"
+        ) from error
+    metadata = content.schema.metadata or {}
+    if metadata.get(b"scyc_sweep_table") != table.encode():
+        raise FolderError(f"{path} is no table of {table} of scyc-sweep: it does not belong in this folder")
+    check_version(int(metadata[b"schema_version"]), path)
+    return content
+
+
+def _to_pandas(content: pa.Table) -> pd.DataFrame:
+    # Without a mapping, a null in a column of integers or truth values would turn the column into floats or objects.
+    nullable = {
+        field.type: kind
+        for field in content.schema
+        for kind in [{"int32": pd.Int32Dtype(), "int64": pd.Int64Dtype()}.get(str(field.type))]
+        if kind is not None and content[field.name].null_count
+    }
+    result: pd.DataFrame = content.to_pandas(types_mapper=nullable.get)
+    return result

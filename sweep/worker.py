@@ -1,0 +1,120 @@
+"""What runs where the training is: one worker, which trains one pack at a time. It knows no engine.
+
+In: a pack. Out: an `Outcome`, which says what went wrong where something did, since an engine such as Ray Tune only
+learns that a trial failed. Next: `sweep.engines.Jobs` decides what a failure means.
+"""
+
+import ctypes
+import functools
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from trainables import datasets, measure, pack
+from trainables.datasets import Dataset
+from trainables.pruning import EmptyLayerError
+from trainables.spec import LaneResult, Pack, TrainSpec
+
+Failure = Literal["", "out of memory", "chain ended", "worker died", "error"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A job besides packs: measure how fast packs of these sizes train, where the packs will."""
+
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: results, rates, or a failure and its reason."""
+
+    results: Sequence[LaneResult] = ()
+    rates: dict[int, float] = field(default_factory=dict)
+    """Lane-steps per second by pack size."""
+    failure: Failure = ""
+    reason: str = ""
+    device: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """How to train packs in this process. Cheap to make: data and libraries stay with the process, not the worker."""
+
+    training: TrainSpec
+    data_dir: Path
+    states: Path
+    device: str
+    """`auto`, `cpu` or `cuda`."""
+    threads: int
+
+    def do(self, job: Pack | Measure) -> Outcome:
+        """Carry out a job; every failure that can be told from a bug comes back as an outcome."""
+        torch.set_num_threads(self.threads)
+        keep_freed_memory()
+        device = pick_device(self.device)
+        try:
+            outcome = self._do(job, device)
+        except EmptyLayerError as error:
+            outcome = Outcome(failure="chain ended", reason=str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            outcome = Outcome(failure="out of memory", reason=" ".join(str(error).split())[:200])
+        return replace(outcome, device=device_name(device), host=socket.gethostname())
+
+    def _do(self, job: Pack | Measure, device: torch.device) -> Outcome:
+        if isinstance(job, Measure):
+            return Outcome(rates=measure.lane_rates(self.training, device, job.sizes))
+        dataset = load_dataset(self.training.dataset, self.data_dir, device)
+        return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Tell glibc to keep the memory of freed tensors for the next ones.
+
+    By default it returns every larger tensor to the kernel at once and has its pages zeroed again a moment later, which
+    costs small stacked networks 15 % of their speed.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries than glibc
+        if mallopt is not None:
+            m_trim_threshold, m_mmap_threshold = -1, -3  # <malloc.h>
+            mallopt(m_mmap_threshold, 2**28)
+            mallopt(m_trim_threshold, 2**28)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means too little memory; on the CPU torch says so only in the message."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that a setting names; `auto` is the GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        # Two runs of the same sweep must agree; cuDNN otherwise picks its algorithms by a race.
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a row says of its device: `cpu`, or the GPU's product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@functools.lru_cache(maxsize=1)
+def load_dataset(name: str, folder: Path, device: torch.device, download: bool = False) -> Dataset:
+    """Return a data set on a device, read once a process. Raises as `trainables.datasets.load`."""
+    return datasets.load(name, folder, download).to(device)

@@ -1,0 +1,151 @@
+"""Small data, settings and the slow references that the tests of `trainables` share.
+
+The references are ordinary torch: one network at a time, `torch.optim.SGD`, the gradient masked before each step.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables import models, schedules
+from trainables.datasets import Dataset
+from trainables.spec import TrainSpec
+from trainables.states import load_state
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., TrainSpec]:
+    """Settings of a cycle of ten steps with warmup and one drop; keyword arguments replace any of them."""
+
+    def make(**changes: object) -> TrainSpec:
+        settings: dict[str, object] = {
+            "model": "mlp",
+            "hidden": (12, 8),
+            "dataset": "digits",
+            "split": "pooled",
+            "pruning": "global_magnitude",
+            "prune_rate": 0.2,
+            "keep_output": True,
+            "rewind": "none",
+            "schedule": "warmup",
+            "steps": 10,
+            "warmup_steps": 3,
+            "milestones": (8,),
+            "batch_size": 16,
+            "momentum": 0.9,
+            "weight_decay": 1e-3,
+            "eval_every": 2,
+            "score": "best",
+            "dtype": "float64",
+        }
+        if changes.get("model", "mlp") != "mlp":
+            settings["hidden"] = ()
+        return TrainSpec(**(settings | changes))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_images() -> Callable[..., Dataset]:
+    """Noisy 8x8 pictures of a few classes: learnable, not trivially."""
+
+    def make(
+        count: int = 97,
+        shape: tuple[int, int, int] = (1, 8, 8),
+        classes: int = 4,
+        augment: bool = False,
+        test_size: int = 0,
+    ) -> Dataset:
+        generator = torch.Generator().manual_seed(1)
+        labels = torch.randint(classes, (count,), generator=generator)
+        prototypes = torch.randint(256, (classes, *shape), generator=generator)
+        noise = torch.randint(256, (count, *shape), generator=generator)
+        return Dataset(
+            name="pictures",
+            images=((prototypes[labels] + 3 * noise) // 4).to(torch.uint8),
+            labels=labels,
+            test_start=count - test_size,
+            classes=classes,
+            mean=tuple(120.0 + channel for channel in range(shape[0])),
+            std=tuple(60.0 + channel for channel in range(shape[0])),
+            augment=augment,
+            fingerprint="",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plain_images() -> Callable[..., Tensor]:
+    """The images at some indices, normalised by hand, never augmented; float64."""
+
+    def plain(dataset: Dataset, indices: Tensor) -> Tensor:
+        images = dataset.images[indices].double()
+        return torch.stack([(images[:, c] - dataset.mean[c]) / dataset.std[c] for c in range(images.shape[1])], dim=1)
+
+    return plain
+
+
+@pytest.fixture(scope="session")
+def measure(plain_images: Callable[..., Tensor]) -> Callable[..., tuple[float, float]]:
+    """Accuracy in percent and mean loss of one ordinary network on the plain images at some indices."""
+
+    @torch.no_grad()
+    def measure(network: nn.Module, dataset: Dataset, indices: Tensor) -> tuple[float, float]:
+        training = network.training
+        network.eval()
+        dtype = next(network.parameters()).dtype
+        logits = network(plain_images(dataset, indices).to(dtype))
+        network.train(training)
+        labels = dataset.labels[indices]
+        right = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
+        return 100.0 * right / len(indices), float(functional.cross_entropy(logits, labels))
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def reload() -> Callable[..., nn.Module]:
+    """The ordinary network of a state on disk."""
+
+    def reload(spec: TrainSpec, dataset: Dataset, folder: Path, digest: str) -> nn.Module:
+        network = models.build(spec, dataset.shape, dataset.classes, seed=12345)
+        network.load_state_dict(load_state(folder, digest).tensors)
+        return network
+
+    return reload
+
+
+@pytest.fixture(scope="session")
+def train_alone() -> Callable[..., Iterator[float]]:
+    """Train one ordinary network batch by batch; yields each step's loss."""
+
+    def train(
+        network: nn.Module,
+        masks: dict[str, Tensor],
+        max_lr: float,
+        spec: TrainSpec,
+        batches: Iterable[tuple[Tensor, Tensor]],
+    ) -> Iterator[float]:
+        parameters = dict(network.named_parameters())
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=0.0, momentum=spec.momentum, weight_decay=spec.weight_decay
+        )
+        network.train()
+        for step, (images, labels) in enumerate(batches):
+            optimizer.param_groups[0]["lr"] = schedules.rate(spec)(step, max_lr)
+            loss = functional.cross_entropy(network(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            for name, mask in masks.items():
+                parameters[name].grad *= mask
+            optimizer.step()
+            yield float(loss.detach())
+
+    return train

@@ -1,0 +1,366 @@
+"""Splits never leak or shrink, augmentation keeps to its definition, and damaged data are refused with a remedy."""
+
+import gzip
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainables import datasets
+from trainables.datasets import CROP_PADDING, DATASETS, DataError, Dataset, crop_and_flip, load, split, train_size
+
+Maker = Callable[..., Dataset]
+KINDS = ["pooled", "fixed_test"]
+
+
+def blank(count: int, test_size: int, name: str = "blank") -> Dataset:
+    """A data set of so many black pixels, for its sizes alone."""
+    return Dataset(
+        name=name,
+        images=torch.zeros(count, 1, 1, 1, dtype=torch.uint8),
+        labels=torch.zeros(count, dtype=torch.int64),
+        test_start=count - test_size,
+        classes=1,
+        mean=(0.0,),
+        std=(1.0,),
+        augment=False,
+        fingerprint="",
+    )
+
+
+# Splits.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(10, 300), seed=st.integers(0, 2**32 - 1), own_test=st.booleans())
+def test_the_three_parts_are_disjoint_and_together_everything(kind: str, count: int, seed: int, own_test: bool) -> None:
+    parts = split(blank(count, count // 6 if own_test else 0), kind, seed)
+    assert sorted(torch.cat([parts.train, parts.val, parts.test]).tolist()) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "test_size", "sizes"),
+    [
+        ("pooled", 1797, 0, (1078, 359, 360)),
+        ("pooled", 60_000, 10_000, (36_000, 12_000, 12_000)),
+        ("pooled", 70_000, 10_000, (42_000, 14_000, 14_000)),
+        ("pooled", 11, 0, (6, 2, 3)),
+        ("fixed_test", 1797, 0, (1078, 360, 359)),
+        ("fixed_test", 60_000, 10_000, (37_500, 12_500, 10_000)),
+        ("fixed_test", 70_000, 10_000, (45_000, 15_000, 10_000)),
+        ("fixed_test", 100, 20, (60, 20, 20)),
+    ],
+)
+def test_the_parts_have_their_sizes_in_every_run(
+    kind: str, count: int, test_size: int, sizes: tuple[int, int, int]
+) -> None:
+    dataset = blank(count, test_size)
+    for run in range(5):  # a pool that shrinks from run to run is a known slip
+        parts = split(dataset, kind, seed=run)
+        assert (len(parts.train), len(parts.val), len(parts.test)) == sizes
+    assert len(dataset.labels) == count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_have_different_splits_and_a_seed_always_the_same(kind: str) -> None:
+    dataset = blank(200, 40)
+    seen = []
+    for seed in range(6):
+        parts, again = split(dataset, kind, seed), split(dataset, kind, seed)
+        for name in ("train", "val", "test"):
+            assert torch.equal(getattr(parts, name), getattr(again, name))
+        assert set(parts.train.tolist()) not in seen
+        seen.append(set(parts.train.tolist()))
+
+
+def test_pooled_mixes_the_sets_own_test_part_into_all_three() -> None:
+    parts = split(blank(1000, 200), "pooled", 0)
+    for part in (parts.train, parts.val, parts.test):
+        share = float((part >= 800).double().mean())
+        assert 0.1 < share < 0.3
+
+
+def test_fixed_test_is_the_sets_own_test_part_in_every_run() -> None:
+    for seed in range(5):
+        assert split(blank(100, 20), "fixed_test", seed).test.tolist() == list(range(80, 100))
+
+
+def test_fixed_test_without_an_own_test_part_is_one_fifth_drawn_once() -> None:
+    tests = [split(blank(500, 0), "fixed_test", seed).test.tolist() for seed in range(5)]
+    assert all(test == tests[0] for test in tests)
+    assert len(tests[0]) == 100
+    assert min(tests[0]) < 100  # from everywhere, not the end of the file
+    assert max(tests[0]) >= 400
+
+
+def test_global_random_numbers_neither_change_a_split_nor_are_used_up() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = split(blank(50, 0), "pooled", 1).train
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert torch.equal(split(blank(50, 0), "pooled", 1).train, first)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", DATASETS)
+def test_train_size_is_the_size_of_the_split(name: str, kind: str) -> None:
+    source = DATASETS[name]
+    dataset = blank(source.size, source.test_size, name)
+    assert train_size(name, kind) == len(split(dataset, kind, 0).train)
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown split 'kfold'; known are pooled, fixed_test"):
+        split(blank(10, 0), "kfold", 0)
+
+
+# Batches.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_batch_is_bytes_minus_mean_over_std_per_channel(dtype: torch.dtype) -> None:
+    images = torch.tensor([[[[0, 100]], [[10, 255]]], [[[50, 60]], [[0, 30]]]], dtype=torch.uint8)
+    dataset = replace(blank(2, 0), images=images, mean=(50.0, 10.0), std=(25.0, 5.0), augment=True)
+    batch = dataset.batch(torch.tensor([1, 0, 1]), dtype)
+    first, second = [[[-2.0, 2.0]], [[0.0, 49.0]]], [[[0.0, 0.4]], [[-2.0, 4.0]]]
+    assert batch.dtype == dtype
+    torch.testing.assert_close(batch, torch.tensor([second, first, second], dtype=dtype))
+    assert dataset.shape == (2, 1, 2)
+
+
+def test_a_batch_is_augmented_only_with_a_generator_and_only_if_the_set_is(make_images: Maker) -> None:
+    indices = torch.arange(40)
+    for augment in (False, True):
+        dataset = make_images(augment=augment)
+        plain = dataset.batch(indices, torch.float64)
+        drawn = dataset.batch(indices, torch.float64, torch.Generator().manual_seed(0))
+        assert torch.equal(plain, drawn) is not augment
+        assert torch.equal(plain, make_images().batch(indices, torch.float64))
+
+
+def test_an_augmented_batch_is_normalised_after_the_black_border_is_added(make_images: Maker) -> None:
+    dataset = make_images(augment=True, shape=(3, 8, 8))
+    indices = torch.arange(30)
+    cropped = crop_and_flip(dataset.images[indices], torch.Generator().manual_seed(3)).double()
+    expected = (cropped - torch.tensor(dataset.mean).view(3, 1, 1)) / torch.tensor(dataset.std).view(3, 1, 1)
+    actual = dataset.batch(indices, torch.float64, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(actual, expected.double())
+
+
+# Crops and flips.
+
+
+def slow_crop_and_flip(images: Tensor, seed: int) -> Tensor:
+    """One image and one pixel at a time, with the same random numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    count, channels, height, width = images.shape
+    offsets = torch.randint(0, 2 * CROP_PADDING + 1, (2, count, 1), generator=generator)
+    flips = torch.rand(count, 1, generator=generator) < 0.5
+    result = torch.zeros_like(images)
+    for i in range(count):
+        down, right = int(offsets[0, i]) - CROP_PADDING, int(offsets[1, i]) - CROP_PADDING
+        for c in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    if 0 <= y + down < height and 0 <= x + right < width:
+                        result[i, c, y, width - 1 - x if flips[i] else x] = images[i, c, y + down, x + right]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 8, 8), (9, 1, 5, 7), (1, 2, 3, 2)])
+def test_crop_and_flip_agrees_with_a_loop_over_pixels(shape: tuple[int, int, int, int]) -> None:
+    images = torch.randint(1, 256, shape, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    before = images.clone()
+    for seed in range(4):
+        actual = crop_and_flip(images, torch.Generator().manual_seed(seed))
+        assert actual.dtype == torch.uint8
+        assert actual.is_contiguous()
+        assert torch.equal(actual, slow_crop_and_flip(images, seed))
+    assert torch.equal(images, before)
+
+
+def test_every_crop_is_one_of_the_81_shifts_flipped_or_not_and_all_occur() -> None:
+    image = torch.arange(1, 101, dtype=torch.uint8).view(1, 10, 10)
+    padded = torch.nn.functional.pad(image, [CROP_PADDING] * 4)
+    windows = {}
+    for down in range(9):
+        for right in range(9):
+            window = padded[:, down : down + 10, right : right + 10]
+            windows[window.numpy().tobytes()] = (down, right, False)
+            windows[window.flip(2).contiguous().numpy().tobytes()] = (down, right, True)
+    assert len(windows) == 162
+    crops = crop_and_flip(image.repeat(5000, 1, 1, 1), torch.Generator().manual_seed(0))
+    found = [windows[crop.numpy().tobytes()] for crop in crops]
+    assert len(set(found)) == 162
+    assert 0.45 < sum(flipped for *_, flipped in found) / 5000 < 0.55
+
+
+def test_crops_follow_from_the_generator_alone() -> None:
+    images = torch.randint(0, 256, (20, 3, 8, 8)).to(torch.uint8)
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    first, second = crop_and_flip(images, generator), crop_and_flip(images, generator)
+    torch.manual_seed(1)
+    assert torch.equal(crop_and_flip(images, torch.Generator().manual_seed(1)), first)
+    assert not torch.equal(first, second)
+
+
+# Files.
+
+
+def test_digits_are_the_bundled_set(tmp_path: Path) -> None:
+    dataset = load("digits", tmp_path / "nowhere")
+    assert dataset.images.shape == (1797, 1, 8, 8)
+    assert dataset.images.dtype == torch.uint8
+    assert (int(dataset.images.min()), int(dataset.images.max())) == (0, 16)
+    assert dataset.labels.dtype == torch.int64
+    assert torch.bincount(dataset.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert dataset.test_start == 1797
+    assert not dataset.augment
+    assert float(dataset.batch(torch.arange(1797), torch.float64).max()) == 1.0
+    assert dataset.fingerprint == DATASETS["digits"].fingerprint
+
+
+@pytest.mark.parametrize("what", ["an image", "a label"])
+def test_one_changed_byte_is_another_edition(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = DATASETS["digits"]
+
+    def read(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
+        images, labels = source.read(folder, download)
+        if what == "an image":
+            images[700, 0, 3, 3] ^= 1
+        else:
+            labels[700] = (labels[700] + 1) % 10
+        return images, labels
+
+    monkeypatch.setitem(DATASETS, "digits", replace(source, read=read))
+    with pytest.raises(DataError, match=r"digits in .* is damaged or another edition: .* reinstall scikit-learn"):
+        load("digits", tmp_path)
+
+
+FILES = [("fashion_mnist", "FashionMNIST/raw/ with the four idx files"), ("cifar10", "cifar-10-batches-py/ with")]
+
+
+@pytest.mark.parametrize(("name", "needs"), FILES)
+def test_missing_files_are_named_with_the_ways_to_get_them_and_nothing_is_downloaded(
+    name: str, needs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    for target in ("torchvision.datasets.mnist", "torchvision.datasets.cifar"):
+        monkeypatch.setattr(f"{target}.download_and_extract_archive", lambda *a, **k: asked.append(a))
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DataError) as caught:
+            load(name, folder)
+        assert f"{name} not found in {str(folder)!r}" in str(caught.value)
+        assert f"--download fetches it, or put {needs}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not asked
+
+
+IDX = {
+    "train-images-idx3-ubyte": (6, 28, 28),
+    "train-labels-idx1-ubyte": (6,),
+    "t10k-images-idx3-ubyte": (2, 28, 28),
+    "t10k-labels-idx1-ubyte": (2,),
+}
+
+
+def write_fashion_mnist(folder: Path) -> Path:
+    """Eight pictures in the format of the published files."""
+    raw = folder / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, shape in IDX.items():
+        header = struct.pack(">HBB", 0, 8, len(shape)) + struct.pack(f">{len(shape)}I", *shape)
+        (raw / name).write_bytes(header + (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes())
+    return raw
+
+
+def write_cifar10(folder: Path) -> Path:
+    """Files of the published names with a few pictures each."""
+    batches = folder / "cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        content = {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}
+        (batches / name).write_bytes(pickle.dumps(content))
+    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    return batches
+
+
+def test_fashion_mnist_is_read_with_its_test_part_last(tmp_path: Path) -> None:
+    write_fashion_mnist(tmp_path)
+    images, labels = datasets._fashion_mnist(tmp_path, False)
+    assert images.shape == (8, 1, 28, 28)
+    assert images.dtype == torch.uint8
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert labels.dtype == torch.int64
+    assert images[6].flatten()[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_cifar10_is_read_as_channels_first_with_its_test_part_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = write_cifar10(tmp_path)
+    pixels = (np.arange(2 * 3072) % 251).astype(np.uint8).reshape(2, 3072)
+    (batches / "test_batch").write_bytes(pickle.dumps({"data": pixels, "labels": [7, 8]}))
+    monkeypatch.setattr("torchvision.datasets.CIFAR10._check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *a: True)
+    images, labels = datasets._cifar10(tmp_path, False)
+    assert images.shape == (12, 3, 32, 32)
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous()
+    assert labels.tolist() == [0, 1] * 5 + [7, 8]
+    assert labels.dtype == torch.int64
+    # The files hold a picture as 1024 red, 1024 green and 1024 blue bytes, row by row.
+    assert torch.equal(images[10:], torch.from_numpy(pixels).view(2, 3, 32, 32))
+
+
+def test_files_of_another_edition_are_refused_by_their_contents(tmp_path: Path) -> None:
+    write_fashion_mnist(tmp_path)
+    with pytest.raises(DataError, match=r"is damaged or another edition: its contents hash to .*--download fetches it"):
+        load("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "missing one"])
+@pytest.mark.parametrize(("name", "needs"), FILES)
+def test_damaged_files_are_refused_with_the_ways_to_get_good_ones(
+    name: str, needs: str, damage: str, tmp_path: Path
+) -> None:
+    if name == "fashion_mnist":
+        path = write_fashion_mnist(tmp_path) / "t10k-images-idx3-ubyte"
+    else:
+        path = write_cifar10(tmp_path) / "data_batch_3"
+    content = {
+        "truncated": path.read_bytes()[:-100],
+        "empty": b"",
+        "foreign": gzip.compress(b"<html>not found</html>"),
+        "missing one": None,
+    }[damage]
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{name} is damaged in ") as caught:
+        load(name, tmp_path)
+    assert f"--download fetches it, or put {needs}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown data set 'mnist'; known are digits, fashion_mnist, cifar10"):
+        load("mnist", tmp_path)
+
+
+def test_the_table_of_data_sets_agrees_with_itself() -> None:
+    for name, source in DATASETS.items():
+        assert len(source.mean) == len(source.std) == source.shape[0], name
+        assert 0 <= source.test_size < source.size
+        assert len(source.fingerprint) == 64

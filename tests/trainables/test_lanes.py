@@ -1,0 +1,421 @@
+"""Stacked networks are K ordinary networks: layer by layer, whole models, and over fifty steps of training."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables import models, schedules
+from trainables.lanes import LaneSGD, lane_tensors, load_lane, stack
+from trainables.pack import lane_losses
+
+EXACT = {"rtol": 0.0, "atol": 1e-9}
+Maker = Callable[..., object]
+
+
+class TorchFlatten(nn.Module):
+    """A network that flattens by function, as torchvision's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(2, 3, 3), nn.Linear(48, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(self.conv(x), 1))
+
+
+class Residual(nn.Module):
+    """A sum of two branches, one of them a strided 1x1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.body = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6))
+        self.shortcut = nn.Sequential(nn.Conv2d(4, 6, 1, stride=2, bias=False), nn.BatchNorm2d(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+# Every network sees images of 2 channels and 6x6 pixels.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "linear on the images": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5)),
+    "linear without bias": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5, bias=False)),
+    "linear after linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 7), nn.ReLU(), nn.Linear(7, 5)),
+    "linear of equal widths": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 72), nn.Linear(72, 72, bias=False)),
+    "conv on the images": lambda: nn.Conv2d(2, 4, 3),
+    "conv after conv": lambda: nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 3, 3)),
+    "conv with stride, without bias": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, bias=False), nn.Conv2d(4, 3, (2, 1), stride=(2, 1), bias=False)
+    ),
+    "conv with groups on the images": lambda: nn.Conv2d(2, 6, 3, groups=2),
+    "conv with groups after conv": lambda: nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 8, 3, groups=2, stride=2)),
+    "depthwise conv after conv": lambda: nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 3, groups=4, bias=False)),
+    "conv with dilation": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2, padding=2), nn.Conv2d(3, 3, 3)),
+    "batch norm after conv": lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, eps=1e-3, momentum=0.3)),
+    "batch norm after linear": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(72, 7), nn.BatchNorm1d(7, eps=1e-3, momentum=0.3), nn.ReLU(), nn.Linear(7, 5)
+    ),
+    "batch norm after flatten": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 5)
+    ),
+    "max pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)),
+    "average pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.AvgPool2d(2)),
+    "adaptive pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.AdaptiveAvgPool2d((2, 1))),
+    "pooling the images first": lambda: nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 3, 2)),
+    "flatten layer": lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 5)),
+    "flatten function": TorchFlatten,
+    "residual sum": Residual,
+}
+
+
+def different(build: Callable[[], nn.Module], lanes: int) -> list[nn.Module]:
+    """Networks of one architecture in float64, in which no parameter and no running statistic is alike."""
+    networks = []
+    for lane in range(lanes):
+        torch.manual_seed(100 + lane)
+        network = build().double()
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.add_(0.3 * torch.rand_like(tensor))
+                else:
+                    tensor.add_(lane)
+        networks.append(network)
+    return networks
+
+
+def stacked_from(networks: list[nn.Module]) -> nn.Module:
+    stacked = stack(networks[0], len(networks))
+    for lane, network in enumerate(networks):
+        load_lane(stacked, lane, network.state_dict())
+    return stacked
+
+
+def lane_output(output: Tensor, lanes: int, lane: int) -> Tensor:
+    """One lane of (lanes, batch, features) or of (batch, lanes x channels, ...)."""
+    if output.dim() == 3:
+        return output[lane]
+    return output.view(len(output), lanes, -1, *output.shape[2:])[:, lane]
+
+
+def assert_same_network(stacked: nn.Module, networks: list[nn.Module], images: Tensor) -> None:
+    """Outputs, gradients and buffers of a forward and a backward pass agree, lane by lane."""
+    output = stacked(images)
+    weighted = torch.zeros((), dtype=images.dtype)
+    for lane, network in enumerate(networks):
+        expected = network(images)
+        actual = lane_output(output, len(networks), lane)
+        torch.testing.assert_close(actual, expected, **EXACT)
+        slope = torch.linspace(-1, 2 + lane, expected.numel(), dtype=images.dtype).view_as(expected)
+        weighted = weighted + (actual * slope).sum()
+        network.zero_grad()
+        (expected * slope).sum().backward()
+    gradients = torch.autograd.grad(weighted, list(stacked.parameters()))
+    for (name, _), gradient in zip(stacked.named_parameters(), gradients, strict=True):
+        for lane, network in enumerate(networks):
+            torch.testing.assert_close(gradient[lane], network.get_parameter(name).grad, **EXACT)
+    for lane, network in enumerate(networks):
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(stacked.state_dict()[name][lane], tensor, **EXACT)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+def test_a_stacked_layer_computes_what_its_networks_compute_one_by_one(
+    build: Callable[[], nn.Module], lanes: int, training: bool
+) -> None:
+    networks = [network.train(training) for network in different(build, lanes)]
+    images = torch.randn(5, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    stacked = stacked_from(networks).train(training)
+    assert_same_network(stacked, networks, images)
+    assert_same_network(stacked, networks, 2 - images)  # a second pass starts from the running statistics of the first
+
+
+def torchvision_model(name: str) -> nn.Module:
+    """A torchvision network as published, but with narrow hidden layers in its classifier."""
+    options = {} if name.startswith("resnet") or name == "alexnet" else {"init_weights": False}
+    with torch.device("meta"):  # the wide layers would take a gigabyte
+        network = torchvision.models.get_model(name, num_classes=5, **options)
+    width = None
+    for index, layer in enumerate(getattr(network, "classifier", [])):
+        if isinstance(layer, nn.Linear):
+            inputs = layer.in_features if width is None else width
+            width = 5 if layer.out_features == 5 else 12
+            network.classifier[index] = nn.Linear(inputs, width)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return network
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "training"),
+    [("resnet18", 32, True), ("resnet18", 32, False), ("vgg11_bn", 32, False), ("alexnet", 64, False)],
+)
+def test_a_torchvision_network_stacks_unchanged(name: str, size: int, training: bool) -> None:
+    networks = []
+    for lane in range(2):
+        torch.manual_seed(lane)
+        networks.append(torchvision_model(name).double().train(training))
+    images = torch.randn(3, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert_same_network(stacked_from(networks).train(training), networks, images)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.LayerNorm(5), "LayerNorm"),
+        (nn.Conv1d(2, 2, 1), "Conv1d"),
+        (nn.PReLU(), "PReLU"),
+        (nn.Embedding(3, 2), "Embedding"),
+    ],
+)
+def test_a_layer_without_a_stacked_form_is_named(layer: nn.Module, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} has no stacked form; known are Linear, Conv2d"):
+        stack(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(5, 5), layer)), 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode 'reflect'"),
+        (nn.BatchNorm2d(2, affine=False), "stacked batch norm needs"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "stacked batch norm needs"),
+        (nn.BatchNorm2d(2, momentum=None), "stacked batch norm needs"),
+    ],
+)
+def test_a_variant_without_a_stacked_form_is_refused(layer: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stack(layer, 2)
+
+
+def test_stacking_copies_the_network_into_every_lane_and_leaves_it_alone() -> None:
+    network = Residual()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    stacked = stack(network, 3)
+    assert list(stacked.state_dict()) == list(before)
+    for name, tensor in stacked.state_dict().items():
+        assert tensor.shape == (3, *before[name].shape)
+        for lane in range(3):
+            assert torch.equal(tensor[lane], before[name])
+    with torch.no_grad():
+        stacked(torch.randn(4, 2, 6, 6))
+        for parameter in stacked.parameters():
+            parameter.add_(1)
+    assert isinstance(network.first, nn.Conv2d)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_lane_loaded_is_the_lane_read_and_the_other_lanes_stay() -> None:
+    networks = different(Residual, 2)
+    stacked = stack(networks[0], 3)
+    load_lane(stacked, 1, networks[1].state_dict())
+    for lane, network in [(0, networks[0]), (1, networks[1]), (2, networks[0])]:
+        tensors = lane_tensors(stacked, lane)
+        assert list(tensors) == list(network.state_dict())
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
+    copy = lane_tensors(stacked, 1)["first.weight"]
+    copy.zero_()
+    assert stacked.state_dict()["first.weight"][1].all()
+
+
+def test_a_lane_of_another_architecture_is_refused() -> None:
+    with pytest.raises(KeyError, match=r"first\.weight"):
+        load_lane(stack(Residual(), 2), 0, nn.Linear(2, 2).state_dict())
+
+
+# Dropout.
+
+
+def dropout_after(kind: str, dropout: nn.Module) -> nn.Module:
+    """A network whose output is that of the dropout, after a convolution, a flattened one or a linear layer."""
+    if kind == "conv":
+        return nn.Sequential(nn.Conv2d(2, 40, 3), dropout)
+    if kind == "flattened":
+        return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), dropout)
+    return nn.Sequential(nn.Flatten(), nn.Linear(72, 40), dropout)
+
+
+@pytest.mark.parametrize("kind", ["conv", "flattened", "linear"])
+def test_dropout_drops_the_same_in_every_lane_and_scales_what_it_keeps(kind: str) -> None:
+    networks = different(lambda: dropout_after(kind, nn.Dropout(0.25)), 3)
+    images = torch.randn(50, 2, 6, 6, dtype=torch.float64)
+    torch.manual_seed(7)
+    output = stacked_from(networks).train()(images)
+    dropped = [lane_output(output, 3, lane) == 0 for lane in range(3)]
+    assert torch.equal(dropped[0], dropped[1])
+    assert torch.equal(dropped[0], dropped[2])
+    assert 0.2 < dropped[0].double().mean() < 0.3
+    for lane, network in enumerate(networks):
+        expected = torch.where(dropped[lane], 0, network.eval()(images) / 0.75)
+        torch.testing.assert_close(lane_output(output, 3, lane), expected, **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["conv", "flattened", "linear"])
+def test_dropout_draws_the_same_random_numbers_whatever_the_number_of_lanes(kind: str) -> None:
+    networks = different(lambda: dropout_after(kind, nn.Dropout(0.5)), 4)
+    images = torch.randn(9, 2, 6, 6, dtype=torch.float64)
+    outputs, states = [], []
+    for lanes in (1, 2, 4):
+        torch.manual_seed(7)
+        outputs.append(lane_output(stacked_from(networks[:lanes]).train()(images), lanes, 0))
+        states.append(torch.get_rng_state())
+    for output, state in zip(outputs[1:], states[1:], strict=True):
+        torch.testing.assert_close(output, outputs[0], **EXACT)
+        assert torch.equal(state, states[0])
+
+
+def test_dropout2d_drops_whole_channels_alike_in_every_lane() -> None:
+    stacked = stacked_from(different(lambda: dropout_after("conv", nn.Dropout2d(0.25)), 3)).train()
+    torch.manual_seed(7)
+    output = stacked(torch.randn(30, 2, 6, 6, dtype=torch.float64)).view(30, 3, 40, 16)
+    dropped = (output == 0).all(3)
+    assert torch.equal(dropped, (output == 0).any(3))
+    assert torch.equal(dropped[:, 0], dropped[:, 1])
+    assert torch.equal(dropped[:, 0], dropped[:, 2])
+    assert 0.2 < dropped.double().mean() < 0.3
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout(0.5), nn.Dropout2d(0.5)])
+def test_dropout_does_nothing_in_eval_mode(dropout: nn.Module) -> None:
+    networks = [network.eval() for network in different(lambda: dropout_after("conv", dropout), 2)]
+    images = torch.randn(5, 2, 6, 6, dtype=torch.float64)
+    assert_same_network(stacked_from(networks).eval(), networks, images)
+
+
+# Training.
+
+
+def test_lane_losses_are_each_lanes_mean_cross_entropy() -> None:
+    logits = torch.randn(3, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3, 3, 0, 1])
+    expected = torch.stack([functional.cross_entropy(lane, labels) for lane in logits])
+    torch.testing.assert_close(lane_losses(logits, labels), expected, **EXACT)
+
+
+def random_masks(network: nn.Module, percent: int, seed: int) -> dict[str, Tensor]:
+    """Masks that keep about `percent` of each weight matrix or filter, and zero the others in the network."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = {}
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.dim() > 1:
+                masks[name] = torch.rand(parameter.shape, generator=generator) * 100 < percent
+                parameter.mul_(masks[name])
+    return masks
+
+
+@pytest.mark.parametrize(("model", "shape"), [("mlp", (1, 8, 8)), ("resnet20", (3, 8, 8))])
+def test_fifty_stacked_steps_equal_fifty_steps_of_each_network_alone(
+    model: str,
+    shape: tuple[int, int, int],
+    make_spec: Maker,
+    make_images: Maker,
+    plain_images: Maker,
+    train_alone: Maker,
+) -> None:
+    spec = make_spec(model=model, steps=50, warmup_steps=10, milestones=(30, 40))
+    dataset = make_images(count=200, shape=shape)
+    max_lrs, percents = [0.01, 0.3, 0.1], [100, 50, 20]
+    networks = [models.build(spec, shape, 4, seed) for seed in (5, 6, 7)]
+    masks = [random_masks(network, percent, 3) for network, percent in zip(networks, percents, strict=True)]
+    stacked = stacked_from(networks).train()
+    optimizer = LaneSGD(
+        stacked, {name: torch.stack([m[name] for m in masks]) for name in masks[0]}, spec.momentum, spec.weight_decay
+    )
+    batches = []
+    for step in range(spec.steps):
+        indices = torch.randperm(100, generator=torch.Generator().manual_seed(step))[: 16 - step % 3]
+        batches.append((plain_images(dataset, indices), dataset.labels[indices]))
+
+    lane_by_lane = []
+    for step, (images, labels) in enumerate(batches):
+        losses = lane_losses(stacked(images), labels)
+        gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
+        rates = [schedules.rate(spec)(step, max_lr) for max_lr in max_lrs]
+        optimizer.step(gradients, torch.tensor(rates, dtype=torch.float64))
+        lane_by_lane.append(losses.detach())
+    held_out = plain_images(dataset, torch.arange(100, 200))
+    with torch.no_grad():
+        answers = stacked.eval()(held_out).argmax(2)
+
+    for lane, (network, max_lr) in enumerate(zip(networks, max_lrs, strict=True)):
+        losses = list(train_alone(network, masks[lane], max_lr, spec, batches))
+        torch.testing.assert_close(
+            torch.stack(lane_by_lane)[:, lane], torch.tensor(losses, dtype=torch.float64), **EXACT
+        )
+        tensors = lane_tensors(stacked, lane)
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(tensors[name], tensor, **EXACT)
+        with torch.no_grad():
+            alone = network.eval()(held_out).argmax(1)
+        assert torch.equal(answers[lane], alone)
+    assert not torch.equal(answers[0], answers[1])  # else the lanes would be too alike to prove anything
+
+
+@pytest.mark.parametrize("model", ["mlp", "resnet20"])
+def test_a_lane_learns_the_same_wherever_it_stands_and_beside_a_lane_of_nans(
+    model: str, make_spec: Maker, make_images: Maker, plain_images: Maker
+) -> None:
+    spec = make_spec(model=model)
+    dataset = make_images()
+    images, labels = plain_images(dataset, torch.arange(16)), dataset.labels[:16]
+    networks = {name: models.build(spec, dataset.shape, 4, seed) for seed, name in enumerate(["a", "b", "lost"])}
+    rates = {"a": 0.05, "b": 0.2, "lost": 1e200}
+
+    def trained(order: list[str]) -> dict[str, dict[str, Tensor]]:
+        stacked = stacked_from([networks[name] for name in order]).train()
+        optimizer = LaneSGD(stacked, {}, 0.9, 1e-3)
+        for _ in range(8):
+            losses = lane_losses(stacked(images), labels)
+            gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
+            optimizer.step(gradients, torch.tensor([rates[name] for name in order], dtype=torch.float64))
+        return {name: lane_tensors(stacked, lane) for lane, name in enumerate(order)}
+
+    alone = trained(["a"])["a"]
+    assert all(tensor.isfinite().all() for tensor in alone.values())
+    for order in (["a", "b"], ["b", "a"], ["lost", "a"], ["b", "lost", "a"], ["a", "lost", "b"]):
+        lanes = trained(order)
+        assert "lost" not in lanes or any(tensor.isnan().any() for tensor in lanes["lost"].values())
+        for name, tensor in alone.items():
+            torch.testing.assert_close(lanes["a"][name], tensor, **EXACT)
+
+
+def test_pruned_weights_are_exactly_zero_after_every_step_and_leave_no_trace_in_momentum() -> None:
+    networks = different(lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5)), 3)
+    masks = [random_masks(network, percent, 11) for network, percent in zip(networks, (30, 100, 70), strict=True)]
+    stacked = stacked_from(networks)
+    together = {name: torch.stack([m[name] for m in masks]) for name in masks[0]}
+    optimizer = LaneSGD(stacked, together, momentum=0.9, weight_decay=0.1)
+    images = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(20) % 5
+    for _ in range(20):
+        loss = lane_losses(stacked(images), labels).sum()
+        optimizer.step(torch.autograd.grad(loss, optimizer.parameters), torch.tensor([0.1, 0.05, 0.2]).double())
+        for (name, parameter), momentum in zip(stacked.named_parameters(), optimizer._momenta, strict=True):
+            if name in together:
+                assert (parameter[~together[name]] == 0).all()
+                assert (momentum[~together[name]] == 0).all()
+                assert (parameter[together[name]] != 0).all()
+                assert (momentum[together[name]] != 0).all()
+
+
+def test_a_lane_at_rate_zero_stays_where_it_is() -> None:
+    networks = different(lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5)), 2)
+    stacked = stacked_from(networks)
+    optimizer = LaneSGD(stacked, {}, momentum=0.9, weight_decay=0.1)
+    images = torch.randn(4, 2, 6, 6, dtype=torch.float64)
+    for _ in range(3):
+        loss = lane_losses(stacked(images), torch.tensor([0, 1, 2, 3])).sum()
+        optimizer.step(torch.autograd.grad(loss, optimizer.parameters), torch.tensor([0.0, 0.1]).double())
+    for name, tensor in networks[0].state_dict().items():
+        assert torch.equal(lane_tensors(stacked, 0)[name], tensor)
+        assert not torch.equal(lane_tensors(stacked, 1)[name], networks[1].state_dict()[name])

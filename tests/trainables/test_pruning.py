@@ -1,0 +1,225 @@
+"""Pruning removes exactly floor(rate x n) of the prunable weights, the lowest first, and only ever removes."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from trainables import models
+from trainables.pruning import EmptyLayerError, percent_remaining, prunable, prune, remove_lowest
+
+CRITERIA = ["global_magnitude", "layer_magnitude"]
+Maker = Callable[..., object]
+
+
+def full(**layers: list[float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    weights = {f"{name}.weight": torch.tensor(values, dtype=torch.float64) for name, values in layers.items()}
+    return weights, {name: torch.ones(len(weight), dtype=torch.bool) for name, weight in weights.items()}
+
+
+def survivors(masks: dict[str, Tensor]) -> list[list[int]]:
+    return [mask.flatten().nonzero().flatten().tolist() for mask in masks.values()]
+
+
+def slow_prune(
+    criterion: str, weights: dict[str, Tensor], masks: dict[str, Tensor], removed: int
+) -> set[tuple[str, int]]:
+    """The surviving (layer, position) after sorting one list of (|weight|, order, position), in plain Python."""
+    alive = [
+        (abs(float(weight)), order, name, position)
+        for order, name in enumerate(masks)
+        for position, weight in enumerate(weights[name].flatten())
+        if masks[name].flatten()[position]
+    ]
+    return {(name, position) for _, _, name, position in sorted(alive, key=lambda a: (a[0], a[1], a[3]))[removed:]}
+
+
+def test_global_magnitude_on_paper() -> None:
+    weights, masks = full(a=[0.9, -0.1, 0.5, 3.0], b=[-0.2, 0.05, 2.0, -0.6, 0.3, 1.0])
+    masks = prune("global_magnitude", weights, masks, 0.3)  # 3 of 10: 0.05, -0.1, -0.2
+    assert survivors(masks) == [[0, 2, 3], [2, 3, 4, 5]]
+    masks = prune("global_magnitude", weights, masks, 0.3)  # floor(0.3 x 7) = 2: 0.3, 0.5
+    assert survivors(masks) == [[0, 3], [2, 3, 5]]
+    masks = prune("global_magnitude", weights, masks, 0.3)  # floor(0.3 x 5) = 1: -0.6
+    assert survivors(masks) == [[0, 3], [2, 5]]
+
+
+def test_layer_magnitude_on_paper() -> None:
+    weights, masks = full(a=[0.9, -0.1, 0.5, 3.0], b=[-0.2, 0.05, 2.0, -0.6, 0.3, 1.0])
+    masks = prune("layer_magnitude", weights, masks, 0.34)  # floor(1.36) = 1 and floor(2.04) = 2
+    assert survivors(masks) == [[0, 2, 3], [2, 3, 4, 5]]
+    masks = prune("layer_magnitude", weights, masks, 0.34)  # floor(1.02) = 1 and floor(1.36) = 1
+    assert survivors(masks) == [[0, 3], [2, 3, 5]]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_pruned_weight_is_not_counted_and_not_removed_again(criterion: str) -> None:
+    weights, masks = full(a=[0.0, 0.0, 5.0, 4.0, 3.0, 2.0, 1.0, 6.0])
+    masks["a.weight"][:2] = False
+    assert survivors(prune(criterion, weights, masks, 0.34)) == [[2, 3, 4, 7]]  # floor(0.34 x 6) = 2: 1.0, 2.0
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_ties_are_removed_in_the_networks_order(criterion: str) -> None:
+    weights, masks = full(a=[1.0, -1.0, 1.0, 1.0, 0.5, -1.0])
+    assert survivors(prune(criterion, weights, masks, 0.5)) == [[2, 3, 5]]
+
+
+def test_ties_between_layers_take_the_earlier_layer_first() -> None:
+    weights, masks = full(a=[2.0, 1.0, 1.0], b=[1.0, 1.0, 2.0])
+    assert survivors(prune("global_magnitude", weights, masks, 0.5)) == [[0], [1, 2]]
+
+
+@pytest.mark.parametrize("rate", ["0.2", "0.29", "0.35", "0.5", "0.57", "0.7", "0.82", "0.1"])
+def test_the_count_is_floor_of_rate_times_n_for_the_rate_as_it_is_written(rate: str) -> None:
+    for n in range(1, 401):
+        weights, masks = full(a=list(range(n)))
+        kept = int(prune("layer_magnitude", weights, masks, float(rate))["a.weight"].sum())
+        assert n - kept == Fraction(rate) * n // 1, n
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_prune_agrees_with_a_sorted_list_and_masks_only_shrink(criterion: str, data: st.DataObject) -> None:
+    few = st.integers(-3, 3).map(lambda i: i / 2)  # few values, so ties are many
+    sizes = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=3))
+    percent = data.draw(st.integers(1, 99))
+    weights, masks = full(
+        **{f"l{i}": data.draw(st.lists(few, min_size=size, max_size=size)) for i, size in enumerate(sizes)}
+    )
+    for _ in range(3):
+        before = {name: mask.clone() for name, mask in masks.items()}
+        groups = [list(masks)] if criterion == "global_magnitude" else [[name] for name in masks]
+        expected = set()
+        for group in groups:
+            part = {name: masks[name] for name in group}
+            alive = sum(int(mask.sum()) for mask in part.values())
+            expected |= slow_prune(criterion, weights, part, percent * alive // 100)
+        if {name for name, _ in expected} != set(masks):
+            with pytest.raises(EmptyLayerError):
+                prune(criterion, weights, masks, percent / 100)
+            return
+        after = prune(criterion, weights, masks, percent / 100)
+        assert {(n, i) for n, mask in after.items() for i in mask.nonzero().flatten().tolist()} == expected
+        assert list(after) == list(masks)
+        for name in masks:
+            assert torch.equal(masks[name], before[name])  # the masks given are not changed
+            assert not (after[name] & ~masks[name]).any()
+            assert after[name].dtype == torch.bool
+        masks = after
+        # The next cycle trains: other weights, pruned ones at zero.
+        for name, mask in masks.items():
+            size = len(mask)
+            weights[name] = mask * torch.tensor(data.draw(st.lists(few, min_size=size, max_size=size))).double()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_resnet20_loses_the_exact_count_in_each_of_five_cycles(criterion: str, make_spec: Maker) -> None:
+    spec = make_spec(model="resnet20", dtype="float32")
+    network = models.build(spec, (3, 32, 32), 10, seed=0)
+    weights = dict(network.named_parameters())
+    masks = {name: torch.ones_like(weights[name]).bool() for name in prunable(network, keep_output=False)}
+    left = {name: mask.numel() for name, mask in masks.items()}
+    total = sum(left.values())
+    for _ in range(5):
+        masks = prune(criterion, weights, masks, 0.2)
+        left = {name: count - count // 5 for name, count in left.items()}
+        total -= total // 5
+        assert all(masks[name].shape == weights[name].shape for name in masks)
+        if criterion == "layer_magnitude":
+            assert {name: int(mask.sum()) for name, mask in masks.items()} == left
+        else:
+            assert sum(int(mask.sum()) for mask in masks.values()) == total
+            kept = torch.cat([weights[name][masks[name]].abs() for name in masks])
+            gone = torch.cat([weights[name][~masks[name]].abs() for name in masks])
+            assert gone.max() <= kept.min()
+
+
+def test_two_rounds_leave_the_square_of_what_one_round_leaves() -> None:
+    weights, masks = full(a=[float(i) for i in range(400)], b=[float(i) for i in range(600)])
+    masks = prune("global_magnitude", weights, masks, 0.2)
+    assert percent_remaining(masks) == 80.0
+    masks = prune("global_magnitude", weights, masks, 0.2)
+    assert percent_remaining(masks) == 64.0
+
+
+def test_percent_remaining_weighs_layers_by_their_size() -> None:
+    masks = {"a": torch.tensor([True, False]), "b": torch.tensor([[True, True, True], [False, False, True]])}
+    assert percent_remaining(masks) == 62.5
+
+
+def test_none_removes_nothing() -> None:
+    weights, masks = full(a=[0.0, 1.0], b=[2.0])
+    masks["a.weight"][0] = False
+    assert survivors(prune("none", weights, masks, 0.9)) == [[1], [0]]
+
+
+def test_a_layer_that_loses_everything_is_named() -> None:
+    weights, masks = full(large=[5.0, 6.0, 7.0], small=[0.1, 0.2])
+    masks = prune("global_magnitude", weights, masks, 0.3)  # floor(1.5) = 1
+    with pytest.raises(EmptyLayerError, match=r"^layer small has lost all its weights$"):
+        prune("global_magnitude", weights, masks, 0.3)  # floor(1.2) = 1
+
+
+def test_a_last_weight_survives_layer_magnitude() -> None:
+    weights, masks = full(a=[1.0], b=[1.0, 2.0])
+    for _ in range(5):
+        masks = prune("layer_magnitude", weights, masks, 0.9)
+    assert survivors(masks) == [[0], [1]]
+
+
+def test_an_unknown_criterion_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown pruning criterion 'magnitude'"):
+        prune("magnitude", *full(a=[1.0]), 0.2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.booleans()), min_size=1, max_size=40), st.data())
+def test_remove_lowest_removes_exactly_the_count_asked_for(
+    entries: list[tuple[float, bool]], data: st.DataObject
+) -> None:
+    scores = torch.tensor([score for score, _ in entries])
+    alive = torch.tensor([lives for _, lives in entries])
+    count = data.draw(st.integers(0, int(alive.sum())))
+    order = sorted((i for i, (_, lives) in enumerate(entries) if lives), key=lambda i: (entries[i][0], i))
+    assert remove_lowest(scores, alive, count).nonzero().flatten().tolist() == sorted(order[count:])
+
+
+def test_only_weights_of_convolutions_and_linear_layers_are_prunable(make_spec: Maker) -> None:
+    network = models.build(make_spec(model="resnet20"), (3, 32, 32), 10, seed=0)
+    names = prunable(network, keep_output=False)
+    parameters = dict(network.named_parameters())
+    others = set(parameters) - set(names)
+    assert all(parameters[name].dim() in (2, 4) for name in names)
+    assert all(parameters[name].dim() == 1 for name in others)
+    assert {name.split(".")[-2] for name in others} == {"bn", "bn1", "bn2", "1", "fc"}  # "1": the shortcut's batch norm
+    assert "fc.bias" in others
+    assert len(names) == 1 + 9 * 2 + 2 + 1
+    assert names == [name for name in parameters if name in names]  # the network's order
+
+
+def test_keep_output_leaves_out_the_last_linear_layer_alone(make_spec: Maker) -> None:
+    network = models.build(make_spec(hidden=(5, 6)), (1, 8, 8), 10, seed=0)
+    assert prunable(network, keep_output=False) == ["1.weight", "3.weight", "5.weight"]
+    assert prunable(network, keep_output=True) == ["1.weight", "3.weight"]
+    resnet20 = models.build(make_spec(model="resnet20"), (3, 32, 32), 10, seed=0)
+    assert set(prunable(resnet20, keep_output=False)) - set(prunable(resnet20, keep_output=True)) == {"fc.weight"}
+
+
+@pytest.mark.parametrize(
+    ("network", "keep_output"),
+    [(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), True), (nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()), False)],
+)
+def test_a_network_with_nothing_to_prune_is_refused(network: nn.Module, keep_output: bool) -> None:
+    with pytest.raises(ValueError, match="no prunable weights"):
+        prunable(network, keep_output)
+
+
+def test_the_last_linear_layer_may_be_a_convolutions_neighbour() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    assert prunable(network, keep_output=True) == ["0.weight"]
