@@ -24,6 +24,10 @@ RETRIES = 3
 class Engine(Protocol):
     """Where packs train."""
 
+    @property
+    def workers(self) -> int:
+        """Packs that train at a time; known once connected."""
+
     def connect(self) -> None:
         """Make sure that there is something to train on. Raises SweepError if not; writes nothing."""
 
@@ -36,6 +40,8 @@ class Engine(Protocol):
 
 class InlineEngine:
     """Everything in this process, one job after another: for small machines and debuggers."""
+
+    workers = 1
 
     def connect(self) -> None:
         """Nothing to connect to."""
@@ -116,15 +122,15 @@ class Jobs:
             if not outcome.rates:
                 self.error = TrainingError(f"the packs' size could not be measured ({outcome.reason}); give --lanes N")
                 return
-            best = max(outcome.rates, key=lambda size: outcome.rates[size])
-            logging.getLogger(__name__).info("lane-steps per second by pack size: %s", outcome.rates)
-            self._set_lanes_per_pack(best)
+            self._set_lanes_per_pack(job.best(outcome.rates))
             return
         attempts, task = self._open.pop(job)
         try:
             if outcome.failure == "chain ended":
                 task.parts = 0
                 self.strategy.end(task.pack, outcome.reason)
+            elif outcome.failure == "state lost":
+                raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
             elif outcome.failure:
                 self._again(job, attempts + 1, task, outcome)
             else:

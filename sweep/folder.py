@@ -123,7 +123,7 @@ def new_manifest(spec: Spec, fingerprint: str, command: Sequence[str], found: di
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "hardware": hardware(),
-        "threads": cores(),
+        "threads": spec.threads,
     }
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {

@@ -10,7 +10,7 @@ import torch
 from search_spaces.max_lr import MaxLrGrid
 from sweep.folder import cores
 from sweep.spec import Spec
-from sweep.worker import pick_device
+from sweep.worker import Measure, pick_device
 from trainables import measure, models
 from trainables.datasets import DATASETS, train_size
 
@@ -35,8 +35,10 @@ class Plan:
     peak_state_bytes: int
     """All states that may lie on disk at once: the open cycle's lanes, past winners, initial weights."""
     lane_steps_per_second: float
+    """Of one worker of this machine, alone."""
+    workers: int
     seconds: float
-    """Training alone, on one worker of this machine; evaluations and start-up come on top."""
+    """Training alone, with all workers of this machine; evaluations and start-up come on top."""
 
 
 def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
@@ -44,12 +46,17 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
 
     `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured.
     """
-    torch.set_num_threads(cores())
+    torch.set_num_threads(spec.threads)
     points = len(MaxLrGrid.parse(spec.max_lr).values)
+    device = pick_device(spec.device)
+    if spec.workers != "auto":
+        workers = spec.workers
+    else:
+        workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.threads)
+    job = Measure(points, spec.runs, workers if spec.engine == "ray" else 1)
     wanted = lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
-    sizes = [wanted] if wanted else measure.pack_sizes(points)
-    rates = measure.lane_rates(spec.training(), pick_device(spec.device), sizes)
-    size = max(rates, key=lambda candidate: rates[candidate])
+    rates = measure.lane_rates(spec.training(), device, [wanted] if wanted else job.sizes)
+    size = job.best(rates)
     lanes = (spec.cycles + 1) * points * spec.runs
     parameters, state_bytes = state_size(spec)
     return Plan(
@@ -65,7 +72,8 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
         state_bytes=state_bytes,
         peak_state_bytes=state_bytes * peak_states(spec),
         lane_steps_per_second=rates[size],
-        seconds=lanes * spec.steps / rates[size],
+        workers=job.workers,
+        seconds=(spec.cycles + 1) * spec.steps * job.seconds(size, rates[size]),
     )
 
 

@@ -7,6 +7,8 @@ trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 import os
 import socket
 import tempfile
+import time
+from dataclasses import dataclass
 from typing import Any, Literal
 
 # Ray reads these when it is imported. Without the first a local Ray listens on all interfaces.
@@ -33,10 +35,11 @@ CONNECT_SECONDS = 5.0
 class RayEngine:
     """Packs as trials of one Ray Tune experiment, on a cluster or on a Ray of our own."""
 
-    def __init__(self, address: str | None, workers: Literal["auto"] | int, device: str) -> None:
+    def __init__(self, address: str | None, workers: Literal["auto"] | int, threads: int, device: str) -> None:
         """`address`: HOST:PORT, `auto`, or None for RAY_ADDRESS and else a local Ray of our own."""
+        self.threads = threads
         self.address = address or os.environ.get("RAY_ADDRESS") or "local"
-        self.workers: Literal["auto"] | int = workers
+        self.wanted: Literal["auto"] | int = workers
         self.device = device
 
     def connect(self) -> None:
@@ -58,15 +61,15 @@ class RayEngine:
             raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}") from error
         if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
             raise SweepError("--device cuda, but this Ray has no GPU")
+        self._resources()
 
     def close(self) -> None:
         """Leave the cluster, or end our own."""
         ray.shutdown()
 
     def run(self, jobs: Jobs, worker: Worker) -> None:
-        """See `Engine`; `worker.threads` is replaced by what Ray gives each worker."""
+        """See `Engine`."""
         workers, resources = self._resources()
-        worker = Worker(worker.training, worker.data_dir, worker.states, worker.device, int(resources["CPU"]))
         with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch:
             tune.Tuner(
                 tune.with_resources(PackTrial, resources),
@@ -86,18 +89,39 @@ class RayEngine:
                 ),
             ).fit()
 
+    @property
+    def workers(self) -> int:
+        """Packs that train at a time."""
+        return self._resources()[0]
+
     def _resources(self) -> tuple[int, dict[str, float]]:
-        """Return how many workers there are and what each takes; all alike, as Tune wants them."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        gpus = sum(node.get("GPU", 0) for node in nodes) if self.device != "cpu" else 0
-        cpus = sum(node["CPU"] for node in nodes)
+        """Return how many workers there are and what each takes; all alike, as Tune wants them.
+
+        Raises SweepError where there is less than was asked for: Ray would wait for the rest without end.
+        """
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(int(node.get("CPU", 0) // self.threads) for node in nodes)
+        gpus = 0 if self.device == "cpu" else int(sum(node.get("GPU", 0) for node in nodes))
+        workers = self.wanted if self.wanted != "auto" else gpus or room
+        if not room or workers > room:
+            cores = int(sum(node.get("CPU", 0) for node in nodes))
+            raise SweepError(
+                f"{max(workers, 1)} workers of {self.threads} threads each do not fit: this Ray has {cores} cores "
+                f"on {len(nodes)} hosts, room for {room}"
+            )
         if gpus:
-            workers = int(gpus) if self.workers == "auto" else self.workers
-            return workers, {"CPU": max(1.0, cpus // gpus), "GPU": gpus / workers if workers > gpus else 1.0}
-        per_worker = min(node["CPU"] for node in nodes)
-        if self.workers == "auto":
-            return int(sum(node["CPU"] // per_worker for node in nodes)), {"CPU": per_worker}
-        return self.workers, {"CPU": max(1.0, cpus // self.workers)}
+            return workers, {"CPU": self.threads, "GPU": min(1.0, gpus / workers)}
+        return workers, {"CPU": self.threads}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A job for a worker that has nothing to do while a cycle is open.
+
+    Tune would end all idle workers but one at every cycle's end, and a worker's start costs seconds.
+    """
+
+    seconds: float
 
 
 class PackTrial(tune.Trainable):  # type: ignore[misc]
@@ -110,12 +134,19 @@ class PackTrial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job; everything of the previous one is replaced."""
         self.worker: Worker = new_config["worker"]
-        self.job: Pack | Measure = new_config["job"]
+        self.job: Pack | Measure | Wait = new_config["job"]
         return True
 
     def step(self) -> dict[str, Any]:
         """Carry out the job."""
-        return {"outcome": self.worker.do(self.job), "done": True}
+        if isinstance(self.job, Wait):
+            time.sleep(self.job.seconds)
+            return {"outcome": None, "done": True}
+        try:
+            outcome = self.worker.do(self.job)
+        except Exception as error:  # Tune would keep the reason to itself
+            outcome = Outcome(failure="worker died", reason=f"{type(error).__name__}: {error}")
+        return {"outcome": outcome, "done": True}
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -124,23 +155,40 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __init__(self, jobs: Jobs, worker: Worker) -> None:
         super().__init__(metric="done", mode="max")
         self.jobs, self.worker = jobs, worker
-        self.running: dict[str, Pack | Measure] = {}
+        self.running: dict[str, Pack | Measure | Wait] = {}
+        self.idle_since: float | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next job as a trial's config, None while a cycle is open, FINISHED at the end."""
-        job = self.jobs.next()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Return the next job as a trial's config, or FINISHED."""
+        job: Pack | Measure | Wait | None = self.jobs.next()
         if job is None:
-            return Searcher.FINISHED if self.jobs.finished else None
+            if self.jobs.finished:
+                return str(Searcher.FINISHED)
+            job = self._wait()
+        else:
+            self.idle_since = None
         self.running[trial_id] = job
         return {"job": job, "worker": self.worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hand an outcome back; of a trial that failed Tune says no more than that it did."""
         job = self.running.pop(trial_id)
+        if isinstance(job, Wait):
+            return
         if error or not result:
             self.jobs.done(job, Outcome(failure="worker died", reason="its process ended or raised; see Ray's logs"))
         else:
             self.jobs.done(job, result["outcome"])
+
+    def _wait(self) -> Wait:
+        """Wait a tenth longer than so far: few trials where a cycle takes hours, no delay to speak of where seconds."""
+        now = time.monotonic()
+        self.idle_since = self.idle_since or now
+        return Wait(min(60.0, max(0.02, (now - self.idle_since) / 10)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune's snapshots nothing: the jobs belong to this process."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is what a sweep goes on from."""

@@ -25,7 +25,6 @@ from sweep.spec import Spec
 from sweep.strategy import Progress
 from sweep.worker import Measure, Worker, load_dataset
 from trainables.datasets import DataError
-from trainables.measure import pack_sizes
 from trainables.states import path_of
 
 Listener = Callable[[Progress], None]
@@ -71,7 +70,7 @@ def make_engine(spec: Spec) -> Engine:
         return InlineEngine()
     from sweep.ray_tune import RayEngine  # Ray takes its time to import, and reads settings when it is
 
-    return RayEngine(spec.address, spec.workers, spec.device)
+    return RayEngine(spec.address, spec.workers, spec.threads, spec.device)
 
 
 def _train(
@@ -85,12 +84,12 @@ def _train(
     if found is not None:
         folders.check_identity(where, found["identity"], manifest["identity"])
     ledger = Ledger(where.trials)
-    sizes = pack_sizes(len(MaxLrGrid.parse(spec.max_lr).values))
+    points = len(MaxLrGrid.parse(spec.max_lr).values)
     chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
 
     def strategy_now() -> GreedyOracle:
         return GreedyOracle(
-            spec, fingerprint, ledger, chosen or sizes[-1], lambda digest: path_of(where.states, digest).exists()
+            spec, fingerprint, ledger, chosen or points, lambda digest: path_of(where.states, digest).exists()
         )
 
     rehearsal = strategy_now()
@@ -100,6 +99,7 @@ def _train(
         return
     _check_disk(spec, where)
     strategy = strategy_now()
+    _clean_states(where, rehearsal.needed_states())
 
     def keep_lanes_per_pack(lanes: int) -> None:
         manifest["lanes_per_pack"] = lanes
@@ -108,20 +108,28 @@ def _train(
     def report() -> None:
         listener(strategy.progress())
 
-    jobs = Jobs(strategy, ledger, where.states, keep_lanes_per_pack, report, None if chosen else Measure(tuple(sizes)))
     engine.connect()
+    measure = None if chosen else Measure(points, spec.runs, engine.workers)
+    jobs = Jobs(strategy, ledger, where.states, keep_lanes_per_pack, report, measure)
     manifest["lanes_per_pack"] = chosen
     where.write_manifest(manifest)
     report()
     engine.run(
         jobs,
         Worker(
-            spec.training(), spec.data_dir.expanduser().resolve(), where.states.resolve(), spec.device, folders.cores()
+            spec.training(), spec.data_dir.expanduser().resolve(), where.states.resolve(), spec.device, spec.threads
         ),
     )
     if jobs.error is not None:
         raise jobs.error
     where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
+
+
+def _clean_states(where: Folder, needed: set[str]) -> None:
+    """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
+    for path in where.states.glob("*") if where.states.exists() else ():
+        if path.stem not in needed:
+            path.unlink()
 
 
 def _check_disk(spec: Spec, where: Folder) -> None:

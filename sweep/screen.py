@@ -28,7 +28,7 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None) -> Renderabl
     per_run = not oracle["run"].isna().all()
     names = [] if comparison is None else list(dict.fromkeys(comparison["trajectory"]))
     parts = {} if comparison is None else dict(iter(comparison.groupby("trajectory")))
-    table = Table(box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("m", justify="right")
     if per_run:
         table.add_column("run", justify="right")
@@ -65,8 +65,8 @@ def plan_table(plan: Plan, extra: str) -> RenderableType:
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
-        "speed": f"{plan.lane_steps_per_second:,.0f} lane-steps per second measured here",
-        "time": f"about {duration(plan.seconds)} of training on one such worker",
+        "speed": f"{plan.lane_steps_per_second:,.0f} lane-steps per second and worker, measured here",
+        "time": f"about {duration(plan.seconds)} of training with {plan.workers} workers here",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -110,7 +110,13 @@ class Spec(BaseModel):
         "ray", description="ray: packs as trials of one Ray Tune experiment. inline: in this process, one by one."
     )
     workers: Literal["auto"] | int = Field(
-        "auto", description="Packs at a time. auto: one a GPU; without GPUs one that spans the cores of a host."
+        "auto", description="Packs that the ray engine trains at a time. auto: one a GPU; without GPUs one a core."
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of a worker. More suit large networks on cores that nothing else uses; the last bits "
+        "of results depend on it.",
     )
     address: str | None = Field(
         None, description="Ray cluster to use (HOST:PORT or auto). Default: RAY_ADDRESS, else a local Ray."

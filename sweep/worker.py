@@ -8,7 +8,7 @@ import ctypes
 import functools
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,15 +19,37 @@ from trainables import datasets, measure, pack
 from trainables.datasets import Dataset
 from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
+from trainables.states import StateError
 
-Failure = Literal["", "out of memory", "chain ended", "worker died", "error"]
+Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died"]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A job besides packs: measure how fast packs of these sizes train, where the packs will."""
+    """A job besides packs: measure which size of packs will be fastest, where the packs will train."""
 
-    sizes: tuple[int, ...]
+    points: int
+    """max_lr values of a cycle."""
+    runs: int
+    workers: int
+    """Packs that train at a time."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes worth measuring: those that split a cycle's points into equal packs, smallest first."""
+        return sorted({-(-self.points // packs) for packs in (1, 2, 3, 4, 6, 8, 12, self.points)})
+
+    def seconds(self, size: int, rate: float) -> float:
+        """Return how long one step of a whole cycle takes in packs of `size`, at `rate` lane-steps per second.
+
+        Workers take one pack at a time, so a cycle lasts as long as the one that gets most packs.
+        """
+        packs = -(-self.points // size) * self.runs
+        return -(-packs // self.workers) * size / rate
+
+    def best(self, rates: Mapping[int, float]) -> int:
+        """Return the size that ends a cycle first."""
+        return min(rates, key=lambda size: self.seconds(size, rates[size]))
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,8 @@ class Worker:
             outcome = self._do(job, device)
         except EmptyLayerError as error:
             outcome = Outcome(failure="chain ended", reason=str(error))
+        except StateError as error:
+            outcome = Outcome(failure="state lost", reason=str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

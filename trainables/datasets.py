@@ -170,8 +170,8 @@ def load(name: str, folder: Path, download: bool = False) -> Dataset:
     try:
         images, labels = source.read(folder, download)
     except Exception as error:  # torchvision raises RuntimeError, OSError, ValueError, EOFError, pickle's and more
-        state = "is damaged" if any(folder.glob(source.needs.split("/")[0] or "?")) else "not found"
-        raise DataError(f"{name} {state} in {str(folder)!r} ({' '.join(str(error).split())}): {remedy}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name} is missing or damaged in {str(folder)!r} ({reason}): {remedy}") from error
     digest = hashlib.sha256(images.numpy().data)
     digest.update(labels.numpy().data)
     fingerprint = digest.hexdigest()

@@ -184,6 +184,12 @@ class LaneSGD:
         self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
+    def forget(self, lane: int) -> None:
+        """Zero one lane's momentum."""
+        for momentum in self._momenta:
+            momentum[lane].zero_()
+
+    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
         """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten."""
         for parameter, gradient, mask, momentum in zip(

@@ -18,11 +18,6 @@ from trainables.spec import TrainSpec
 WARMUP_STEPS, BLOCKS, BLOCK_SECONDS = 2, 4, 0.05
 
 
-def pack_sizes(lanes_wanted: int) -> list[int]:
-    """Return the sizes worth measuring for so many lanes: those that split them into equal packs, smallest first."""
-    return sorted({-(-lanes_wanted // packs) for packs in (1, 2, 3, 4, 6, 8, 12, lanes_wanted)})
-
-
 def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
     """Measure the lane-steps per second of packs of these sizes, smallest first.
 

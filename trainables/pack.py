@@ -18,7 +18,7 @@ from trainables import datasets, lanes, models, pruning, schedules
 from trainables.datasets import Dataset
 from trainables.models import DTYPES
 from trainables.spec import LaneResult, Pack, TrainSpec, derive_seed
-from trainables.states import State, load_state, save_state
+from trainables.states import State, StateError, load_state, save_state
 
 EVAL_BATCH = 256
 """Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
@@ -88,7 +88,7 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
             finite = train_loss.isfinite() & evaluation.val_loss.isfinite()
             for index in (alive & ~finite).nonzero().flatten().tolist():
                 results[index].status, results[index].steps = "diverged", done
-                _silence(stacked, index)
+                _silence(stacked, optimizer, index)
             alive &= finite
             if not alive.any():
                 break
@@ -141,6 +141,8 @@ def _starts(spec: TrainSpec, pack: Pack, template: nn.Module, states: Path) -> t
         if parent is None:
             continue
         state = load_state(states, parent)
+        if state.tensors.keys() != initial.tensors.keys() or state.masks.keys() != initial.masks.keys():
+            raise StateError(f"state {parent} is of another network: its tensors have other names")
         # A file has its own order of names; ties are settled in the network's.
         masks = {name: state.masks[name] for name in names}
         masks = pruning.prune(spec.pruning, state.tensors, masks, spec.prune_rate)
@@ -216,7 +218,8 @@ def _record(
 
 
 @torch.no_grad()
-def _silence(stacked: nn.Module, index: int) -> None:
-    """Zero a diverged lane; its rate is zero from here on, so it costs nothing but its place."""
+def _silence(stacked: nn.Module, optimizer: lanes.LaneSGD, index: int) -> None:
+    """Zero a diverged lane; its rate is zero from here on, so it stays zero and costs nothing but its place."""
+    optimizer.forget(index)
     for tensor in stacked.state_dict().values():
         tensor[index].zero_()

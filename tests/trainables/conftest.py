@@ -16,7 +16,14 @@ from trainables.datasets import Dataset
 from trainables.spec import TrainSpec
 from trainables.states import load_state
 
-CPU = torch.device("cpu")
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from a second thread, and lose minutes to it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -261,7 +261,7 @@ def test_missing_files_are_named_with_the_ways_to_get_them_and_nothing_is_downlo
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(DataError) as caught:
             load(name, folder)
-        assert f"{name} not found in {str(folder)!r}" in str(caught.value)
+        assert f"{name} is missing or damaged in {str(folder)!r}" in str(caught.value)
         assert f"--download fetches it, or put {needs}" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not asked
@@ -348,7 +348,7 @@ def test_damaged_files_are_refused_with_the_ways_to_get_good_ones(
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{name} is damaged in ") as caught:
+    with pytest.raises(DataError, match=f"^{name} is missing or damaged in ") as caught:
         load(name, tmp_path)
     assert f"--download fetches it, or put {needs}" in str(caught.value)
     assert "\n" not in str(caught.value)
