@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sweep.results import Results
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 
 app = App(

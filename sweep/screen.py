@@ -28,25 +28,22 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None) -> Renderabl
     per_run = not oracle["run"].isna().all()
     names = [] if comparison is None else list(dict.fromkeys(comparison["trajectory"]))
     parts = {} if comparison is None else dict(iter(comparison.groupby("trajectory")))
-    table = Table(box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+    )
     table.add_column("m", justify="right")
     if per_run:
         table.add_column("run", justify="right")
-    for heading in ("λ %", "best max_lr", "feasible region"):
-        table.add_column(heading, justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
-    for heading in ("val %", "test %"):
-        table.add_column(heading, justify="right")
-    if comparison is not None:
-        table.add_column("gap", justify="right")
+    headings = ["λ %", "best", "feasible region", *names, "val %", "test %", *(["gap"] if names else [])]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for index, row in enumerate(oracle.to_dict("records")):
         predictions = [parts[name].iloc[index] for name in names]
         table.add_row(
             str(row["cycle"]),
             *([str(row["run"])] if per_run else []),
-            f"{row['percent_remaining']:.4g}",
-            f"{row['best_max_lr']:.4g}",
+            f"{row['percent_remaining']:.3g}",
+            f"{row['best_max_lr']:.3g}",
             _region(row),
             *(_prediction(prediction) for prediction in predictions),
             _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
@@ -139,16 +136,16 @@ def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:
 
 def _region(row: Mapping[Any, Any]) -> str:
     low, high = ("<" if row["low_at_edge"] else ""), (">" if row["high_at_edge"] else "")
-    return f"{low}[{row['feasible_low']:.4g}, {row['feasible_high']:.4g}]{high}{'' if row['contiguous'] else '~'}"
+    return f"{low}[{row['feasible_low']:.3g}, {row['feasible_high']:.3g}]{high}{'' if row['contiguous'] else '~'}"
 
 
 def _prediction(row: pd.Series) -> Text:
-    value = f"{row['scyc_max_lr']:.4g}"
+    value = f"{row['scyc_max_lr']:.3g}"
     return Text(f"{value} in ", "green") if row["inside"] else Text(f"{value} OUT", "red")
 
 
 def _with_std(mean: float, std: float) -> str:
-    return f"{mean:.2f}" if _missing(std) else f"{mean:.2f} ± {std:.2f}"
+    return f"{mean:.2f}" if _missing(std) else f"{mean:.2f}±{std:.2f}"
 
 
 def _gap(value: float) -> str:
