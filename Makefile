@@ -1,0 +1,33 @@
+# make demo | test | bench | lint | clean. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test bench lint clean
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)
+	$(BIN)/scyc-sweep oracle
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/lanes.py
+	$(BIN)/python tests/benchmarks/oracle.py
+	$(BIN)/python tests/benchmarks/naive.py
+
+# Exact versions that are tested; without make, pyproject.toml's ranges apply.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
