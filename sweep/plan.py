@@ -11,7 +11,7 @@ from search_spaces.max_lr import MaxLrGrid
 from sweep.folder import cores
 from sweep.spec import Spec
 from sweep.worker import Measure, pick_device
-from trainables import measure, models
+from trainables import measure, models, pruning
 from trainables.datasets import DATASETS, train_size
 
 
@@ -84,7 +84,9 @@ def state_size(spec: Spec) -> tuple[int, int]:
         network = models.build(spec.training(), source.shape, source.classes, seed=0)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    return parameters, tensors + parameters
+    weights = dict(network.named_parameters())
+    masks = sum(weights[name].numel() for name in pruning.prunable(network, spec.keep_output))
+    return parameters, tensors + masks
 
 
 def peak_states(spec: Spec) -> int:

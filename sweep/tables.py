@@ -180,12 +180,8 @@ def _checked(table: str, path: Path) -> pa.Table:
 
 
 def _to_pandas(content: pa.Table) -> pd.DataFrame:
-    # Without a mapping, a null in a column of integers or truth values would turn the column into floats or objects.
-    nullable = {
-        field.type: kind
-        for field in content.schema
-        for kind in [{"int32": pd.Int32Dtype(), "int64": pd.Int64Dtype()}.get(str(field.type))]
-        if kind is not None and content[field.name].null_count
-    }
-    result: pd.DataFrame = content.to_pandas(types_mapper=nullable.get)
-    return result
+    data: pd.DataFrame = content.to_pandas()
+    for field in content.schema:
+        if pa.types.is_integer(field.type) and content[field.name].null_count:
+            data[field.name] = data[field.name].astype(str(field.type).capitalize())  # Int32: a null is no NaN
+    return data

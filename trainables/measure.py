@@ -15,30 +15,34 @@ from trainables.models import DTYPES
 from trainables.pack import lane_losses
 from trainables.spec import TrainSpec
 
-WARMUP_STEPS, BLOCKS, BLOCK_SECONDS = 2, 4, 0.05
+BLOCKS, BLOCK_SECONDS = 4, 0.05
+HOPELESS = 0.67
+"""A size is given up where it is slower than this share of the best: larger packs then only cost time."""
 
 
 def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
     """Measure the lane-steps per second of packs of these sizes, smallest first.
 
-    The best of a few blocks counts, since anything else the machine does can only slow a block down. Sizes are given
-    up, and missing in the answer, from the second one in a row that is a third slower than the best, or when memory
-    runs out: larger packs then only cost time. One lane is always measured.
+    The best of a few blocks counts, since anything else the machine does can only slow a block down. Measuring ends
+    with the second size in a row that is a third slower than the best, or where memory runs out. A size that a single
+    step shows to be that slow is not measured further: stacked convolutions on a CPU can take minutes.
     """
     rates: dict[int, float] = {}
     worse = 0
     for size in sorted(sizes):
+        best = max(rates.values(), default=0.0)
         try:
-            rates[size] = size * _steps_per_second(spec, device, size)
+            rates[size] = size * _steps_per_second(spec, device, size, enough=HOPELESS * best / size)
         except torch.OutOfMemoryError:
             break
-        worse = worse + 1 if rates[size] < 0.67 * max(rates.values()) else 0
+        worse = worse + 1 if rates[size] < HOPELESS * best else 0
         if worse == 2:
             break
     return rates
 
 
-def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float:
+def _steps_per_second(spec: TrainSpec, device: torch.device, size: int, enough: float) -> float:
+    """Return the speed of packs of one size; only roughly if it is below `enough` steps per second."""
     source = DATASETS[spec.dataset]
     template = models.build(spec, source.shape, source.classes, seed=0)
     stacked = lanes.stack(template, size).to(device)
@@ -49,7 +53,7 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
     labels = torch.randint(0, source.classes, (spec.batch_size,), device=device)
     rates = torch.full((size,), 1e-3, dtype=images.dtype, device=device)
 
-    def train(steps: int) -> float:
+    def seconds(steps: int) -> float:
         started = time.perf_counter()
         for _ in range(steps):
             losses = lane_losses(stacked(images), labels)
@@ -58,6 +62,9 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
             torch.cuda.synchronize(device)
         return time.perf_counter() - started
 
-    train(WARMUP_STEPS)
-    steps = max(1, round(BLOCK_SECONDS / train(1)))
-    return steps / min(train(steps) for _ in range(BLOCKS))
+    seconds(1)  # the first step also allocates memory and picks algorithms
+    step = seconds(1)
+    if 1 / step < enough:
+        return 1 / step
+    steps = max(1, round(BLOCK_SECONDS / step))
+    return steps / min(seconds(steps) for _ in range(BLOCKS))

@@ -1,0 +1,130 @@
+"""The embedded default as a whole command: wall time, memory, and its training against the bare pack loop.
+
+The bare loop trains packs of the finished sweep again, the very same ones, by `train_pack` in plain processes, as many
+as the command had workers: no Ray, no ledger, no waiting at the end of a cycle.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import finished_packs, pack_seconds, report, run_oracle, training_span
+
+from sweep.folder import cores
+from sweep.results import Results
+from sweep.worker import keep_freed_memory, load_dataset
+from trainables.pack import train_pack
+from trainables.spec import Lane, Pack, TrainSpec
+
+WALL_SECONDS, MEMORY_BYTES, SHARE = 90.0, 3e9, 0.8
+EVERY = 4
+"""Of every so many cycles, the bare loop trains one again."""
+
+Rows = Sequence[dict[str, Any]]
+
+
+def pack_of(rows: Rows, initial: str) -> Pack:
+    """Return the pack that these rows came of."""
+    first = rows[0]
+    lanes = tuple(Lane(row["max_lr"], row["parent_state"] if first["cycle"] else None) for row in rows)
+    return Pack(first["cycle"], first["run"], first["seed"], initial if first["cycle"] else None, lanes)
+
+
+def bare_loop(
+    spec: TrainSpec, packs: Sequence[Pack], data_dir: Path, states: Path, start: Barrier
+) -> tuple[int, float]:
+    """Train packs one after another in this process; return lane-steps and seconds."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    device = torch.device("cpu")
+    dataset = load_dataset(spec.dataset, data_dir, device)
+    short = replace(spec, steps=40, warmup_steps=0, milestones=())
+    with tempfile.TemporaryDirectory() as scratch:
+        lanes = tuple(Lane(lane.max_lr, None) for lane in packs[0].lanes)
+        train_pack(short, replace(packs[0], cycle=0, initial=None, lanes=lanes), dataset, Path(scratch), device)
+    start.wait()
+    started = time.perf_counter()
+    results = [result for pack in packs for result in train_pack(spec, pack, dataset, states, device)]
+    return sum(result.steps for result in results), time.perf_counter() - started
+
+
+def bare_rate(results: Results, packs: Sequence[Rows], workers: int) -> tuple[float, int]:
+    """Return the lane-steps per second of all plain processes together, and how many packs they trained."""
+    initial = {rows[0]["run"]: rows[0]["parent_state"] for rows in packs if not rows[0]["cycle"]}
+    chosen = [pack_of(rows, initial[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % EVERY == 0]
+    # Large packs first, dealt in turn: every process gets about the same work.
+    chosen.sort(key=lambda pack: -len(pack.lanes))
+    hands = [hand for hand in (chosen[index::workers] for index in range(workers)) if hand]
+    context = multiprocessing.get_context("spawn")
+    spec = results.spec
+    with context.Manager() as manager, context.Pool(len(hands)) as pool:
+        start = manager.Barrier(len(hands))
+        arguments = [(spec.training(), hand, spec.data_dir, results.folder.states, start) for hand in hands]
+        done = pool.starmap(bare_loop, arguments, chunksize=1)
+    return sum(steps / seconds for steps, seconds in done), len(chosen)
+
+
+def main() -> None:
+    """Run the command, then the bare loop, and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="1 cycle, 1 run")
+    options = ["--cycles", "1", "--runs", "1"] if parser.parse_args().quick else []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        ran = run_oracle(out, *options)
+        results = Results(out)
+        packs = finished_packs(out)
+        spec = results.spec
+        workers = max(1, cores() // spec.threads) if spec.workers == "auto" else spec.workers
+        bare, trained_again = bare_rate(results, packs, workers)
+
+    steps = sum(row["steps"] for rows in packs for row in rows)
+    span = training_span(packs)
+    busy = sum(pack_seconds(rows) for rows in packs) / (workers * span)
+    memory = ran.peak_memory_bytes
+    rows = [
+        ("wall time, start of Ray included", *_against(ran.wall_seconds, WALL_SECONDS, "{:.1f} s")),
+        ("of it, from first to last pack", f"{span:.1f} s", "", ""),
+        (
+            "peak memory of all processes",
+            *(
+                ("not known here", "", "")
+                if memory is None
+                else _against(memory / 1e9, MEMORY_BYTES / 1e9, "{:.2f} GB")
+            ),
+        ),
+        ("workers busy, first to last pack", f"{100 * busy:.0f} %", "", ""),
+        ("lane-steps/s, bare pack loop", f"{bare:,.0f}", "", ""),
+        ("lane-steps/s, first to last pack", f"{steps / span:,.0f}", "", ""),
+        ("    of the bare pack loop", *_against(100 * steps / span / bare, 100 * SHARE, "{:.0f} %", at_least=True)),
+        ("lane-steps/s, whole command", f"{steps / ran.wall_seconds:,.0f}", "", ""),
+        (
+            "    of the bare pack loop",
+            *_against(100 * steps / ran.wall_seconds / bare, 100 * SHARE, "{:.0f} %", at_least=True),
+        ),
+    ]
+    lanes = sum(len(rows) for rows in packs)
+    report(
+        f"scyc-sweep oracle {' '.join(options)}: {lanes:,} lanes in {len(packs)} packs of up to "
+        f"{results.manifest['lanes_per_pack']}, {workers} workers; bare loop: {trained_again} of these packs, "
+        f"{workers} processes",
+        ("", "measured", "target", ""),
+        rows,
+    )
+
+
+def _against(measured: float, target: float, form: str, at_least: bool = False) -> tuple[str, str, str]:
+    """Return the cells of a measured value with its target and whether it is met."""
+    met = measured >= target if at_least else measured <= target
+    return form.format(measured), f"{'≥' if at_least else '≤'} {form.format(target)}", "pass" if met else "fail"
+
+
+if __name__ == "__main__":
+    main()

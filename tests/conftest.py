@@ -1,0 +1,60 @@
+"""What all tests share: the command line as a user runs it, and a sweep small enough to be run many times."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = {"max-lr": "0.02:0.16:x4", "runs": "2", "cycles": "2", "steps": "68", "lanes": "2", "engine": "inline"}
+"""Three cycles of 4 max_lr and 2 runs in packs of 2: 24 lanes, 12 packs, two epochs each, in one process."""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+Small = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    """Return the arguments of a small oracle; keyword arguments replace its flags."""
+
+    def arguments(**flags: object) -> list[str]:
+        settings = SMALL | {name.replace("_", "-"): str(value) for name, value in flags.items()}
+        return ["oracle", *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def start() -> Start:
+    """Start `scyc-sweep` with the given arguments in a process group of its own."""
+
+    def popen(
+        *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from sweep.cli import main; main()", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+            start_new_session=True,
+        )
+
+    return popen
+
+
+@pytest.fixture(scope="session")
+def run(start: Start) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `scyc-sweep` with the given arguments to its end."""
+
+    def complete(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments, **options)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return complete

@@ -1,0 +1,161 @@
+"""Sweeps whose outcome is known beforehand: a simulated trainer with a true curve, and loops that drive a strategy.
+
+The simulation replaces training only. Strategy, ledger, tables and states' files are the real ones.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.greedy import GreedyOracle
+from sweep.ledger import Ledger
+from sweep.spec import Spec, resolve
+from trainables.spec import Lane, LaneResult, Pack, derive_seed
+
+FINGERPRINT = "fingerprint of the data"
+Truth = Callable[[int, int, float], float | None]
+
+
+def digest_of(*parts: object) -> str:
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+@dataclass
+class Simulation:
+    """Trains packs in no time: validation accuracy is `truth(cycle, run, max_lr)`, None where a lane diverges."""
+
+    truth: Truth
+    states: Path
+    """Scored networks, as empty files under their digests; a lane whose parent is missing cannot be trained."""
+    test_accuracy: Truth = lambda cycle, run, max_lr: 50.0
+    weights: str = "initial weights"
+    """What the initial weights are drawn from, besides the run's seed."""
+    trained: list[Pack] = field(default_factory=list)
+
+    def train(self, pack: Pack) -> list[LaneResult]:
+        self.trained.append(pack)
+        return [self._train(pack, lane) for lane in pack.lanes]
+
+    def _train(self, pack: Pack, lane: Lane) -> LaneResult:
+        initial = digest_of(self.weights, pack.seed)
+        if lane.parent is None:
+            assert pack.cycle == 0
+            self._save(initial)
+        else:
+            assert self.has(lane.parent), f"cycle {pack.cycle} starts from a state that is not there"
+            assert pack.initial is not None and self.has(pack.initial)
+        accuracy = self.truth(pack.cycle, pack.run, lane.max_lr)
+        ok = accuracy is not None
+        state = digest_of("state", pack.seed, pack.cycle, lane.max_lr, lane.parent) if ok else None
+        if state:
+            self._save(state)
+        return LaneResult(
+            max_lr=lane.max_lr,
+            parent_state=lane.parent or initial,
+            state=state,
+            percent_remaining=100 * 0.8**pack.cycle,
+            status="ok" if ok else "diverged",
+            steps=10 if ok else 4,
+            best_step=8 if ok else None,
+            val_accuracy=accuracy,
+            test_accuracy=self.test_accuracy(pack.cycle, pack.run, lane.max_lr) if ok else None,
+            val_loss=0.5 if ok else None,
+            train_loss=0.25 if ok else None,
+            wall_seconds=0.125,
+            eval_steps=[4, 8] if ok else [],
+            eval_val_accuracy=[1.0, accuracy] if accuracy is not None else [],
+            eval_test_accuracy=[1.0, 2.0] if ok else [],
+            eval_val_loss=[2.0, 0.5] if ok else [],
+        )
+
+    def has(self, digest: str) -> bool:
+        return self._path(digest).exists()
+
+    def lose(self, digest: str) -> None:
+        self._path(digest).unlink()
+
+    def kept(self) -> set[str]:
+        return {path.stem for path in self.states.glob("*")}
+
+    def lanes(self) -> list[tuple[int, int, float]]:
+        """Every lane trained so far, in order: cycle, run, max_lr."""
+        return [(pack.cycle, pack.run, lane.max_lr) for pack in self.trained for lane in pack.lanes]
+
+    def _path(self, digest: str) -> Path:
+        return self.states / f"{digest}.safetensors"
+
+    def _save(self, digest: str) -> None:
+        self.states.mkdir(parents=True, exist_ok=True)
+        self._path(digest).touch()
+
+
+@dataclass
+class Sweep:
+    """A results folder with a simulated trainer. `oracle()` is what a new process would make of it."""
+
+    folder: Path
+    simulation: Simulation
+    spec: Spec
+    lanes_per_pack: int = 2
+
+    def oracle(self) -> GreedyOracle:
+        return GreedyOracle(
+            self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has
+        )
+
+    def train(self, oracle: GreedyOracle, pack: Pack) -> None:
+        """Train a pack, write it down and tell the strategy."""
+        ids = [oracle.id_of(pack, lane) for lane in pack.lanes]
+        oracle.ledger.append(pack, ids, self.simulation.train(pack), "cpu", "here")
+        oracle.tell(pack)
+
+    def run(self, oracle: GreedyOracle | None = None) -> GreedyOracle:
+        """Go on, pack after pack, until the strategy asks for no more."""
+        oracle = oracle or self.oracle()
+        while (pack := oracle.ask()) is not None:
+            self.train(oracle, pack)
+        assert oracle.finished
+        return oracle
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The ledger's rows as they are on disk, without the times of writing."""
+        rows = Ledger(self.folder / "trials").rows
+        return {key: {n: v for n, v in row.items() if n != "finished_at"} for key, row in rows.items()}
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., Spec]:
+    """A small sweep; keyword arguments replace or add settings."""
+
+    def make(**changes: object) -> Spec:
+        settings: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, "steps": 10}
+        return resolve(settings | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_sweep(tmp_path: Path, make_spec: Callable[..., Spec]) -> Iterator[Callable[..., Sweep]]:
+    """A simulated sweep in a folder of its own; two of them share nothing."""
+    count = 0
+
+    def make(truth: Truth, *, lanes_per_pack: int = 2, test_accuracy: Truth | None = None, **settings: object) -> Sweep:
+        nonlocal count
+        count += 1
+        folder = tmp_path / f"sweep{count}"
+        simulation = Simulation(truth, folder / "states")
+        if test_accuracy:
+            simulation.test_accuracy = test_accuracy
+        return Sweep(folder, simulation, make_spec(**settings), lanes_per_pack)
+
+    yield make
+
+
+@pytest.fixture(scope="session")
+def run_seed() -> Callable[[int], int]:
+    """The seed of a run in a sweep with seed 0."""
+    return lambda run: derive_seed("run", 0, run)

@@ -1,0 +1,247 @@
+"""The command line as a stranger meets it: what it prints, what it refuses, and how it ends."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweep import load
+from sweep.cli import app
+from sweep.folder import Folder
+from sweep.spec import Spec
+
+Small = Callable[..., list[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def finished(run: Run, small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small oracle."""
+    folder = tmp_path_factory.mktemp("finished") / "digits"
+    result = run(*small(out=folder))
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_help_imports_neither_torch_nor_ray_nor_pandas() -> None:
+    code = (
+        "import sys; sys.argv = ['scyc-sweep', 'oracle', '--help']\n"
+        "from sweep.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'pandas', 'pyarrow', 'optuna'} & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+
+
+def test_every_setting_is_a_flag_with_help(run: Run) -> None:
+    text = run("oracle", "--help", env={"COLUMNS": "200"}).stdout
+    for name, field in Spec.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        assert re.search(rf"{flag}\b", text), flag
+        assert field.description
+        assert " ".join(field.description.split()[:3]) in " ".join(text.split())
+
+
+def test_every_command_has_a_line_in_the_help(run: Run) -> None:
+    text = run("--help").stdout
+    commands = [name for name in app if not name.startswith("-")]
+    assert sorted(commands) == ["compare", "oracle", "presets", "show", "trajectory"]
+    for name in commands:
+        assert re.search(rf"\b{name}\s+\w+", text), name
+
+
+def test_version_is_the_installed_one(run: Run) -> None:
+    assert run("--version").stdout.strip() == "0.1.0"
+
+
+def test_trajectory_prints_one_json_object_of_the_papers_table_3(run: Run) -> None:
+    arguments = ["--epsilon", "0.04", "--delta", "0.06", "--q", "1", "--beta", "4", "--cycles", "13", "--json"]
+    table = json.loads(run("trajectory", *arguments).stdout)
+    assert list(table) == ["cycle", "percent_remaining", "max_lr"]
+    assert table["cycle"] == list(range(14))
+    assert table["percent_remaining"][1] == pytest.approx(80)
+    # Printed: 4, 4.02, 4.5, 6.7, 8.8, 9.9, 9.99 hundredths, truncated.
+    printed = {0: "4.00", 2: "4.02", 3: "4.5", 4: "6.7", 5: "8.8", 7: "9.9", 13: "9.99"}
+    for cycle, digits in printed.items():
+        assert f"{table['max_lr'][cycle] * 100 + 1e-12:.10f}".startswith(digits.rstrip("0").rstrip(".")), cycle
+
+
+def test_an_oracle_leaves_every_file_of_a_results_folder(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()} - {".lock"}
+    assert names == {"manifest.json", "trials", "states", "oracle.parquet", "comparison.parquet", "trajectory.png"}
+    assert (finished / "trajectory.png").read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in finished.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".partial"}]
+
+
+def test_states_that_remain_are_winners_and_initial_weights(finished: Path) -> None:
+    results = load(finished)
+    winners = {row["state"] for closed in results.replay.closed for row in closed.best_rows}
+    initial = set(results.trials[results.trials["cycle"] == 0]["parent_state"])
+    assert {path.stem for path in (finished / "states").iterdir()} == winners | initial
+    assert len(winners) == 6
+    assert len(initial) == 2
+
+
+def test_the_parquet_files_open_with_plain_pandas_and_hold_what_load_gives(finished: Path) -> None:
+    results = load(finished)
+    oracle = pd.read_parquet(finished / "oracle.parquet")
+    assert list(oracle["cycle"]) == [0, 1, 2]
+    pd.testing.assert_frame_equal(oracle.drop(columns="run"), results.oracle.drop(columns="run"))
+    assert oracle["run"].isna().all()
+    trials = pd.concat([pd.read_parquet(path) for path in (finished / "trials").iterdir()])
+    assert len(trials) == len(results.trials) == 3 * 4 * 2
+    assert len(results.comparison) == 3
+
+
+def test_show_and_compare_print_json_and_nothing_else(run: Run, finished: Path) -> None:
+    shown = run("show", finished, "--json")
+    oracle = load(finished).oracle
+    assert json.loads(shown.stdout)["best_max_lr"] == list(oracle["best_max_lr"])
+    assert shown.stdout.count("\n") == 1
+    compared = json.loads(run("compare", finished, "--scyc", "0.04,0.02,0,4", "--json").stdout)
+    assert compared["scyc_max_lr"][0] == pytest.approx(0.04)
+    assert set(compared) == set(load(finished).comparison.columns)
+
+
+def test_the_printed_table_has_the_tables_numbers(run: Run, finished: Path) -> None:
+    text = run("show", finished).stdout
+    for row in load(finished).oracle.to_dict("records"):
+        line = next(line for line in text.splitlines() if line.split()[:1] == [str(row["cycle"])])
+        assert f"{row['best_max_lr']:.3g}" in line
+        assert f"{row['val_accuracy_mean']:.2f}±{row['val_accuracy_std']:.2f}" in line
+        assert f"{row['test_accuracy_mean']:.2f}±{row['test_accuracy_std']:.2f}" in line
+
+
+def test_a_finished_sweep_runs_again_without_training_or_ray(run: Run, finished: Path, small: Small) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "trials").iterdir()}
+    # An address where nothing listens: reaching for Ray would fail.
+    result = run(*small(engine="ray", address="127.0.0.1:9", out=finished))
+    assert result.returncode == 0, result.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "trials").iterdir()}
+
+
+def test_the_same_spec_twice_gives_equal_tables_bit_for_bit(
+    run: Run, finished: Path, small: Small, tmp_path: Path
+) -> None:
+    assert run(*small(out=tmp_path / "again")).returncode == 0
+    ours, again = load(finished), load(tmp_path / "again")
+    times = ["wall_seconds", "finished_at"]
+    pd.testing.assert_frame_equal(ours.trials.drop(columns=times), again.trials.drop(columns=times), check_exact=True)
+    pd.testing.assert_frame_equal(
+        ours.oracle.drop(columns="wall_seconds"), again.oracle.drop(columns="wall_seconds"), check_exact=True
+    )
+
+
+def test_what_lanes_auto_chose_is_kept_when_the_sweep_goes_on(run: Run, small: Small, tmp_path: Path) -> None:
+    arguments = small(out=tmp_path / "o", lanes="auto", runs=1, steps=34, cycles=0)
+    assert run(*arguments).returncode == 0
+    chosen = load(tmp_path / "o").manifest["lanes_per_pack"]
+    assert chosen in (1, 2, 4)
+    base = "0.0199 < max_lr < 0.161"  # extensions come in packs of their own
+    assert set(load(tmp_path / "o").trials.query(base)["lanes_in_pack"]) == {chosen}
+    manifest = Folder(tmp_path / "o").manifest()
+    assert manifest is not None
+    Folder(tmp_path / "o").write_manifest(manifest | {"lanes_per_pack": 3})  # as if another machine had chosen
+    assert run(*arguments[:-1], "1").returncode == 0  # one cycle more
+    trials = load(tmp_path / "o").trials.query(f"cycle == 1 and {base}")
+    assert set(trials["lanes_in_pack"]) == {2}  # 4 points in packs of up to 3
+
+
+def test_more_cycles_runs_and_points_extend_a_folder(run: Run, tmp_path: Path, small: Small) -> None:
+    assert run(*small(out=tmp_path / "o", cycles=0, runs=1)).returncode == 0
+    first = load(tmp_path / "o").trials.set_index("trial_id")["finished_at"]
+    assert run(*small(out=tmp_path / "o", cycles=1)).returncode == 0
+    later = load(tmp_path / "o").trials.set_index("trial_id")["finished_at"]
+    assert len(first) == 4
+    assert len(later) == 16
+    assert later[first.index].equals(first)  # not one of them was trained again
+
+
+def test_the_plan_needs_no_data_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    arguments = ["--model", "mlp", "--runs", "2", "--cycles", "3", "--max-lr", "0.001,0.01", "--scale", "0.01"]
+    result = run("oracle", "--plan", "--json", *arguments, cwd=tmp_path)
+    plan = json.loads(result.stdout)
+    assert (plan["lanes"], plan["steps"], plan["parameters"]) == (16, 16 * 3285, 335_114)
+    assert plan["state_bytes"] == 335_114 * 4 + 335_114 - 3 * 256 - 10  # a byte a weight for masks; biases have none
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "an unknown command": (["oracel"], r'"oracel".*oracle'),
+    "an unknown flag": (["oracle", "--cycels", "3"], r"--cycels.*--cycles"),
+    "an unknown preset": (["oracle", "--preset", "digit"], r"'digit'; did you mean digits\?"),
+    "an unknown model": (["oracle", "--model", "resnet21"], r"'mlp' or 'resnet20', but got 'resnet21'"),
+    "an unknown data set": (["oracle", "--dataset", "mnist"], r"'fashion_mnist'.*'mnist'"),
+    "an unknown pruning": (["oracle", "--pruning", "magnitude"], r"'global_magnitude'.*'magnitude'"),
+    "a reversed grid": (["oracle", "--max-lr", "1:0.1:x5"], r"--max-lr.*0\.1"),
+    "a non-finite grid": (["oracle", "--max-lr", "0.1,inf"], r"--max-lr.*inf"),
+    "a grid of nonsense": (["oracle", "--max-lr", "fast"], r"LO:HI:STEP.*'fast'"),
+    "a rate of one": (["oracle", "--prune-rate", "1"], r"--prune-rate.*less than 1.*1"),
+    "a rate of zero": (["oracle", "--prune-rate", "0"], r"--prune-rate.*greater than 0"),
+    "negative cycles": (["oracle", "--cycles", "-1"], r"--cycles.*-1"),
+    "no runs": (["oracle", "--runs", "0"], r"--runs.*0"),
+    "a word for a number": (["oracle", "--runs", "five"], r"--runs.*integer.*'five'"),
+    "imp without rewinding": (["oracle", "--rewind", "none"], r"imp rewinds by definition"),
+    "missing data": (["oracle", "--model", "mlp", "--data-dir", "nowhere"], r"fashion_mnist is missing.*--download"),
+    "ray://": (["oracle", "--address", "ray://head:10001"], r"ray://head:10001.*HOST:PORT"),
+    "an unreachable Ray": (["oracle", "--address", "127.0.0.1:9"], r"no Ray reachable at 127\.0\.0\.1:9"),
+    "a Ray address without port": (["oracle", "--address", "head"], r"HOST:PORT or auto.*'head'"),
+    "a missing TOML file": (["oracle", "--config", "no.toml"], r"no\.toml cannot be read"),
+    "a results folder that is none": (["show", "nothing"], r"nothing holds no sweep"),
+    "wrong S-Cyc parameters": (["oracle", "--scyc", "0.1,0.2"], r"--scyc.*0\.1,0\.2"),
+    "a trajectory without growth rate": (
+        ["trajectory", "--epsilon", "-1", "--delta", "0", "--q", "1", "--beta", "4"],
+        r"epsilon.*-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, message", REFUSED.values(), ids=REFUSED.keys())
+def test_bad_input_is_one_clear_line_status_2_and_nothing_written(
+    run: Run, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("scyc-sweep: ")
+    assert re.search(message, last), last
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_lanes_is_refused_naming_what_differs(run: Run, finished: Path, small: Small) -> None:
+    result = run(*small(batch_size=64, seed=3, out=finished))
+    assert result.returncode == 2
+    assert "batch_size was 32, now 64; seed was 0, now 3" in result.stderr
+
+
+def test_a_truncated_parquet_file_is_named(run: Run, small: Small, tmp_path: Path) -> None:
+    assert run(*small(cycles=0, out=tmp_path / "o")).returncode == 0
+    victim = sorted((tmp_path / "o" / "trials").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    result = run("show", tmp_path / "o")
+    assert result.returncode == 2
+    assert victim.name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_output_path_that_cannot_be_written_is_named(run: Run, small: Small, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run(*small(out=tmp_path / "file" / "o"))
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_toml_sets_what_flags_do_not(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('preset = "digits"\nruns = 2\ncycles = 4\nmax_lr = "0.1,0.2"\n')
+    result = run("oracle", "--plan", "--json", "--config", "s.toml", "--cycles", "1", cwd=tmp_path)
+    assert json.loads(result.stdout)["lanes"] == 2 * 2 * 2
