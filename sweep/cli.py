@@ -32,6 +32,7 @@ app = App(
     help_format="plaintext",
     version=lambda: metadata.version("scyc-sweep"),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
 Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]

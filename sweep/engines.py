@@ -86,7 +86,7 @@ class Jobs:
         self._measuring = False
         self._parts: deque[tuple[Pack, int, _Task]] = deque()
         self._open: dict[Pack, tuple[int, _Task]] = {}
-        self._deletable: set[str] = set()
+        self._deletable = {row["state"] for row in ledger.rows.values() if row["state"]}
 
     @property
     def finished(self) -> bool:

@@ -10,7 +10,7 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,9 +62,10 @@ class Folder:
             self._driver.unlink(missing_ok=True)
             lock.release()
             if missing and not self._manifest.exists():
-                self._lock.unlink(missing_ok=True)
-                for path in missing:
-                    path.rmdir()
+                with suppress(OSError):  # not empty, then, or taken away already
+                    self._lock.unlink(missing_ok=True)
+                    for path in missing:
+                        path.rmdir()
 
     def _other_driver(self) -> str:
         try:
@@ -179,7 +180,9 @@ def _git_commit() -> str | None:
 
 
 def _short(value: object) -> str:
-    return value[:12] if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value[:12] if len(value) == 64 else value  # a digest, or a name
+    return json.dumps(value)
 
 
 def now() -> str:

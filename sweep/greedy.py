@@ -32,7 +32,8 @@ class _Chain:
         self.initial: dict[int, str | None] = dict.fromkeys(runs)
         self.closed: list[ClosedCycle] = []
         self.below = self.above = 0
-        self.packs: deque[Pack] = deque(self._packs_of(self.points))
+        self.packs: deque[Pack] = deque()
+        self.unpacked: Sequence[float] = self.points  # until the first pack: its size may still have to be measured
         self.open = 0
         self.ended: str | None = None
 
@@ -46,6 +47,9 @@ class _Chain:
 
     def ask(self) -> Pack | None:
         while not self.finished:
+            if self.unpacked:
+                self.packs.extend(self._packs_of(self.unpacked))
+                self.unpacked = ()
             while self.packs:
                 pack = self.oracle.unfinished(self.packs.popleft())
                 if pack is not None:

@@ -3,6 +3,7 @@
 In: a folder. Out: `Results`, with trials, oracle, curves and comparison. Nothing is written or unpickled.
 """
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, tables
-from sweep.errors import FolderError
+from sweep.errors import FolderError, TrainingError
 from sweep.folder import Folder
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
@@ -46,8 +47,9 @@ class Results:
         """The strategy, having decided all that the finished lanes allow."""
         ledger, fingerprint = Ledger(self.folder.trials), self.manifest["identity"]["data"]
         strategy = GreedyOracle(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
-        while strategy.ask() is not None:
-            pass
+        with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
+            while strategy.ask() is not None:
+                pass
         return strategy
 
     @cached_property

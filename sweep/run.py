@@ -113,7 +113,7 @@ def _train(
     jobs = Jobs(strategy, ledger, where.states, keep_lanes_per_pack, report, measure)
     manifest["lanes_per_pack"] = chosen
     where.write_manifest(manifest)
-    report()
+    listener(rehearsal.progress())  # the strategy itself has not asked yet, and so knows of no closed cycle
     engine.run(
         jobs,
         Worker(

@@ -244,7 +244,10 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec:
             ("milestones", factor if "milestones" in given else stretched),
         ):
             settings[name] = _scaled(settings[name], multiplier)
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError as error:
+        found = f"{settings['steps']} and {settings.get('scale', 1.0)}"
+        raise SpecError(f"--steps times --scale must be finite, but got {found}") from error
+    except (TypeError, ValueError):
         pass  # of the wrong type: the validation below says so
     try:
         return Spec.model_validate(settings)
@@ -262,10 +265,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         if name not in Spec.model_fields:
             raise SpecError(f"{path}: unknown key {name!r}{nearest(name, Spec.model_fields)}")
         field = Spec.model_fields[name]
-        loose = Path in _parts(field.annotation) or isinstance(value, list)
+        loose = Path in _parts(field.annotation)
+        checked = tuple(value) if isinstance(value, list) else value
         try:
             # Strict: TOML has types of its own, so that `cycles = "3"` and `cycles = true` are mistakes.
-            TypeAdapter[Any](cast(Any, field.annotation)).validate_python(value, strict=not loose)
+            TypeAdapter[Any](cast(Any, field.annotation)).validate_python(checked, strict=not loose)
         except ValidationError as error:
             raise SpecError(f"{path}: {name}: {error.errors()[0]['msg'].lower()}, but got {value!r}") from error
     return settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = {"max-lr": "0.02:0.16:x4", "runs": "2", "cycles": "2", "steps": "68", "lanes": "2", "engine": "inline"}
+SMALL = {"max-lr": "0.01:1:x4", "runs": "2", "cycles": "2", "steps": "68", "lanes": "2", "engine": "inline"}
 """Three cycles of 4 max_lr and 2 runs in packs of 2: 24 lanes, 12 packs, two epochs each, in one process."""
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -6,6 +6,8 @@ lanes of a pack share the former, so a whole sweep gains a little more. All on o
 
 import argparse
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from search_spaces.max_lr import MaxLrGrid
+from sweep.folder import hardware
 from sweep.spec import resolve
 from sweep.worker import Measure, keep_freed_memory
 from trainables import lanes, measure, models, pruning
@@ -134,6 +137,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    # A pack that is too large is to fail here, not to take the machine down.
+    memory_bytes = hardware()["memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes * 4 // 5, resource.RLIM_INFINITY))
 
     rows, picks = [], []
     for case in QUICK if arguments.quick else CASES:
@@ -143,6 +149,7 @@ def main() -> None:
         started = time.perf_counter()
         picked = job.best(measure.lane_rates(spec.training(), torch.device("cpu"), job.sizes))
         took = time.perf_counter() - started
+        print(f"{case.name}: auto picks K={picked} in {took:.1f} s", file=sys.stderr, flush=True)
 
         problem = Problem(spec.training())
         sizes = sorted({*case.sizes, picked})

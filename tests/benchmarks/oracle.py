@@ -55,13 +55,13 @@ def bare_loop(
     return sum(result.steps for result in results), time.perf_counter() - started
 
 
-def bare_rate(results: Results, packs: Sequence[Rows], workers: int) -> tuple[float, int]:
+def bare_rate(results: Results, packs: Sequence[Rows], every: int, processes: int) -> tuple[float, int]:
     """Return the lane-steps per second of all plain processes together, and how many packs they trained."""
     initial = {rows[0]["run"]: rows[0]["parent_state"] for rows in packs if not rows[0]["cycle"]}
-    chosen = [pack_of(rows, initial[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % EVERY == 0]
+    chosen = [pack_of(rows, initial[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % every == 0]
     # Large packs first, dealt in turn: every process gets about the same work.
     chosen.sort(key=lambda pack: -len(pack.lanes))
-    hands = [hand for hand in (chosen[index::workers] for index in range(workers)) if hand]
+    hands = [hand for hand in (chosen[index::processes] for index in range(processes)) if hand]
     context = multiprocessing.get_context("spawn")
     spec = results.spec
     with context.Manager() as manager, context.Pool(len(hands)) as pool:
@@ -75,7 +75,8 @@ def main() -> None:
     """Run the command, then the bare loop, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1 cycle, 1 run")
-    options = ["--cycles", "1", "--runs", "1"] if parser.parse_args().quick else []
+    quick = parser.parse_args().quick
+    options = ["--cycles", "1", "--runs", "1"] if quick else []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         ran = run_oracle(out, *options)
@@ -83,7 +84,7 @@ def main() -> None:
         packs = finished_packs(out)
         spec = results.spec
         workers = max(1, cores() // spec.threads) if spec.workers == "auto" else spec.workers
-        bare, trained_again = bare_rate(results, packs, workers)
+        bare, trained_again = bare_rate(results, packs, 1 if quick else EVERY, workers)
 
     steps = sum(row["steps"] for rows in packs for row in rows)
     span = training_span(packs)
@@ -113,8 +114,8 @@ def main() -> None:
     lanes = sum(len(rows) for rows in packs)
     report(
         f"scyc-sweep oracle {' '.join(options)}: {lanes:,} lanes in {len(packs)} packs of up to "
-        f"{results.manifest['lanes_per_pack']}, {workers} workers; bare loop: {trained_again} of these packs, "
-        f"{workers} processes",
+        f"{results.manifest['lanes_per_pack']}, {workers} workers; bare loop: "
+        f"{trained_again} of these packs in as many processes",
         ("", "measured", "target", ""),
         rows,
     )

@@ -4,7 +4,7 @@ The simulation replaces training only. Strategy, ledger, tables and states' file
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,21 +138,18 @@ def make_spec() -> Callable[..., Spec]:
     return make
 
 
-@pytest.fixture
-def make_sweep(tmp_path: Path, make_spec: Callable[..., Spec]) -> Iterator[Callable[..., Sweep]]:
+@pytest.fixture(scope="session")
+def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[..., Spec]) -> Callable[..., Sweep]:
     """A simulated sweep in a folder of its own; two of them share nothing."""
-    count = 0
 
     def make(truth: Truth, *, lanes_per_pack: int = 2, test_accuracy: Truth | None = None, **settings: object) -> Sweep:
-        nonlocal count
-        count += 1
-        folder = tmp_path / f"sweep{count}"
+        folder = tmp_path_factory.mktemp("sweep")
         simulation = Simulation(truth, folder / "states")
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
         return Sweep(folder, simulation, make_spec(**settings), lanes_per_pack)
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="session")

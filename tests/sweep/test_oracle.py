@@ -120,10 +120,10 @@ def test_relative_tolerance_is_a_percentage_of_the_best(kind: str, tolerance: fl
 
 
 def test_a_score_exactly_at_the_tolerance_is_feasible_and_one_just_below_is_not() -> None:
-    # 0.7 - 0.5 - 0.2 is 5e-17 below zero in floats: the bound must not hang on that.
-    assert chosen(table(80.0, 0.2 + 89.5, 89.7 + 0.5)).feasible_low == 0.2
-    assert chosen(table(80.0, 89.4999, 90.0)).feasible_low == 0.3
-    assert chosen(table(10.0, 70.05 - 70.05 * 0.005, 70.05), 0.5, "relative").feasible_low == 0.2
+    assert 88.01 - 0.3 > 87.71 and 20.01 * (1 - 0.5 / 100) > 19.90995  # in floats; the choice must not hang on that
+    assert chosen(table(80.0, 87.71, 88.01), 0.3).feasible_low == 0.2
+    assert chosen(table(10.0, 19.90995, 20.01), 0.5, "relative").feasible_low == 0.2
+    assert chosen(table(80.0, 87.70999, 88.01), 0.3).feasible_low == 0.3
 
 
 def test_with_tolerance_zero_only_tied_points_are_feasible() -> None:

@@ -1,0 +1,232 @@
+"""What goes wrong at night: kills, Ctrl-C, dead workers, two drivers. The tables must not show it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from sweep import load
+
+Small = Callable[..., list[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+TIMES = ["wall_seconds", "finished_at"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: Run, small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small oracle, trained in one process from beginning to end."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "o"
+    result = run(*small(out=folder))
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def assert_equal_tables(folder: Path, undisturbed: Path) -> None:
+    """All that a sweep measured and decided is equal, bit for bit; only times and places may differ."""
+    ours, theirs = load(folder), load(undisturbed)
+    pd.testing.assert_frame_equal(ours.trials.drop(columns=TIMES), theirs.trials.drop(columns=TIMES), check_exact=True)
+    for name in ("oracle", "comparison"):
+        one, other = (pd.read_parquet(path / f"{name}.parquet") for path in (folder, undisturbed))
+        drop = ["wall_seconds"] if name == "oracle" else []
+        pd.testing.assert_frame_equal(one.drop(columns=drop), other.drop(columns=drop), check_exact=True)
+
+
+def wait_for_packs(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+    """Wait until a running sweep has finished so many packs."""
+    deadline = time.monotonic() + 120
+    while len(list((folder / "trials").glob("*.parquet"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no packs within two minutes"
+        time.sleep(0.02)
+
+
+def files(folder: Path) -> dict[str, int]:
+    """The trials' files and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """Send SIGKILL to a process alone, as the kernel or an operator would."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize("packs", [0, 1, 5, 8, 11])
+def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_tables(
+    start: Start, run: Run, small: Small, undisturbed: Path, tmp_path: Path, packs: int
+) -> None:
+    process = start(*small(out=tmp_path / "o"))
+    wait_for_packs(process, tmp_path / "o", packs)
+    end_group(process)
+    before = files(tmp_path / "o")
+    assert len(before) < len(files(undisturbed))  # it was not finished
+    result = run(*small(out=tmp_path / "o"))
+    assert result.returncode == 0, result.stderr
+    after = files(tmp_path / "o")
+    assert {name: after[name] for name in before} == before  # nothing finished was trained again
+    assert after.keys() == files(undisturbed).keys()
+    assert_equal_tables(tmp_path / "o", undisturbed)
+    assert {p.name for p in (tmp_path / "o" / "states").iterdir()} == {
+        p.name for p in (undisturbed / "states").iterdir()
+    }
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
+    start: Start, run: Run, small: Small, undisturbed: Path, tmp_path: Path
+) -> None:
+    process = start(*small(out=tmp_path / "o"))
+    wait_for_packs(process, tmp_path / "o", 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"To go on: scyc-sweep {' '.join(small(out=tmp_path / 'o'))}" in err
+    assert "Traceback" not in err
+    assert run(*small(out=tmp_path / "o")).returncode == 0
+    assert_equal_tables(tmp_path / "o", undisturbed)
+
+
+def test_a_second_command_on_a_folder_is_refused_naming_the_first(
+    start: Start, run: Run, small: Small, tmp_path: Path
+) -> None:
+    first = start(*small(out=tmp_path / "o", steps=2000))
+    wait_for_packs(first, tmp_path / "o", 0)
+    while not (tmp_path / "o" / "manifest.json").exists():
+        time.sleep(0.02)
+    second = run(*small(out=tmp_path / "o", steps=2000))
+    shown = run("show", tmp_path / "o")
+    end_group(first)
+    assert second.returncode == 2
+    assert f"in use by process {first.pid}" in second.stderr
+    assert shown.returncode == 0  # reading needs no lock
+    assert "unfinished" in shown.stdout
+
+
+def test_a_lost_winner_is_trained_again_and_nothing_else(run: Run, small: Small, tmp_path: Path) -> None:
+    assert run(*small(out=tmp_path / "o", cycles=0)).returncode == 0
+    before = files(tmp_path / "o")
+    lost = load(tmp_path / "o").replay.closed[0].best_rows[0]
+    (tmp_path / "o" / "states" / f"{lost['state']}.safetensors").unlink()
+    assert run(*small(out=tmp_path / "o", cycles=1)).returncode == 0
+    again = load(tmp_path / "o").trials.query("cycle == 0")
+    rows = again[again["trial_id"] == lost["trial_id"]]
+    assert len(rows) == 1
+    assert rows["finished_at"].iloc[0] > lost["finished_at"]
+    changed = [
+        name for name, when in files(tmp_path / "o").items() if name.startswith("cycle00") and before.get(name) != when
+    ]
+    assert len(changed) == 1
+
+
+def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, small: Small, tmp_path: Path) -> None:
+    assert run(*small(out=tmp_path / "o", cycles=0)).returncode == 0
+    winner = load(tmp_path / "o").replay.closed[0].best_rows[0]["state"]
+    path = tmp_path / "o" / "states" / f"{winner}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    result = run(*small(out=tmp_path / "o", cycles=1))
+    assert result.returncode == 1
+    assert path.name in result.stderr
+    assert "Traceback" not in result.stderr
+    path.unlink()
+    assert run(*small(out=tmp_path / "o", cycles=1)).returncode == 0
+
+
+# --- The same on Ray -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ray_processes() -> Iterator[Callable[[subprocess.Popen[str]], list[psutil.Process]]]:
+    """Give all processes below a driver; end those still alive after the test, by their ids."""
+    seen: list[psutil.Process] = []
+
+    def below(process: subprocess.Popen[str]) -> list[psutil.Process]:
+        seen.extend(psutil.Process(process.pid).children(recursive=True))
+        return list(seen)
+
+    yield below
+    for process in seen:
+        if process.is_running():
+            process.kill()
+
+
+@pytest.mark.ray
+def test_both_engines_give_equal_tables(run: Run, small: Small, undisturbed: Path, tmp_path: Path) -> None:
+    result = run(*small(out=tmp_path / "o", engine="ray", workers=2))
+    assert result.returncode == 0, result.stderr
+    assert_equal_tables(tmp_path / "o", undisturbed)
+
+
+@pytest.mark.ray
+def test_a_driver_killed_on_ray_goes_on_to_the_same_tables(
+    start: Start,
+    run: Run,
+    small: Small,
+    undisturbed: Path,
+    tmp_path: Path,
+    ray_processes: Callable[..., list[psutil.Process]],
+) -> None:
+    arguments = small(out=tmp_path / "o", engine="ray", workers=2)
+    process = start(*arguments)
+    wait_for_packs(process, tmp_path / "o", 5)
+    children = ray_processes(process)
+    assert any("raylet" in child.name() for child in children)
+    end_group(process)
+    # The local Ray ends with its driver; its agents look for their parent only now and then.
+    _, alive = psutil.wait_procs([child for child in children if "Agent" not in child.name()], timeout=30)
+    assert not alive
+    before = files(tmp_path / "o")
+    assert run(*arguments).returncode == 0
+    after = files(tmp_path / "o")
+    assert {name: after[name] for name in before} == before
+    assert_equal_tables(tmp_path / "o", undisturbed)
+
+
+@pytest.mark.ray
+def test_ctrl_c_on_ray_ends_ray_with_status_130(
+    start: Start, small: Small, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+) -> None:
+    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
+    wait_for_packs(process, tmp_path / "o", 2)
+    children = ray_processes(process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "To go on: scyc-sweep oracle" in err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    assert len(files(tmp_path / "o")) >= 2
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_has_its_pack_trained_again(
+    start: Start, small: Small, run: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+) -> None:
+    assert run(*small(out=tmp_path / "calm", steps=340)).returncode == 0
+    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
+    wait_for_packs(process, tmp_path / "o", 3)
+    workers = [
+        child
+        for child in ray_processes(process)
+        if any("ray::" in part and "Trainable" in part for part in child.cmdline())
+    ]
+    assert workers
+    workers[0].kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_equal_tables(tmp_path / "o", tmp_path / "calm")
+
+
+@pytest.mark.ray
+def test_more_workers_than_cores_are_refused(run: Run, small: Small, tmp_path: Path) -> None:
+    result = run(*small(engine="ray", workers=1000), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "1000 workers of 1 threads each do not fit" in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,320 @@
+"""What a failure means: packs that run again, whole or in halves, and when a sweep gives up. And the packs' size."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from sweep.engines import Jobs
+from sweep.errors import TrainingError
+from sweep.greedy import GreedyOracle
+from sweep.ledger import Ledger
+from sweep.worker import Measure, Outcome
+from trainables.spec import Pack
+
+MakeSweep = Callable[..., Any]
+
+DIED = Outcome(failure="worker died", reason="its process ended")
+NO_MEMORY = Outcome(failure="out of memory", reason="tried to allocate 3 GiB")
+CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last weight")
+STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
+OK = None
+
+
+def hill(cycle: int, run: int, max_lr: float) -> float:
+    """A steep peak at 0.5."""
+    return 90.0 - 50 * abs(max_lr - 0.5)
+
+
+class Driver:
+    """Hands jobs to a script of outcomes, one after another, and notes what was handed out and told."""
+
+    def __init__(self, sweep: Any, measure: Measure | None = None) -> None:
+        self.sweep = sweep
+        self.strategy: GreedyOracle = sweep.oracle()
+        self.handed: list[Pack | Measure] = []
+        self.told: list[Pack] = []
+        self.sizes: list[int] = []
+        self.progress = 0
+        tell = self.strategy.tell
+
+        def note(pack: Pack) -> None:
+            self.told.append(pack)
+            tell(pack)
+
+        self.strategy.tell = note  # type: ignore[method-assign]
+        self.jobs = Jobs(
+            self.strategy, self.strategy.ledger, sweep.simulation.states, self.sizes.append, self._count, measure
+        )
+
+    def _count(self) -> None:
+        self.progress += 1
+
+    def next(self) -> Any:
+        job = self.jobs.next()
+        if job is not None:
+            self.handed.append(job)
+        return job
+
+    def succeed(self, pack: Pack) -> None:
+        self.jobs.done(pack, Outcome(self.sweep.simulation.train(pack), device="cpu", host="here"))
+
+    def run(self, script: Iterable[Outcome | None] = ()) -> "Driver":
+        """Answer job after job by the script, and all that come after it with success."""
+        outcomes = iter(script)
+        while (job := self.next()) is not None:
+            outcome = next(outcomes, OK)
+            if outcome is None:
+                self.succeed(job)
+            else:
+                self.jobs.done(job, outcome)
+        return self
+
+    def points(self) -> list[list[int]]:
+        """The max_lr of every pack handed out, in tenths."""
+        return [[round(10 * lane.max_lr) for lane in job.lanes] for job in self.handed if isinstance(job, Pack)]
+
+
+@pytest.fixture
+def make_driver(make_sweep: MakeSweep) -> Callable[..., Driver]:
+    """One run of cycle 0 on the grid 0.1, 0.2, ... 0.8 in one pack; keyword arguments replace that."""
+
+    def make(measure: Measure | None = None, **changes: object) -> Driver:
+        given: dict[str, object] = {"max_lr": "0.1:0.8:0.1", "cycles": 0, "runs": 1, "lanes_per_pack": 8}
+        return Driver(make_sweep(hill, **(given | changes)), measure)
+
+    return make
+
+
+EIGHT = [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+class TestWorkerDied:
+    def test_a_pack_runs_again_whole_the_first_time_and_halved_the_second(self, make_driver: Any) -> None:
+        driver = make_driver().run([DIED, DIED])
+        assert driver.points() == [EIGHT, EIGHT, [1, 2, 3, 4], [5, 6, 7, 8]]
+        assert driver.jobs.error is None and driver.jobs.finished
+        assert driver.sizes == []  # memory was not the reason: packs keep their size
+
+    def test_each_half_has_its_own_attempts_and_is_halved_again(self, make_driver: Any) -> None:
+        driver = make_driver().run([DIED, DIED, DIED, OK, OK, OK])
+        assert driver.points() == [EIGHT, EIGHT, [1, 2, 3, 4], [5, 6, 7, 8], [1, 2], [3, 4]]
+        assert driver.jobs.error is None
+        assert {row["max_lr"] for row in driver.sweep.rows().values()} == {point / 10 for point in EIGHT}
+
+    def test_after_three_retries_the_sweep_stops_and_names_cycle_run_and_lanes(self, make_driver: Any) -> None:
+        driver = make_driver().run([DIED] * 3 + [OK] + [DIED] * 9)
+        error = driver.jobs.error
+        assert isinstance(error, TrainingError)
+        assert "cycle 0, run 0, 2 lanes: worker died: its process ended" in str(error)
+        assert driver.points() == [EIGHT, EIGHT, [1, 2, 3, 4], [5, 6, 7, 8], [1, 2]]
+        assert driver.jobs.next() is None and driver.jobs.finished
+        assert {round(10 * row["max_lr"]) for row in driver.sweep.rows().values()} == {5, 6, 7, 8}
+
+    def test_a_single_lane_is_tried_four_times_in_all(self, make_driver: Any) -> None:
+        patient = make_driver(max_lr="0.5").run([DIED] * 3)
+        assert patient.points() == [[5]] * 4 and patient.jobs.error is None and patient.jobs.finished
+        driver = make_driver(max_lr="0.5").run([DIED] * 9)
+        assert driver.points() == [[5]] * 4
+        assert "cycle 0, run 0, 1 lanes" in str(driver.jobs.error)
+
+    def test_every_pack_has_its_own_attempts(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4).run([DIED, OK, DIED, OK])
+        assert driver.points() == [[1, 2, 3, 4], [1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7, 8]]
+        assert driver.jobs.error is None
+
+
+class TestOutOfMemory:
+    def test_a_pack_is_halved_at_once_and_later_packs_are_as_small(self, make_driver: Any) -> None:
+        driver = make_driver(cycles=1, max_lr="0.1:0.7:0.1").run([NO_MEMORY])
+        first, *rest = driver.points()
+        assert first == [1, 2, 3, 4, 5, 6, 7]
+        assert rest == [[1, 2, 3, 4], [5, 6, 7], [1, 2, 3, 4], [5, 6, 7]]  # the next cycle's too
+        assert driver.sizes == [4] and driver.strategy.lanes_per_pack == 4
+
+    def test_halving_goes_on_down_to_a_single_lane_however_often(self, make_driver: Any) -> None:
+        driver = make_driver().run([NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_MEMORY])
+        assert driver.jobs.error is None and driver.jobs.finished
+        assert driver.points()[:3] == [EIGHT, [1, 2, 3, 4], [5, 6, 7, 8]]
+        assert driver.strategy.lanes_per_pack == min(driver.sizes) == 1
+        assert len(driver.sweep.rows()) == 8
+
+    def test_a_small_pack_never_raises_the_size_again(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4).run([NO_MEMORY, NO_MEMORY, NO_MEMORY])
+        assert driver.sizes == sorted(driver.sizes, reverse=True)
+        assert driver.jobs.error is None
+
+    def test_one_lane_that_does_not_fit_stops_the_sweep(self, make_driver: Any) -> None:
+        driver = make_driver(max_lr="0.5").run([NO_MEMORY])
+        assert isinstance(driver.jobs.error, TrainingError)
+        assert "cycle 0, run 0, 1 lanes: out of memory: tried to allocate 3 GiB" in str(driver.jobs.error)
+        assert driver.points() == [[5]]
+
+    def test_want_of_memory_uses_up_none_of_the_retries_of_a_dying_worker(self, make_driver: Any) -> None:
+        driver = make_driver(max_lr="0.1:0.2:0.1").run([DIED, DIED, OK, DIED, DIED])
+        assert driver.jobs.error is not None
+        driver = make_driver(max_lr="0.4:0.6:0.1").run([DIED, NO_MEMORY, DIED, OK, DIED, DIED])
+        assert driver.jobs.error is None and driver.jobs.finished
+
+
+class TestTelling:
+    def test_the_strategy_is_told_of_a_split_pack_once_when_all_parts_are_back(self, make_driver: Any) -> None:
+        driver = make_driver()
+        pack = driver.next()
+        driver.jobs.done(pack, NO_MEMORY)
+        one, two = driver.next(), driver.next()
+        assert driver.next() is None and not driver.jobs.finished
+        driver.succeed(two)
+        assert driver.told == [] and driver.jobs.next() is None
+        driver.succeed(one)
+        assert driver.told == [pack]
+        driver.run()
+        assert driver.told == [pack] and driver.jobs.finished
+
+    def test_finished_lanes_of_a_part_are_written_before_the_other_parts_are_back(self, make_driver: Any) -> None:
+        driver = make_driver()
+        driver.jobs.done(driver.next(), NO_MEMORY)
+        driver.succeed(driver.next())
+        assert len(driver.sweep.rows()) == 4
+
+    def test_a_pack_that_comes_back_after_another_stopped_the_sweep_is_kept(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4)
+        one, two = driver.next(), driver.next()
+        driver.jobs.done(one, STATE_LOST)
+        assert driver.jobs.finished
+        driver.succeed(two)
+        assert len(driver.sweep.rows()) == 4
+        assert "state abc is damaged" in str(driver.jobs.error)
+
+    def test_progress_is_reported_after_every_pack(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=2).run([DIED])
+        assert driver.progress == len(driver.handed) == 5
+
+    def test_an_end_of_a_chain_is_passed_on_with_its_reason(self, make_driver: Any) -> None:
+        driver = make_driver(decide="per_run", runs=2, cycles=1).run([CHAIN_ENDED])
+        assert driver.strategy.ended == ["cycle 0, run 0: layer fc1 lost its last weight"]
+        assert driver.jobs.error is None and driver.jobs.finished
+        assert {(row["cycle"], row["run"]) for row in driver.sweep.rows().values()} == {(0, 1), (1, 1)}
+
+    def test_a_lost_state_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
+        driver = make_driver().run([STATE_LOST])
+        assert isinstance(driver.jobs.error, TrainingError)
+        assert "state abc is damaged; remove it, and the same command" in str(driver.jobs.error)
+
+    def test_an_error_of_the_strategy_ends_the_jobs(self, make_sweep: MakeSweep) -> None:
+        driver = Driver(make_sweep(lambda cycle, run, max_lr: None, max_lr="0.1,0.2", cycles=1)).run()
+        assert "cycle 0: every max_lr" in str(driver.jobs.error) and driver.jobs.finished
+        assert {row["status"] for row in driver.sweep.rows().values()} == {"diverged"}
+
+    def test_jobs_are_finished_only_when_the_last_one_is_back(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4)
+        one, two = driver.next(), driver.next()
+        for pack in (two, one):
+            assert not driver.jobs.finished and driver.jobs.next() is None
+            driver.succeed(pack)
+        assert driver.jobs.next() is None and driver.jobs.finished
+
+
+class TestStates:
+    def test_after_every_pack_the_states_on_disk_are_those_that_can_still_be_needed(self, make_driver: Any) -> None:
+        driver = make_driver(runs=2, cycles=1, lanes_per_pack=2)
+        while (pack := driver.next()) is not None:
+            driver.succeed(pack)
+            assert driver.sweep.simulation.kept() == driver.strategy.needed_states()
+        winners = {row["state"] for closed in driver.strategy.closed for row in closed.best_rows}
+        initial = {row["parent_state"] for row in driver.strategy.closed[0].rows}
+        assert len(winners) == 4
+        assert driver.sweep.simulation.kept() == winners | initial
+
+    def test_no_state_is_deleted_while_parts_of_its_pack_are_out(self, make_driver: Any) -> None:
+        driver = make_driver()
+        driver.jobs.done(driver.next(), NO_MEMORY)
+        driver.succeed(driver.next())
+        assert len(driver.sweep.simulation.kept()) == 4 + 1
+        driver.succeed(driver.next())
+        assert len(driver.sweep.simulation.kept()) == 1 + 1
+
+    def test_a_sweep_that_failed_in_every_way_has_the_rows_of_one_that_did_not(self, make_driver: Any) -> None:
+        given = {"runs": 2, "cycles": 2, "lanes_per_pack": 4}
+        smooth = make_driver(**given).run()
+        rough = make_driver(**given).run([DIED, NO_MEMORY, OK, DIED, DIED, OK, OK, NO_MEMORY, OK, DIED, OK, NO_MEMORY])
+        assert rough.jobs.error is None
+        ours, theirs = ({k: r | {"lanes_in_pack": 0} for k, r in d.sweep.rows().items()} for d in (smooth, rough))
+        assert ours == theirs
+        assert rough.sweep.simulation.kept() == smooth.sweep.simulation.kept()
+        assert len(rough.handed) > len(smooth.handed)
+
+
+class TestMeasure:
+    def test_the_packs_size_is_measured_first_and_nothing_else_until_it_is_known(self, make_driver: Any) -> None:
+        measure = Measure(points=8, runs=1, workers=1)
+        driver = make_driver(measure)
+        assert driver.next() == measure
+        assert driver.next() is None and not driver.jobs.finished
+        driver.jobs.done(measure, Outcome(rates={1: 10.0, 2: 30.0, 4: 20.0, 8: 10.0}))
+        assert driver.sizes == [2] and driver.strategy.lanes_per_pack == 2
+        driver.run()
+        assert driver.points() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+        assert driver.handed.count(measure) == 1
+
+    def test_a_measurement_that_fails_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
+        driver = make_driver(Measure(points=8, runs=1, workers=1)).run([NO_MEMORY])
+        assert isinstance(driver.jobs.error, TrainingError)
+        assert "tried to allocate 3 GiB" in str(driver.jobs.error) and "--lanes N" in str(driver.jobs.error)
+        assert driver.points() == [] and driver.jobs.finished
+
+    @pytest.mark.parametrize(
+        ("points", "sizes"),
+        [
+            (25, [1, 3, 4, 5, 7, 9, 13, 25]),
+            (12, [1, 2, 3, 4, 6, 12]),
+            (2, [1, 2]),
+            (1, [1]),
+        ],
+    )
+    def test_the_sizes_measured_split_a_cycle_into_equal_packs(self, points: int, sizes: list[int]) -> None:
+        assert Measure(points, runs=5, workers=2).sizes == sizes
+
+    @pytest.mark.parametrize(
+        ("points", "runs", "workers", "size", "packs_in_turn"),
+        [
+            (24, 1, 1, 24, 1),
+            (24, 1, 1, 12, 2),
+            (25, 1, 1, 13, 2),
+            (25, 1, 1, 12, 3),
+            (24, 5, 1, 24, 5),
+            (24, 5, 2, 24, 3),  # one worker trains three packs, the other two
+            (24, 5, 2, 12, 5),
+            (24, 5, 8, 24, 1),
+            (24, 2, 8, 6, 1),
+            (24, 2, 8, 3, 2),
+        ],
+    )
+    def test_a_cycle_lasts_as_long_as_the_worker_with_most_packs(
+        self, points: int, runs: int, workers: int, size: int, packs_in_turn: int
+    ) -> None:
+        # A step of a pack takes size / rate seconds.
+        assert Measure(points, runs, workers).seconds(size, rate=50.0) == packs_in_turn * size / 50.0
+
+    @pytest.mark.parametrize(
+        ("runs", "workers", "rates", "best"),
+        [
+            (1, 1, {1: 10.0, 12: 40.0, 24: 50.0}, 24),
+            (1, 1, {1: 10.0, 12: 40.0, 24: 30.0}, 12),
+            # Two workers share a single run's cycle only if it comes in two packs: 12 / 40 < 24 / 50.
+            (1, 2, {1: 10.0, 12: 40.0, 24: 50.0}, 12),
+            (1, 24, {1: 10.0, 12: 40.0, 24: 50.0}, 1),
+            (2, 2, {1: 10.0, 12: 40.0, 24: 50.0}, 24),
+        ],
+    )
+    def test_the_best_size_ends_a_cycle_first_on_the_workers_there_are(
+        self, runs: int, workers: int, rates: dict[int, float], best: int
+    ) -> None:
+        assert Measure(24, runs, workers).best(rates) == best
+
+
+def test_rows_say_where_they_were_trained_and_in_what_company(make_driver: Any) -> None:
+    driver = make_driver(lanes_per_pack=4, max_lr="0.3:0.7:0.1").run()
+    ledger = Ledger(driver.sweep.folder / "trials")
+    assert {(row["device"], row["host"]) for row in ledger.rows.values()} == {("cpu", "here")}
+    assert sorted(row["lanes_in_pack"] for row in ledger.rows.values()) == [2, 2, 3, 3, 3]

@@ -1,0 +1,179 @@
+"""The Parquet files: their columns, types, units and versions, and that they are whole or not there."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweep import tables
+from sweep.errors import FolderError
+
+COLUMNS = {
+    "trials": """trial_id cycle run seed percent_remaining max_lr val_accuracy test_accuracy best_step val_loss
+        train_loss steps wall_seconds lanes_in_pack status parent_state device host finished_at eval_steps
+        eval_val_accuracy eval_test_accuracy eval_val_loss""",
+    "oracle": """cycle percent_remaining best_max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean
+        test_accuracy_std feasible_low feasible_high hull_low hull_high contiguous grid_low grid_high extended
+        low_at_edge high_at_edge runs lanes diverged trained_steps wall_seconds""",
+    "comparison": """trajectory cycle percent_remaining best_max_lr feasible_low feasible_high scyc_max_lr inside
+        distance val_accuracy_at_scyc test_accuracy_at_scyc accuracy_gap test_accuracy_gap""",
+}
+"""The columns that every reader of a results folder may rely on."""
+
+FILLED: dict[str, Any] = {
+    "string": "text",
+    "int32": 3,
+    "int64": 2**40,
+    "double": 0.1,
+    "bool": True,
+    "timestamp[ms, tz=UTC]": datetime.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=datetime.UTC),
+    "list<element: int64>": [1, 2**40],
+    "list<element: double>": [0.1, 1 / 3],
+}
+TABLE = pytest.mark.parametrize("table", tables.TABLES)
+
+
+def full_row(table: str) -> dict[str, Any]:
+    return {
+        name: FILLED[str(kind).replace("list<item: ", "list<element: ")] for name, kind, *_ in tables.TABLES[table]
+    }
+
+
+@TABLE
+def test_every_promised_column_is_there(table: str) -> None:
+    assert [name for name in COLUMNS[table].split() if name not in tables.schema(table).names] == []
+
+
+@TABLE
+def test_types_units_and_descriptions_are_in_the_file_s_field_metadata(table: str, tmp_path: Path) -> None:
+    tables.write(table, [full_row(table)], tmp_path / "t.parquet")
+    fields = {field.name: field for field in pq.read_schema(tmp_path / "t.parquet")}
+    for name, kind, unit, description in tables.TABLES[table]:
+        metadata = fields[name].metadata
+        assert fields[name].type == kind
+        assert metadata[b"type"].decode() == str(kind)
+        assert metadata[b"unit"].decode() == unit
+        assert metadata[b"description"].decode() == description and description
+
+
+def test_accuracies_are_in_percent_and_gaps_in_percent_points() -> None:
+    for table, columns in tables.TABLES.items():
+        for name, _, unit, _ in columns:
+            if "accuracy" in name:
+                assert unit == ("percent points" if "gap" in name else "percent"), (table, name)
+            if "max_lr" in name or name.endswith(("_low", "_high")) or name == "distance":
+                assert unit == "1", (table, name)
+            if "loss" in name:
+                assert unit == "nats"
+            if name == "wall_seconds":
+                assert unit == "seconds"
+
+
+@TABLE
+def test_the_schema_version_is_in_the_file_metadata(table: str, tmp_path: Path) -> None:
+    for data in ([full_row(table)], tables.frame(table, [full_row(table)])):
+        tables.write(table, data, tmp_path / "t.parquet")
+        metadata = pq.read_schema(tmp_path / "t.parquet").metadata
+        assert metadata[b"schema_version"] == b"1" == str(tables.SCHEMA_VERSION).encode()
+        assert metadata[b"scyc_sweep_table"] == table.encode()
+
+
+@TABLE
+def test_rows_come_back_as_they_were_written_nulls_included(table: str, tmp_path: Path) -> None:
+    rows = [full_row(table), dict.fromkeys(full_row(table)), full_row(table)]
+    tables.write(table, rows, tmp_path / "t.parquet")
+    assert tables.read_rows(table, tmp_path / "t.parquet") == rows
+    found = tables.read(table, tmp_path / "t.parquet")
+    assert found.isna().sum(axis=1).tolist() == [0, found.shape[1], 0]
+
+
+@TABLE
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_frame_survives_writing_and_reading(table: str, rows: int, tmp_path: Path) -> None:
+    made = tables.frame(table, [full_row(table), dict.fromkeys(full_row(table))][:rows])
+    tables.write(table, made, tmp_path / "t.parquet")
+    pd.testing.assert_frame_equal(tables.read(table, tmp_path / "t.parquet"), made)
+
+
+def test_a_missing_run_leaves_the_other_runs_integers() -> None:
+    for runs in ([None, 2], [None, None]):
+        made = tables.frame("oracle", [{"run": run} for run in runs])
+        assert str(made["run"].dtype) == "Int32"
+    assert tables.frame("oracle", [{"run": None}, {"run": 2}])["run"].tolist() == [pd.NA, 2]
+
+
+@TABLE
+def test_plain_pandas_reads_the_file(table: str, tmp_path: Path) -> None:
+    tables.write(table, [full_row(table)] * 2, tmp_path / "t.parquet")
+    found = pd.read_parquet(tmp_path / "t.parquet")
+    assert list(found.columns) == [name for name, *_ in tables.TABLES[table]]
+    assert found["cycle"].tolist() == [3, 3] and found["percent_remaining"].tolist() == [0.1, 0.1]
+    if table == "trials":
+        assert found["eval_val_accuracy"][0].tolist() == [0.1, 1 / 3]
+        assert found["finished_at"][0] == pd.Timestamp("2026-01-02T03:04:05.678Z")
+
+
+def test_a_value_of_the_wrong_type_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="'first'"):
+        tables.write("oracle", [{"cycle": "first"}], tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestReplacing:
+    def test_the_old_file_stays_until_the_new_one_is_complete(self, tmp_path: Path) -> None:
+        path = tmp_path / "manifest.json"
+        path.write_text("old")
+        with tables.Replacing(path) as partial:
+            assert partial.parent == tmp_path
+            partial.write_text("new")
+            assert path.read_text() == "old"
+        assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("written", [True, False])
+    def test_after_an_error_the_old_file_is_all_there_is(self, tmp_path: Path, written: bool) -> None:
+        path = tmp_path / "manifest.json"
+        path.write_text("old")
+        with pytest.raises(KeyboardInterrupt), tables.Replacing(path) as partial:
+            if written:
+                partial.write_text("half")
+            raise KeyboardInterrupt
+        assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+    def test_a_partial_file_is_no_parquet_file_by_its_name(self, tmp_path: Path) -> None:
+        with tables.Replacing(tmp_path / "oracle.parquet") as partial:
+            partial.write_text("")
+            assert list(tmp_path.glob("*.parquet")) == []
+
+
+class TestRefused:
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet file at all", b"PAR1\0\0\0\0PAR1"])
+    def test_what_is_no_parquet_file_is_named(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "oracle.parquet"
+        path.write_bytes(content)
+        with pytest.raises(FolderError, match="truncated or no Parquet file") as raised:
+            tables.read("oracle", path)
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+    def test_a_file_of_somebody_else_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "oracle.parquet"
+        pd.DataFrame({"cycle": [1]}).to_parquet(path)
+        with pytest.raises(FolderError, match=r"oracle\.parquet is no table of oracle of scyc-sweep"):
+            tables.read("oracle", path)
+
+    def test_a_newer_version_is_refused_by_its_number(self, tmp_path: Path) -> None:
+        path = tmp_path / "oracle.parquet"
+        schema = tables.schema("oracle")
+        newer = schema.with_metadata({**schema.metadata, b"schema_version": b"2"})
+        pq.write_table(pa.Table.from_pylist([], schema=newer), path)
+        with pytest.raises(FolderError, match=r"schema version 2, this scyc-sweep reads up to 1: use a newer"):
+            tables.read("oracle", path)
+
+    @pytest.mark.parametrize("version", [2, "1", None, 1.0])
+    def test_a_version_that_is_not_known_is_refused(self, tmp_path: Path, version: object) -> None:
+        with pytest.raises(FolderError, match="schema version"):
+            tables.check_version(version, tmp_path)
+        tables.check_version(tables.SCHEMA_VERSION, tmp_path)
