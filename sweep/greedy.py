@@ -4,7 +4,7 @@ It keeps no memory of its own: everything it decides it decides again, the same,
 killed, extended or finished sweep all go on the same way. Next: `sweep.oracle` makes tables of the closed cycles.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -32,8 +32,8 @@ class _Chain:
         self.initial: dict[int, str | None] = dict.fromkeys(runs)
         self.closed: list[ClosedCycle] = []
         self.below = self.above = 0
-        self.packs: deque[Pack] = deque()
-        self.unpacked: Sequence[float] = self.points  # until the first pack: its size may still have to be measured
+        # Made when the first is asked for: until then the packs' size may still have to be measured.
+        self.packs: Iterator[Pack] = self._packs_of(self.points)
         self.open = 0
         self.ended: str | None = None
 
@@ -47,11 +47,8 @@ class _Chain:
 
     def ask(self) -> Pack | None:
         while not self.finished:
-            if self.unpacked:
-                self.packs.extend(self._packs_of(self.unpacked))
-                self.unpacked = ()
-            while self.packs:
-                pack = self.oracle.unfinished(self.packs.popleft())
+            for planned in self.packs:
+                pack = self.oracle.unfinished(planned)
                 if pack is not None:
                     self.open += 1
                     return pack
@@ -95,14 +92,14 @@ class _Chain:
             self._limit_extension()
         new = [point for point in self.points if point not in before]
         if new:
-            self.packs.extend(self._packs_of(new))
+            self.packs = self._packs_of(new)
             return
         winners = {row["run"]: row for row in rows if row["max_lr"] == choice.best_max_lr}
         lost = [run for run in self.runs if not self.oracle.has_state(winners[run]["state"])]
         if lost:
             for run in lost:
                 self.oracle.forget(winners[run]["trial_id"])
-                self.packs.append(self._pack(run, (choice.best_max_lr,)))
+            self.packs = iter([self._pack(run, (choice.best_max_lr,)) for run in lost])
             return
         self.closed.append(ClosedCycle(self.cycle, self.run, len(self.oracle.grid.values), rows, choice))
         self.parents = {run: winners[run]["state"] for run in self.runs}
@@ -110,8 +107,7 @@ class _Chain:
             self.initial = {run: winners[run]["parent_state"] for run in self.runs}
         self.cycle += 1
         self.below = self.above = 0
-        if not self.finished:
-            self.packs.extend(self._packs_of(self.points))
+        self.packs = self._packs_of(self.points)
 
     def _limit_extension(self) -> None:
         """Take back points beyond the limit, from the side that has more of them."""

@@ -173,9 +173,7 @@ def test_every_trajectory_is_compared_with_every_row() -> None:
 
 
 def test_runs_that_decide_for_themselves_are_compared_with_their_own_curves() -> None:
-    oracle = tables.frame(
-        "oracle", [oracle_row(run=0, val_accuracy_mean=50.0), oracle_row(run=1, feasible_low=0.03)]
-    )
+    oracle = tables.frame("oracle", [oracle_row(run=0, val_accuracy_mean=50.0), oracle_row(run=1, feasible_low=0.03)])
     curves = pd.concat([curve({0.01: (40.0, 0.0), 1.0: (40.0, 0.0)}, run=0), curve(CURVE, run=1)])
     found = compare(oracle, curves, {"S-Cyc": SCyc(0.1, 0.0, 0, 4)}, 0.2)
     assert found["run"].tolist() == [0, 1]

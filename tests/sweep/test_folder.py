@@ -206,9 +206,7 @@ class TestIdentity:
         self, tmp_path: Path, settings: dict[str, Any], said: list[str]
     ) -> None:
         message = self.refused(tmp_path, identity(resolve({}), "d" * 64), identity(resolve(settings), "d" * 64))
-        assert message == (
-            f"{tmp_path} holds lanes of another experiment ({'; '.join(said)}); give another --out"
-        )
+        assert message == (f"{tmp_path} holds lanes of another experiment ({'; '.join(said)}); give another --out")
 
     def test_other_data_is_named_by_the_beginning_of_its_digest(self, tmp_path: Path) -> None:
         spec = resolve({})

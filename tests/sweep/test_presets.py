@@ -1,6 +1,7 @@
 """Presets say what the paper and the design say, figure by figure."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_digits_is_the_experiment_of_the_design() -> None:
     assert (spec.tolerance, spec.tolerance_kind, spec.decide, spec.keep_output) == (0.5, "absolute", "shared", False)
     grid = MaxLrGrid.parse(spec.max_lr).values
     assert len(grid) == 25 and (grid[0], grid[-1]) == (1e-3, 1.0)
-    assert all(high / low == pytest.approx(1000 ** (1 / 24), rel=1e-5) for low, high in zip(grid, grid[1:], strict=False))
+    assert all(high / low == pytest.approx(1000 ** (1 / 24), rel=1e-5) for low, high in pairwise(grid))
     assert len(grid) * spec.runs * (spec.cycles + 1) == 2000
     assert spec.scyc is not None
     assert SCyc.parse(spec.scyc) == SCyc(epsilon=0.035, delta=0.05, q=1, beta=4)

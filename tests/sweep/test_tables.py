@@ -38,9 +38,7 @@ TABLE = pytest.mark.parametrize("table", tables.TABLES)
 
 
 def full_row(table: str) -> dict[str, Any]:
-    return {
-        name: FILLED[str(kind).replace("list<item: ", "list<element: ")] for name, kind, *_ in tables.TABLES[table]
-    }
+    return {name: FILLED[str(kind).replace("list<item: ", "list<element: ")] for name, kind, *_ in tables.TABLES[table]}
 
 
 @TABLE
