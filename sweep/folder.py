@@ -74,6 +74,10 @@ class Folder:
         except (OSError, ValueError, KeyError):
             return "another scyc-sweep"
 
+    def foreign(self) -> bool:
+        """Whether the folder holds anything besides its lock."""
+        return any(path not in (self._lock, self._driver) for path in self.path.iterdir())
+
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where there is none yet. Raises FolderError if it is foreign or newer."""
         try:

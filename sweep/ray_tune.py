@@ -4,6 +4,7 @@ In: jobs. Out: their outcomes, from wherever Ray runs them. A trial of Tune is a
 trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 """
 
+import logging
 import os
 import socket
 import tempfile
@@ -69,6 +70,8 @@ class RayEngine:
 
     def run(self, jobs: Jobs, worker: Worker) -> None:
         """See `Engine`."""
+        # A trial that failed is a pack that runs again: `Jobs` says so in one line, Tune in a traceback.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         workers, resources = self._resources()
         with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch:
             tune.Tuner(

@@ -40,14 +40,16 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
     if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
         raise SweepError("--device cuda, but torch sees no GPU here")
     try:
-        dataset = load_dataset(spec.dataset, spec.data_dir.expanduser(), torch.device("cpu"), spec.download)
+        data_dir = spec.data_dir.expanduser().resolve()
+        dataset = load_dataset(spec.dataset, data_dir, torch.device("cpu"), spec.download)
     except DataError as error:
         raise SweepError(str(error)) from error
     engine = make_engine(spec)
     where = Folder(spec.folder)
     with where.locked(command):
         try:
-            _train(spec, dataset.fingerprint, engine, where, listener, command)
+            worker = Worker(spec.training(), data_dir, where.states.resolve(), spec.device, spec.threads)
+            _train(spec, dataset.fingerprint, engine, worker, where, listener, command)
         finally:
             engine.close()
         results = Results(where.path)
@@ -74,12 +76,18 @@ def make_engine(spec: Spec) -> Engine:
 
 
 def _train(
-    spec: Spec, fingerprint: str, engine: Engine, where: Folder, listener: Listener, command: Sequence[str]
+    spec: Spec,
+    fingerprint: str,
+    engine: Engine,
+    worker: Worker,
+    where: Folder,
+    listener: Listener,
+    command: Sequence[str],
 ) -> None:
     """Have every lane trained that the ledger lacks."""
     found = where.manifest()
-    if found is None and where.trials.exists():
-        raise FolderError(f"{where.path} has trials but no manifest.json: it is no results folder, give another --out")
+    if found is None and where.foreign():
+        raise FolderError(f"{where.path} has files but no manifest.json: it is no results folder, give another --out")
     manifest = folders.new_manifest(spec, fingerprint, command, found)
     if found is not None:
         folders.check_identity(where, found["identity"], manifest["identity"])
@@ -114,12 +122,7 @@ def _train(
     manifest["lanes_per_pack"] = chosen
     where.write_manifest(manifest)
     listener(rehearsal.progress())  # the strategy itself has not asked yet, and so knows of no closed cycle
-    engine.run(
-        jobs,
-        Worker(
-            spec.training(), spec.data_dir.expanduser().resolve(), where.states.resolve(), spec.device, spec.threads
-        ),
-    )
+    engine.run(jobs, worker)
     if jobs.error is not None:
         raise jobs.error
     where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
@@ -127,7 +130,7 @@ def _train(
 
 def _clean_states(where: Folder, needed: set[str]) -> None:
     """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
-    for path in where.states.glob("*") if where.states.exists() else ():
+    for path in where.states.iterdir() if where.states.exists() else ():
         if path.stem not in needed:
             path.unlink()
 

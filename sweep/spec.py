@@ -180,7 +180,7 @@ class Spec(BaseModel):
     @property
     def folder(self) -> Path:
         """The results folder."""
-        return self.out or Path("results") / self.preset
+        return self.out.expanduser() if self.out else Path("results") / self.preset
 
     def training(self) -> TrainSpec:
         """Return the part that determines how a lane trains; changing it makes another experiment."""

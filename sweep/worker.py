@@ -98,7 +98,7 @@ class Worker:
     def _do(self, job: Pack | Measure, device: torch.device) -> Outcome:
         if isinstance(job, Measure):
             return Outcome(rates=measure.lane_rates(self.training, device, job.sizes))
-        dataset = load_dataset(self.training.dataset, self.data_dir, device)
+        dataset = load_dataset(self.training.dataset, self.data_dir, device, False)
         return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
 
 
@@ -139,6 +139,6 @@ def device_name(device: torch.device) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load_dataset(name: str, folder: Path, device: torch.device, download: bool = False) -> Dataset:
+def load_dataset(name: str, folder: Path, device: torch.device, download: bool) -> Dataset:
     """Return a data set on a device, read once a process. Raises as `trainables.datasets.load`."""
     return datasets.load(name, folder, download).to(device)

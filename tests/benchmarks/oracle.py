@@ -113,9 +113,9 @@ def main() -> None:
     ]
     lanes = sum(len(rows) for rows in packs)
     report(
-        f"scyc-sweep oracle {' '.join(options)}: {lanes:,} lanes in {len(packs)} packs of up to "
-        f"{results.manifest['lanes_per_pack']}, {workers} workers; bare loop: "
-        f"{trained_again} of these packs in as many processes",
+        f"scyc-sweep {' '.join(['oracle', *options])}: {lanes:,} lanes in {len(packs)} packs of up to "
+        f"{results.manifest['lanes_per_pack']}, {workers} workers.\n"
+        f"Bare loop: {trained_again} of these packs in {workers} plain processes",
         ("", "measured", "target", ""),
         rows,
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import pytest
 
 from sweep import load
 from sweep.cli import app
+from sweep.errors import SweepError
 from sweep.folder import Folder
-from sweep.spec import Spec
+from sweep.run import run_oracle
+from sweep.spec import Spec, resolve
 
 Small = Callable[..., list[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -239,6 +242,31 @@ def test_an_output_path_that_cannot_be_written_is_named(run: Run, small: Small, 
     assert result.returncode == 2
     assert "cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_too_little_disk_for_the_states_is_said_before_training(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dict(zip((flag[2:].replace("-", "_") for flag in small()[1::2]), small()[2::2], strict=True))
+    spec = resolve(settings | {"out": tmp_path / "o"})
+    # 2 runs of 4 points, 2 winners and the initial weights, 13,130 floats and 12,928 mask bytes each: 913,136 bytes.
+    needed = 2 * (4 + 2 + 1) * (13_130 * 4 + 12_928)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
+    with pytest.raises(SweepError, match=r"states of this sweep may take 0\.0 GB"):
+        run_oracle(spec)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
+    assert run_oracle(spec).finished
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(run: Run, small: Small, tmp_path: Path) -> None:
+    (tmp_path / "states").mkdir()
+    (tmp_path / "states" / "thesis.txt").write_text("mine")
+    result = run(*small(out=tmp_path))
+    assert result.returncode == 2
+    assert "it is no results folder" in result.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.name != ".lock"] == ["states", "thesis.txt"]
 
 
 def test_toml_sets_what_flags_do_not(run: Run, tmp_path: Path) -> None:
