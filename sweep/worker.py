@@ -88,7 +88,7 @@ class Worker:
         except StateError as error:
             outcome = Outcome(failure="state lost", reason=str(error))
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not measure.is_out_of_memory(error):
                 raise
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -115,11 +115,6 @@ def keep_freed_memory() -> None:
             m_trim_threshold, m_mmap_threshold = -1, -3  # <malloc.h>
             mallopt(m_mmap_threshold, 2**28)
             mallopt(m_trim_threshold, 2**28)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means too little memory; on the CPU torch says so only in the message."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def pick_device(name: str) -> torch.device:

@@ -52,9 +52,9 @@ def start() -> Start:
 def run(start: Start) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `scyc-sweep` with the given arguments to its end."""
 
-    def complete(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    def complete(*arguments: str | Path, timeout: float = 300, **options: object) -> subprocess.CompletedProcess[str]:
         process = start(*arguments, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return complete

@@ -33,8 +33,11 @@ class StackedLinear(nn.Module):
             return y.view(len(x), self.lanes, -1).transpose(0, 1)
         if x.dim() == 2:
             x = x.view(len(x), self.lanes, self.inputs).transpose(0, 1)
-        weight = self.weight.transpose(1, 2)
-        return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), x, weight)
+        # W x rather than x W': the weight's gradient then comes out in the weight's own memory order, which makes the
+        # optimizer's update and with it a small network's step up to 40 % faster.
+        x = x.transpose(1, 2)
+        y = torch.bmm(self.weight, x) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(2), self.weight, x)
+        return y.transpose(1, 2)
 
 
 class StackedConv2d(nn.Module):

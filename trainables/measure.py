@@ -15,34 +15,40 @@ from trainables.models import DTYPES
 from trainables.pack import lane_losses
 from trainables.spec import TrainSpec
 
-BLOCKS, BLOCK_SECONDS = 4, 0.05
-HOPELESS = 0.67
-"""A size is given up where it is slower than this share of the best: larger packs then only cost time."""
+BLOCKS, BLOCK_SECONDS, MEASURE_SECONDS = 4, 0.05, 1.0
+GAIN = 1.05
+"""How much faster than the best before it a size has to be to count as a gain."""
 
 
 def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
     """Measure the lane-steps per second of packs of these sizes, smallest first.
 
     The best of a few blocks counts, since anything else the machine does can only slow a block down. Measuring ends
-    with the second size in a row that is a third slower than the best, or where memory runs out. A size that a single
-    step shows to be that slow is not measured further: stacked convolutions on a CPU can take minutes.
+    with the second size in a row that is no gain, or where memory runs out: still larger packs would cost minutes and
+    gigabytes to measure (stacked convolutions on a CPU) and gain nothing. At least the smallest size is in the answer.
     """
     rates: dict[int, float] = {}
-    worse = 0
+    without_gain = 0
     for size in sorted(sizes):
         best = max(rates.values(), default=0.0)
         try:
-            rates[size] = size * _steps_per_second(spec, device, size, enough=HOPELESS * best / size)
-        except torch.OutOfMemoryError:
+            rates[size] = size * _steps_per_second(spec, device, size)
+        except RuntimeError as error:
+            if not rates or not is_out_of_memory(error):
+                raise
             break
-        worse = worse + 1 if rates[size] < HOPELESS * best else 0
-        if worse == 2:
+        without_gain = 0 if rates[size] > GAIN * best else without_gain + 1
+        if without_gain == 2:
             break
     return rates
 
 
-def _steps_per_second(spec: TrainSpec, device: torch.device, size: int, enough: float) -> float:
-    """Return the speed of packs of one size; only roughly if it is below `enough` steps per second."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means too little memory; on the CPU torch says so only in the message."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float:
     source = DATASETS[spec.dataset]
     template = models.build(spec, source.shape, source.classes, seed=0)
     stacked = lanes.stack(template, size).to(device)
@@ -64,7 +70,6 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int, enough: 
 
     seconds(1)  # the first step also allocates memory and picks algorithms
     step = seconds(1)
-    if 1 / step < enough:
-        return 1 / step
     steps = max(1, round(BLOCK_SECONDS / step))
-    return steps / min(seconds(steps) for _ in range(BLOCKS))
+    blocks = max(1, min(BLOCKS, int(MEASURE_SECONDS / (steps * step))))
+    return steps / min(seconds(steps) for _ in range(blocks))

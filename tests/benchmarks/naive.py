@@ -47,6 +47,7 @@ def by_tune(trainable: Callable[..., Any] | type, space: dict[str, Any], reuse_a
             storage_path=str(folder),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(fail_fast=True),
         ),
     ).fit()
     if found.errors:

@@ -118,6 +118,7 @@ class Sweep:
         oracle = oracle or self.oracle()
         while (pack := oracle.ask()) is not None:
             self.train(oracle, pack)
+            assert len(self.simulation.trained) < 1000, "this sweep goes round in circles"
         assert oracle.finished
         return oracle
 

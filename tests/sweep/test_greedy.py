@@ -324,6 +324,14 @@ class TestPerRun:
         sweep.train(oracle, stuck)
         sweep.run(oracle)
 
+    def test_no_run_gets_more_than_a_cycle_ahead_of_another_that_could_train(self, make_sweep: MakeSweep) -> None:
+        sweep = make_sweep(parting, decide="per_run", runs=3, lanes_per_pack=5)
+        sweep.run()
+        done = dict.fromkeys(range(3), 0)
+        for pack in sweep.simulation.trained:
+            assert pack.cycle <= min(done.values()) + 1
+            done[pack.run] = pack.cycle + 1
+
     def test_one_run_s_extension_is_its_own(self, make_sweep: MakeSweep) -> None:
         peaks = (0.1, 10.0)
         sweep = make_sweep(

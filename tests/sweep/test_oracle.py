@@ -259,6 +259,12 @@ def test_a_single_run_has_a_mean_but_no_standard_deviation() -> None:
     assert found["extended"] is False
 
 
+def test_a_grid_is_extended_when_it_has_more_points_than_were_given_however_many_runs_there_are() -> None:
+    rows = [row(0.1 * (point + 1), 80.0 + point, run) for run in range(3) for point in range(3)]
+    found = oracle_table([closed(rows, 0, base_points=3), closed(rows, 1, base_points=2)])
+    assert found["extended"].tolist() == [False, True]
+
+
 def test_rows_are_ordered_by_cycle_and_run_and_name_the_run_that_decided() -> None:
     cycles = [closed([row(0.1, 80.0, run)], cycle, run) for run in (1, 0) for cycle in (1, 0)]
     found = oracle_table(cycles)
