@@ -84,6 +84,7 @@ class Jobs:
         self.error: SweepError | None = None
         self._measure = measure
         self._measuring = False
+        self._measured = 0
         self._parts: deque[tuple[Pack, int, _Task]] = deque()
         self._open: dict[Pack, tuple[int, _Task]] = {}
         self._deletable = {row["state"] for row in ledger.rows.values() if row["state"]}
@@ -119,6 +120,10 @@ class Jobs:
         """Take a job's outcome: write rows and go on, or decide what its failure means."""
         if isinstance(job, Measure):
             self._measuring = False
+            self._measured += 1
+            if not outcome.rates and self._measured <= RETRIES:
+                self._measure = job
+                return
             if not outcome.rates:
                 self.error = TrainingError(f"the packs' size could not be measured ({outcome.reason}); give --lanes N")
                 return
@@ -127,8 +132,10 @@ class Jobs:
         attempts, task = self._open.pop(job)
         try:
             if outcome.failure == "chain ended":
+                if task.parts:  # not said already by another part of the same pack
+                    self.strategy.end(task.pack, outcome.reason)
                 task.parts = 0
-                self.strategy.end(task.pack, outcome.reason)
+                self._parts = deque(part for part in self._parts if part[2] is not task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
             elif outcome.failure:

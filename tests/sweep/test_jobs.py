@@ -268,8 +268,8 @@ class TestMeasure:
         assert driver.points() == [[1, 2], [3, 4], [5, 6], [7, 8]]
         assert driver.handed.count(measure) == 1
 
-    def test_a_measurement_that_fails_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
-        driver = make_driver(Measure(points=8, runs=1, workers=1)).run([NO_MEMORY])
+    def test_a_measurement_that_fails_four_times_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
+        driver = make_driver(Measure(points=8, runs=1, workers=1)).run([NO_MEMORY] * 4)
         assert isinstance(driver.jobs.error, TrainingError)
         assert "tried to allocate 3 GiB" in str(driver.jobs.error) and "--lanes N" in str(driver.jobs.error)
         assert driver.points() == [] and driver.jobs.finished
