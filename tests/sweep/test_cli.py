@@ -122,6 +122,31 @@ def test_the_printed_table_has_the_tables_numbers(run: Run, finished: Path) -> N
         assert f"{row['test_accuracy_mean']:.2f}±{row['test_accuracy_std']:.2f}" in line
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"decide": "per_run", "tolerance_kind": "relative"},
+        {"split": "fixed_test", "score": "last", "eval_every": 20},
+        {"pruning": "layer_magnitude", "rewind": "init", "dtype": "float64"},
+        {"pruning": "none", "schedule": "constant", "warmup_steps": 0},
+        {"pruning": "global_magnitude", "model": "resnet20", "dataset": "digits", "steps": 34, "max_lr": "0.05,0.1"},
+    ],
+    ids=lambda flags: " ".join(map(str, flags.values())),
+)
+def test_every_way_of_running_ends_with_a_whole_table(
+    run: Run, small: Small, tmp_path: Path, flags: dict[str, object]
+) -> None:
+    result = run(*small(cycles=1, out=tmp_path / "o", **flags))
+    assert result.returncode == 0, result.stderr
+    results = load(tmp_path / "o")
+    rows = 2 if flags.get("decide") == "per_run" else 1
+    assert list(results.oracle["cycle"]) == sorted([0, 1] * rows)
+    assert results.oracle["val_accuracy_mean"].notna().all()
+    remaining = {"none": 100.0}.get(str(flags.get("pruning")), 80.0)
+    assert results.oracle["percent_remaining"].iloc[-1] == pytest.approx(remaining, abs=0.05)
+    assert (tmp_path / "o" / "trajectory.png").stat().st_size > 10_000
+
+
 def test_a_finished_sweep_runs_again_without_training_or_ray(run: Run, finished: Path, small: Small) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "trials").iterdir()}
     # An address where nothing listens: reaching for Ray would fail.
