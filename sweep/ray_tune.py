@@ -79,7 +79,9 @@ class RayEngine:
                 tune_config=tune.TuneConfig(
                     search_alg=JobSearcher(jobs, worker),
                     num_samples=-1,
-                    max_concurrent_trials=workers,
+                    # Twice the workers, so that there is always a trial pending for each: Tune ends a worker that
+                    # becomes free while none is.
+                    max_concurrent_trials=2 * workers,
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.trial_id,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -121,7 +123,7 @@ class RayEngine:
 class Wait:
     """A job for a worker that has nothing to do while a cycle is open.
 
-    Tune would end all idle workers but one at every cycle's end, and a worker's start costs seconds.
+    Tune would end all idle workers but one, and a worker's start costs seconds.
     """
 
     seconds: float
