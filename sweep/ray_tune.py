@@ -8,8 +8,7 @@ import logging
 import os
 import socket
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Literal
 
 # Ray reads these when it is imported. Without the first a local Ray listens on all interfaces.
@@ -23,7 +22,9 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
 from ray import tune
+from ray.tune.execution import tune_controller
 from ray.tune.search import Searcher
+from ray.tune.utils.object_cache import _ObjectCache
 
 from sweep.engines import Jobs
 from sweep.errors import SweepError
@@ -72,6 +73,7 @@ class RayEngine:
         """See `Engine`."""
         # A trial that failed is a pack that runs again: `Jobs` says so in one line, Tune in a traceback.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        tune_controller._ObjectCache = _KeepingCache
         workers, resources = self._resources()
         with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch:
             tune.Tuner(
@@ -79,9 +81,7 @@ class RayEngine:
                 tune_config=tune.TuneConfig(
                     search_alg=JobSearcher(jobs, worker),
                     num_samples=-1,
-                    # Twice the workers, so that there is always a trial pending for each: Tune ends a worker that
-                    # becomes free while none is.
-                    max_concurrent_trials=2 * workers,
+                    max_concurrent_trials=workers,
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.trial_id,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -119,14 +119,20 @@ class RayEngine:
         return workers, {"CPU": self.threads}
 
 
-@dataclass(frozen=True)
-class Wait:
-    """A job for a worker that has nothing to do while a cycle is open.
+class _KeepingCache(_ObjectCache):  # type: ignore[misc]
+    """Tune's cache of idle workers, keeping all of them until the end.
 
-    Tune would end all idle workers but one, and a worker's start costs seconds.
+    Tune's own ends every idle worker but one unless a trial is pending for it, and under load whenever two trials end
+    together; a worker's start costs seconds, many packs' time. All trials here are alike, so any worker fits.
     """
 
-    seconds: float
+    def cache_object(self, key: object, obj: object) -> bool:
+        self._cached_objects[key].append(obj)
+        self._num_cached_objects += 1
+        return True
+
+    def flush_cached_objects(self, force_all: bool = False) -> Iterator[object]:
+        return super().flush_cached_objects(force_all=True) if force_all else iter(())
 
 
 class PackTrial(tune.Trainable):  # type: ignore[misc]
@@ -139,14 +145,11 @@ class PackTrial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job; everything of the previous one is replaced."""
         self.worker: Worker = new_config["worker"]
-        self.job: Pack | Measure | Wait = new_config["job"]
+        self.job: Pack | Measure = new_config["job"]
         return True
 
     def step(self) -> dict[str, Any]:
         """Carry out the job."""
-        if isinstance(self.job, Wait):
-            time.sleep(self.job.seconds)
-            return {"outcome": None, "done": True}
         try:
             outcome = self.worker.do(self.job)
         except Exception as error:  # Tune would keep the reason to itself
@@ -160,36 +163,23 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __init__(self, jobs: Jobs, worker: Worker) -> None:
         super().__init__(metric="done", mode="max")
         self.jobs, self.worker = jobs, worker
-        self.running: dict[str, Pack | Measure | Wait] = {}
-        self.idle_since: float | None = None
+        self.running: dict[str, Pack | Measure] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Return the next job as a trial's config, or FINISHED."""
-        job: Pack | Measure | Wait | None = self.jobs.next()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next job as a trial's config, None while a cycle is open, FINISHED at the end."""
+        job = self.jobs.next()
         if job is None:
-            if self.jobs.finished:
-                return str(Searcher.FINISHED)
-            job = self._wait()
-        else:
-            self.idle_since = None
+            return str(Searcher.FINISHED) if self.jobs.finished else None
         self.running[trial_id] = job
         return {"job": job, "worker": self.worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hand an outcome back; of a trial that failed Tune says no more than that it did."""
         job = self.running.pop(trial_id)
-        if isinstance(job, Wait):
-            return
         if error or not result:
             self.jobs.done(job, Outcome(failure="worker died", reason="its process ended or raised; see Ray's logs"))
         else:
             self.jobs.done(job, result["outcome"])
-
-    def _wait(self) -> Wait:
-        """Wait a tenth longer than so far: few trials where a cycle takes hours, no delay to speak of where seconds."""
-        now = time.monotonic()
-        self.idle_since = self.idle_since or now
-        return Wait(min(60.0, max(0.02, (now - self.idle_since) / 10)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshots nothing: the jobs belong to this process."""
