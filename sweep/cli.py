@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sweep.results import Results
 
-out = Console(highlight=False, soft_wrap=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log has no edge to wrap at
 err = Console(stderr=True, highlight=False)
 
 app = App(

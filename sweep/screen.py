@@ -36,7 +36,7 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None) -> Renderabl
         table.add_column("run", justify="right")
     headings = ["λ %", "best", "feasible region", *names, "val %", "test %", *(["gap"] if names else [])]
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for index, row in enumerate(oracle.to_dict("records")):
         predictions = [parts[name].iloc[index] for name in names]
         table.add_row(
