@@ -44,7 +44,7 @@ def bare_loop(
     torch.set_num_threads(1)
     keep_freed_memory()
     device = torch.device("cpu")
-    dataset = load_dataset(spec.dataset, data_dir, device)
+    dataset = load_dataset(spec.dataset, data_dir, device, False)
     short = replace(spec, steps=40, warmup_steps=0, milestones=())
     with tempfile.TemporaryDirectory() as scratch:
         lanes = tuple(Lane(lane.max_lr, None) for lane in packs[0].lanes)
