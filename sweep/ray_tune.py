@@ -8,7 +8,9 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 # Ray reads these when it is imported. Without the first a local Ray listens on all interfaces.
@@ -119,6 +121,17 @@ class RayEngine:
         return workers, {"CPU": self.threads}
 
 
+@dataclass(frozen=True)
+class Wait:
+    """A job for a worker that has nothing to do while a cycle is open.
+
+    So every worker starts with the first and stays in step: a trial that waits for a starting worker would otherwise
+    take the first one that becomes free, and Tune would end the starting one, over and over.
+    """
+
+    seconds: float
+
+
 class _KeepingCache(_ObjectCache):  # type: ignore[misc]
     """Tune's cache of idle workers, keeping all of them until the end.
 
@@ -145,11 +158,14 @@ class PackTrial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job; everything of the previous one is replaced."""
         self.worker: Worker = new_config["worker"]
-        self.job: Pack | Measure = new_config["job"]
+        self.job: Pack | Measure | Wait = new_config["job"]
         return True
 
     def step(self) -> dict[str, Any]:
         """Carry out the job."""
+        if isinstance(self.job, Wait):
+            time.sleep(self.job.seconds)
+            return {"outcome": None, "done": True}
         try:
             outcome = self.worker.do(self.job)
         except Exception as error:  # Tune would keep the reason to itself
@@ -163,23 +179,36 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __init__(self, jobs: Jobs, worker: Worker) -> None:
         super().__init__(metric="done", mode="max")
         self.jobs, self.worker = jobs, worker
-        self.running: dict[str, Pack | Measure] = {}
+        self.running: dict[str, Pack | Measure | Wait] = {}
+        self.idle_since: float | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next job as a trial's config, None while a cycle is open, FINISHED at the end."""
-        job = self.jobs.next()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Return the next job as a trial's config, or FINISHED."""
+        job: Pack | Measure | Wait | None = self.jobs.next()
         if job is None:
-            return str(Searcher.FINISHED) if self.jobs.finished else None
+            if self.jobs.finished:
+                return str(Searcher.FINISHED)
+            job = self._wait()
+        else:
+            self.idle_since = None
         self.running[trial_id] = job
         return {"job": job, "worker": self.worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hand an outcome back; of a trial that failed Tune says no more than that it did."""
         job = self.running.pop(trial_id)
+        if isinstance(job, Wait):
+            return
         if error or not result:
             self.jobs.done(job, Outcome(failure="worker died", reason="its process ended or raised; see Ray's logs"))
         else:
             self.jobs.done(job, result["outcome"])
+
+    def _wait(self) -> Wait:
+        """Wait a tenth longer than so far: few trials where a cycle takes hours, no delay to speak of where seconds."""
+        now = time.monotonic()
+        self.idle_since = self.idle_since or now
+        return Wait(min(60.0, max(0.02, (now - self.idle_since) / 10)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshots nothing: the jobs belong to this process."""
