@@ -25,6 +25,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 from ray.tune.execution import tune_controller
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.object_cache import _ObjectCache
 
@@ -82,6 +83,7 @@ class RayEngine:
                 tune.with_resources(PackTrial, resources),
                 tune_config=tune.TuneConfig(
                     search_alg=JobSearcher(jobs, worker),
+                    scheduler=_PatientScheduler(),
                     num_samples=-1,
                     max_concurrent_trials=workers,
                     reuse_actors=True,
@@ -125,8 +127,7 @@ class RayEngine:
 class Wait:
     """A job for a worker that has nothing to do while a cycle is open.
 
-    So every worker starts with the first and stays in step: a trial that waits for a starting worker would otherwise
-    take the first one that becomes free, and Tune would end the starting one, over and over.
+    So every worker has a trial all the time: Tune ends those that have none, and a worker's start costs seconds.
     """
 
     seconds: float
@@ -146,6 +147,18 @@ class _KeepingCache(_ObjectCache):  # type: ignore[misc]
 
     def flush_cached_objects(self, force_all: bool = False) -> Iterator[object]:
         return super().flush_cached_objects(force_all=True) if force_all else iter(())
+
+
+class _PatientScheduler(FIFOScheduler):  # type: ignore[misc]
+    """First in, first out, but a trial whose worker is starting waits for it.
+
+    Tune's own gives such a trial the first worker that becomes free and ends the starting one, over and over: where
+    packs are shorter than a worker's start, one worker then does all the work. Left to itself, Tune hands every free
+    worker to a trial that has none.
+    """
+
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        return None
 
 
 class PackTrial(tune.Trainable):  # type: ignore[misc]
