@@ -21,6 +21,9 @@ from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
 from trainables.states import StateError
 
+NEARLY = 1.05
+"""Times this close are equal: two measurements of one size differ by as much."""
+
 Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died"]
 
 
@@ -48,8 +51,12 @@ class Measure:
         return -(-packs // self.workers) * size / rate
 
     def best(self, rates: Mapping[int, float]) -> int:
-        """Return the size that ends a cycle first."""
-        return min(rates, key=lambda size: self.seconds(size, rates[size]))
+        """Return the smallest size that ends a cycle as soon as the fastest does, or nearly.
+
+        Of equals the smaller: less is lost with a worker, and a max_lr's mean is known and its states let go earlier.
+        """
+        fastest = min(self.seconds(size, rate) for size, rate in rates.items())
+        return min(size for size, rate in rates.items() if self.seconds(size, rate) <= fastest * NEARLY)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The embedded default, whole, as `make demo` runs it: no options, Ray, 2,000 lanes."""
 
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from sweep.tables import COMPARISON, ORACLE, TRIALS
 
 
 @pytest.fixture(scope="module")
-def digits(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits(start: Callable[..., subprocess.Popen[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working folder in which `scyc-sweep oracle --json` ran."""
     folder = tmp_path_factory.mktemp("digits")
-    result = run("oracle", "--json", cwd=folder, timeout=600)
-    assert result.returncode == 0, result.stderr
-    (folder / "stdout").write_text(result.stdout)
+    process = start("oracle", "--json", cwd=folder)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    (folder / "stdout").write_text(out)
+    (folder / "pid").write_text(str(process.pid))
     return folder
 
 
@@ -53,3 +57,11 @@ def test_max_lr_rises_as_the_paper_says(digits: Path) -> None:
     oracle = load(digits / "results" / "digits").oracle
     middle = np.sqrt(oracle["hull_low"] * oracle["hull_high"])
     assert middle.tail(5).median() > middle.head(5).median()
+
+
+@pytest.mark.ray
+def test_workers_are_kept_from_the_first_pack_to_the_last(digits: Path) -> None:
+    # Tune ends idle workers and starting ones when it can; each new one costs seconds and has a log of its own.
+    logs = Path(tempfile.gettempdir()) / "ray"
+    started = list(logs.glob(f"session_*_{(digits / 'pid').read_text()}/logs/worker-*-01000000-*.out"))
+    assert 1 <= len(started) <= 2 * len(os.sched_getaffinity(0))

@@ -316,6 +316,9 @@ class TestMeasure:
             (1, 2, {1: 10.0, 12: 40.0, 24: 50.0}, 12),
             (1, 24, {1: 10.0, 12: 40.0, 24: 50.0}, 1),
             (2, 2, {1: 10.0, 12: 40.0, 24: 50.0}, 24),
+            # Of two that end a cycle within 5 % of each other the smaller: 2 * 12 / 49 against 24 / 50.
+            (2, 2, {1: 10.0, 12: 49.0, 24: 50.0}, 12),
+            (2, 2, {1: 10.0, 12: 47.0, 24: 50.0}, 24),
         ],
     )
     def test_the_best_size_ends_a_cycle_first_on_the_workers_there_are(
