@@ -1,22 +1,20 @@
 """The greedy oracle: a strategy. In: the ledger's rows. Out: packs to train, and closed cycles.
 
-It keeps no memory of its own: everything it decides it decides again, the same, from the ledger's rows, so that a
-killed, extended or finished sweep all go on the same way. Next: `sweep.oracle` makes tables of the closed cycles.
+Next: `sweep.oracle` makes tables of the closed cycles.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from search_spaces.max_lr import MaxLrGrid
 from sweep.errors import TrainingError
-from sweep.ledger import Ledger, trial_id
+from sweep.ledger import Ledger
 from sweep.oracle import ClosedCycle, choose, mean_scores
 from sweep.spec import Spec
-from sweep.strategy import Progress
-from trainables.spec import Lane, Pack, TrainSpec, derive_seed
+from sweep.strategy import Progress, Strategy
+from trainables.spec import Lane, Pack
 
 EXTENSION_LIMIT = 4
 """A grid grows to at most so many times its number of points."""
@@ -133,11 +131,11 @@ class _Chain:
             start = end
 
     def _pack(self, run: int, points: Sequence[float]) -> Pack:
-        seed = derive_seed("run", self.oracle.spec.seed, run)
-        return Pack(self.cycle, run, seed, self.initial[run], tuple(Lane(point, self.parents[run]) for point in points))
+        lanes = tuple(Lane(point, self.parents[run]) for point in points)
+        return Pack(self.cycle, run, self.oracle.run_seed(run), self.initial[run], lanes)
 
 
-class GreedyOracle:
+class GreedyOracle(Strategy):
     """The greedy oracle of the S-Cyc paper (section 4, Tables 3, 7, 8).
 
     At each cycle the whole grid trains from the same start, each run's winner is pruned and starts the next. With
@@ -146,18 +144,10 @@ class GreedyOracle:
     """
 
     def __init__(
-        self,
-        spec: Spec,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
+        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
     ) -> None:
-        """`fingerprint` is the data set's; `has_state` tells whether a state's file exists."""
-        self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
-        self.training: TrainSpec = spec.training()
-        self.fingerprint = fingerprint
-        self._ids: dict[tuple[int, int, Lane], str] = {}
+        """See `Strategy`."""
+        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
         self.grid = MaxLrGrid.parse(spec.max_lr)
         runs = range(spec.runs)
         self.chains = [_Chain(self, runs, None)] if spec.decide == "shared" else [_Chain(self, [r], r) for r in runs]
@@ -173,10 +163,7 @@ class GreedyOracle:
         return [closed for chain in self.chains for closed in chain.closed]
 
     def ask(self) -> Pack | None:
-        """Return the next pack; its lanes are not in the ledger. See `Strategy`.
-
-        Raises TrainingError where a cycle has no choice because everything diverged.
-        """
+        """Return the next pack. See `Strategy`."""
         # The chain that is furthest behind comes first: runs that decide for themselves then end together.
         for chain in sorted(self.chains, key=lambda chain: chain.cycle):
             pack = chain.ask()
@@ -185,16 +172,11 @@ class GreedyOracle:
         return None
 
     def tell(self, pack: Pack) -> None:
-        """Take note of a finished pack. Raises TrainingError if it started from other initial weights than its like."""
+        """See `Strategy`."""
         chain = self._chain(pack)
         chain.open -= 1
         if pack.cycle == 0:
-            initial = {row["parent_state"] for row in chain.rows() if row["run"] == pack.run}
-            if len(initial) > 1:
-                raise TrainingError(
-                    f"run {pack.run} started from other initial weights than its finished lanes: another version of "
-                    "torch draws other numbers; go on with the version in manifest.json or give another --out"
-                )
+            self.check_initial(pack, chain.rows())
 
     def end(self, pack: Pack, reason: str) -> None:
         """End the chain of a pack before its cycle, for a reason that the results will state."""
@@ -237,24 +219,3 @@ class GreedyOracle:
             best_max_lr=newest.choice.best_max_lr if newest else None,
             val_accuracy=fmean(row["val_accuracy"] for row in newest.best_rows) if newest else None,
         )
-
-    def id_of(self, pack: Pack, lane: Lane) -> str:
-        """Return the key of a lane in the ledger."""
-        known = (pack.cycle, pack.run, lane)
-        if known not in self._ids:  # asked for again at every step, and a thousand hashes take time
-            self._ids[known] = trial_id(self.training, self.fingerprint, pack, lane)
-        return self._ids[known]
-
-    def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
-        """Return the rows that the ledger has of a pack's lanes."""
-        ids = [self.id_of(pack, lane) for lane in pack.lanes]
-        return [self.ledger.rows[key] for key in ids if key in self.ledger.rows]
-
-    def unfinished(self, pack: Pack) -> Pack | None:
-        """Return the pack without the lanes that the ledger has, or None if it has all."""
-        lanes = tuple(lane for lane in pack.lanes if self.id_of(pack, lane) not in self.ledger.rows)
-        return replace(pack, lanes=lanes) if lanes else None
-
-    def forget(self, key: str) -> None:
-        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
-        del self.ledger.rows[key]

@@ -96,7 +96,10 @@ class Spec(BaseModel):
     )
     warmup_steps: int = Field(ge=0, description="Steps over which the rate rises from 0 to max_lr.")
     milestones: tuple[int, ...] = Field(description="Steps at which the rate drops tenfold.")
-    scale: float = Field(1.0, gt=0, description="Multiplies steps, warmup_steps and milestones.")
+    cycle_steps: int | None = Field(
+        None, ge=1, description="cyclical: steps from rate 0 to max_lr. Default: an eighth of --steps, as in Table 9."
+    )
+    scale: float = Field(1.0, gt=0, description="Multiplies steps, warmup_steps, milestones and cycle_steps.")
     batch_size: int = Field(ge=1, description="Images a step.")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum.")
     weight_decay: float = Field(1e-4, ge=0, description="SGD's weight decay, on all parameters.")
@@ -185,6 +188,7 @@ class Spec(BaseModel):
     def training(self) -> TrainSpec:
         """Return the part that determines how a lane trains; changing it makes another experiment."""
         assert self.rewind is not None
+        warmup, cyclical = self.schedule == "warmup", self.schedule == "cyclical"
         return TrainSpec(
             model=self.model,
             hidden=self.hidden if self.model == "mlp" else (),
@@ -196,8 +200,9 @@ class Spec(BaseModel):
             rewind=self.rewind,
             schedule=self.schedule,
             steps=self.steps,
-            warmup_steps=self.warmup_steps,
-            milestones=self.milestones,
+            warmup_steps=self.warmup_steps if warmup else 0,
+            milestones=self.milestones if warmup else (),
+            cycle_steps=(self.cycle_steps or max(1, round(self.steps / 8))) if cyclical else 0,
             batch_size=self.batch_size,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -242,8 +247,10 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec:
             ("steps", factor),
             ("warmup_steps", factor if "warmup_steps" in given else stretched),
             ("milestones", factor if "milestones" in given else stretched),
+            ("cycle_steps", factor),
         ):
-            settings[name] = _scaled(settings[name], multiplier)
+            if settings.get(name) is not None:
+                settings[name] = _scaled(settings[name], multiplier)
     except OverflowError as error:
         found = f"{settings['steps']} and {settings.get('scale', 1.0)}"
         raise SpecError(f"--steps times --scale must be finite, but got {found}") from error

@@ -1,12 +1,17 @@
-"""The ask/tell protocol that every strategy follows: which packs to train next.
+"""The ask/tell protocol that every strategy follows: which packs to train next; and what all strategies share.
 
 In: the ledger's rows. Out: packs. An engine needs nothing else of a strategy, nor strategies anything of each other.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from trainables.spec import Lane, Pack
+from sweep.errors import TrainingError
+from sweep.ledger import Ledger, trial_id
+from sweep.spec import Spec
+from trainables.spec import Lane, Pack, TrainSpec, derive_seed
 
 
 @dataclass(frozen=True)
@@ -24,36 +29,94 @@ class Progress:
     best_max_lr: float | None
     """Of the newest decided cycle."""
     val_accuracy: float | None
+    label: str = ""
+    """What is going on besides, such as the stage of a tuning."""
 
 
-class Strategy(Protocol):
-    """What hands out packs until there is no more to learn."""
+class Strategy(ABC):
+    """What hands out packs until there is no more to learn.
 
-    lanes_per_pack: int
-    """Lanes of the packs it asks for, at most; may be lowered at any time."""
+    A strategy keeps no memory of its own: everything it decides it decides again, the same, from the ledger's rows, so
+    that a killed, extended or finished sweep all go on the same way.
+    """
+
+    def __init__(
+        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
+    ) -> None:
+        """`fingerprint` is the data set's; `has_state` tells whether a state's file exists.
+
+        `lanes_per_pack`, the lanes of a pack at most, may be lowered at any time.
+        """
+        self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
+        self.training: TrainSpec = spec.training()
+        self.fingerprint = fingerprint
+        self._ids: dict[tuple[int, int, Lane], str] = {}
 
     @property
+    @abstractmethod
     def finished(self) -> bool:
         """Whether no pack will ever be asked for again."""
 
+    @abstractmethod
     def ask(self) -> Pack | None:
-        """Return a pack to train, or None while open packs must come back first or the strategy is finished."""
+        """Return a pack to train, or None while open packs must come back first or the strategy is finished.
 
+        Its lanes are not in the ledger. Raises TrainingError where nothing can be decided as everything diverged.
+        """
+
+    @abstractmethod
     def tell(self, pack: Pack) -> None:
-        """Take note that the ledger has rows for all lanes of a pack that was asked for."""
+        """Take note that the ledger has rows for all lanes of a pack that was asked for.
 
+        Raises TrainingError if it started from other initial weights than its like.
+        """
+
+    @abstractmethod
     def end(self, pack: Pack, reason: str) -> None:
         """Take note that a pack that was asked for cannot be trained, as nothing is left to prune: its chain ends."""
 
+    @abstractmethod
     def needed_states(self) -> set[str]:
         """Return the digests that must be kept: any that a later pack may start from."""
 
-    def id_of(self, pack: Pack, lane: Lane) -> str:
-        """Return the key of a lane in the ledger."""
-
+    @abstractmethod
     def progress(self) -> Progress:
         """Return how far the sweep is."""
 
     @property
+    @abstractmethod
     def ended(self) -> list[str]:
         """Why chains ended before their last cycle."""
+
+    def run_seed(self, run: int) -> int:
+        """Return the seed of a run: its split, initial weights and batch order follow from it."""
+        return derive_seed("run", self.spec.seed, run)
+
+    def id_of(self, pack: Pack, lane: Lane) -> str:
+        """Return the key of a lane in the ledger."""
+        known = (pack.cycle, pack.run, lane)
+        if known not in self._ids:  # asked for again at every step, and a thousand hashes take time
+            self._ids[known] = trial_id(self.training, self.fingerprint, pack, lane)
+        return self._ids[known]
+
+    def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
+        """Return the rows that the ledger has of a pack's lanes."""
+        ids = [self.id_of(pack, lane) for lane in pack.lanes]
+        return [self.ledger.rows[key] for key in ids if key in self.ledger.rows]
+
+    def unfinished(self, pack: Pack) -> Pack | None:
+        """Return the pack without the lanes that the ledger has, or None if it has all."""
+        lanes = tuple(lane for lane in pack.lanes if self.id_of(pack, lane) not in self.ledger.rows)
+        return replace(pack, lanes=lanes) if lanes else None
+
+    def forget(self, key: str) -> None:
+        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
+        del self.ledger.rows[key]
+
+    def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
+        """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
+        if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+            raise TrainingError(
+                f"run {pack.run} started from other initial weights than its finished lanes: another version of "
+                "torch draws other numbers; go on with the version in manifest.json or give another --out"
+            )

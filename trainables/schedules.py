@@ -24,6 +24,23 @@ def warmup(step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int
     return max_lr * rise / 10.0**drops
 
 
+def decay(step: int, max_lr: float, steps: int) -> float:
+    """Return the rate of update `step` (0, 1, ... below `steps`): max_lr first, then linear towards 0 at `steps`.
+
+    Source: Table 1, "decay" (a, b); the paper's b is the whole training.
+    """
+    return max_lr * (1 - step / steps)
+
+
+def cyclical(step: int, max_lr: float, cycle_steps: int) -> float:
+    """Return the rate of update `step`: triangles from 0 to max_lr and back, `cycle_steps` updates each way.
+
+    Source: Table 1, "cyclical" (a, b, c), with the a of 0 that every table of the paper has.
+    """
+    position = step / cycle_steps % 2
+    return max_lr * (position if position <= 1 else 2 - position)
+
+
 def rate(spec: TrainSpec) -> Callable[[int, float], float]:
     """Return the function (step, max_lr) -> learning rate that the settings name.
 
@@ -33,4 +50,8 @@ def rate(spec: TrainSpec) -> Callable[[int, float], float]:
         return constant
     if spec.schedule == "warmup":
         return lambda step, max_lr: warmup(step, max_lr, spec.warmup_steps, spec.milestones)
+    if spec.schedule == "decay":
+        return lambda step, max_lr: decay(step, max_lr, spec.steps)
+    if spec.schedule == "cyclical":
+        return lambda step, max_lr: cyclical(step, max_lr, spec.cycle_steps)
     raise ValueError(f"unknown schedule {spec.schedule!r}")

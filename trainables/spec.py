@@ -16,7 +16,7 @@ DatasetName = Literal["digits", "fashion_mnist", "cifar10"]
 SplitName = Literal["pooled", "fixed_test"]
 CriterionName = Literal["global_magnitude", "layer_magnitude", "none"]
 RewindName = Literal["none", "init"]
-ScheduleName = Literal["warmup", "constant"]
+ScheduleName = Literal["warmup", "constant", "decay", "cyclical"]
 ScoreName = Literal["best", "last"]
 DtypeName = Literal["float32", "float64"]
 
@@ -45,6 +45,8 @@ class TrainSpec:
     warmup_steps: int
     milestones: tuple[int, ...]
     """Steps from which the rate is ten times lower, each time."""
+    cycle_steps: int = 0
+    """`cyclical`: steps from rate 0 to max_lr, half a triangle; at least 1 there, 0 elsewhere."""
     batch_size: int
     momentum: float
     weight_decay: float
@@ -59,6 +61,8 @@ class TrainSpec:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        if self.schedule == "cyclical" and self.cycle_steps < 1:
+            raise ValueError(f"cycle_steps must be at least 1, but got {self.cycle_steps}")
         if not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps must lie in 0..steps={self.steps}, but got {self.warmup_steps}")
         if any(low >= high for low, high in pairwise(self.milestones)):

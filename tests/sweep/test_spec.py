@@ -95,6 +95,18 @@ class TestSteps:
         assert (spec.steps, spec.warmup_steps, spec.milestones) == (steps, warmup, milestones)
         assert (spec.training().steps, spec.training().milestones) == (steps, milestones)
 
+    @pytest.mark.parametrize(
+        ("flags", "cycle_steps"),
+        [({}, 64), ({"scale": 2.0}, 128), ({"cycle_steps": 10}, 10), ({"cycle_steps": 10, "scale": 2.0}, 20)],
+    )
+    def test_cycle_steps_are_an_eighth_of_the_steps_unless_given(self, flags: dict[str, Any], cycle_steps: int) -> None:
+        assert resolve({"schedule": "cyclical", **flags}).training().cycle_steps == cycle_steps
+
+    @pytest.mark.parametrize("schedule", ["constant", "decay", "cyclical"])
+    def test_what_belongs_to_the_warmup_does_not_count_elsewhere(self, schedule: str) -> None:
+        training = resolve({"schedule": schedule}).training()
+        assert (training.warmup_steps, training.milestones) == (0, ())
+
     def test_steps_from_a_toml_file_rescale_as_those_of_a_flag(self, toml: WriteToml) -> None:
         assert resolve({}, toml("steps = 100")).training() == resolve({"steps": 100}).training()
         assert resolve({}, toml("steps = 100\nmilestones = [40, 60]")).milestones == (40, 60)
@@ -147,10 +159,12 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "tolerance_kind": ("relative", {}),
     "score": ("last", {"score": "last"}),
     "decide": ("per_run", {}),
-    "schedule": ("constant", {"schedule": "constant"}),
+    # 510 / 8; a cyclical rate has neither warmup nor drops.
+    "schedule": ("cyclical", {"schedule": "cyclical", "cycle_steps": 64, "warmup_steps": 0, "milestones": ()}),
     "steps": (511, {"steps": 511}),
     "warmup_steps": (10, {"warmup_steps": 10}),
     "milestones": ((300,), {"milestones": (300,)}),
+    "cycle_steps": (10, {}),  # of the cyclical schedule alone
     "scale": (2.0, {}),  # in the steps already
     "batch_size": (16, {"batch_size": 16}),
     "momentum": (0.5, {"momentum": 0.5}),

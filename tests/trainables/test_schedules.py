@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,36 @@ def test_warmup_rises_to_max_lr_holds_and_drops_tenfold_at_each_milestone(
 def test_constant_is_max_lr_at_every_step(make_spec: Maker) -> None:
     rate = schedules.rate(make_spec(schedule="constant", warmup_steps=4, milestones=(6,)))
     assert [rate(step, PEAK) for step in (0, 1, 3, 6, 9)] == [PEAK] * 5
+
+
+def test_decay_is_linear_from_max_lr_to_nothing(make_spec: Maker) -> None:
+    rate = schedules.rate(make_spec(schedule="decay", steps=10, warmup_steps=0, milestones=()))
+    shares = [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert [rate(step, PEAK) for step in range(10)] == pytest.approx([PEAK * share for share in shares], rel=1e-12)
+
+
+def test_cyclical_goes_up_and_down_in_triangles(make_spec: Maker) -> None:
+    rate = schedules.rate(make_spec(schedule="cyclical", steps=18, warmup_steps=0, milestones=(), cycle_steps=4))
+    shares = [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25] * 2 + [0, 0.25]
+    assert [rate(step, PEAK) for step in range(18)] == pytest.approx([PEAK * share for share in shares], rel=1e-12)
+
+
+@pytest.mark.parametrize("cycle_steps", [1, 3, 8000])
+def test_cyclical_is_torch_s_cyclic_rate(cycle_steps: int, make_spec: Maker) -> None:
+    rate = schedules.rate(
+        make_spec(schedule="cyclical", steps=9, warmup_steps=0, milestones=(), cycle_steps=cycle_steps)
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    cyclic = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.0, PEAK, cycle_steps, cycle_momentum=False)
+    for step in range(30):
+        assert rate(step, PEAK) == pytest.approx(cyclic.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        cyclic.step()
+
+
+def test_cyclical_without_a_length_is_refused(make_spec: Maker) -> None:
+    with pytest.raises(ValueError, match="cycle_steps must be at least 1, but got 0"):
+        make_spec(schedule="cyclical")
 
 
 @given(st.integers(0, 40), st.integers(1, 40), st.sets(st.integers(0, 60), max_size=4), st.floats(1e-6, 1e3))
