@@ -232,3 +232,14 @@ _SETUPS = (
 )
 
 SETUPS: dict[str, Setup] = {entry.model: entry for entry in _SETUPS}
+
+SILO: dict[tuple[str, str], SCyc] = {
+    ("resnet20", "cifar10"): SCyc(epsilon=0.03, delta=0.04, q=1, beta=5),
+    ("vgg19", "cifar10"): SCyc(epsilon=0.04, delta=0.06, q=1, beta=5),
+}
+"""The defaults of SILO's released code (Liu, Ghosh, Tan, Motani; TMLR 2023), by model and data set."""
+
+
+def table_of(model: str, dataset: str) -> OracleTable | None:
+    """Return the printed oracle of a network on a data set, or None if there is none."""
+    return next((table for table in _TABLES if (table.model, table.dataset) == (model, dataset)), None)

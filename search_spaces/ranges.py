@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search_spaces.max_lr import SIGNIFICANT_DIGITS
+
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
@@ -57,6 +59,10 @@ class Range:
         if self.log:
             return float(self.low ** (1 - share) * self.high**share)
         return self.low + share * (self.high - self.low)
+
+    def rounded(self, value: float) -> float:
+        """Return a value of the range as whole number or with six significant digits, as `MaxLrGrid` has them."""
+        return int(value) if self.integer else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
     def distribution(self) -> "BaseDistribution":
         """Return the range as Optuna has it."""

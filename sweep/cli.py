@@ -16,11 +16,12 @@ from rich.console import Console
 
 from sweep.errors import SweepError, TrainingError
 from sweep.spec import Flags, Spec, one_line, resolve
+from sweep.tuning_spec import TuningFlags, TuningSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweep.results import Results
+    from sweep.results import Results, TuningResults
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log has no edge to wrap at
 err = Console(stderr=True, highlight=False)
@@ -36,6 +37,7 @@ app = App(
 )
 
 Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
+Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
 
@@ -96,7 +98,51 @@ def oracle(
 
 
 @app.command
-def compare(folder: Path, /, *, scyc: str | None = None, json: Json = False) -> None:
+def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Json = False) -> None:
+    """Tune S-Cyc's epsilon, delta, q and beta with Optuna, or go on with it.
+
+    By stages (the paper, section 4.3): epsilon by the unpruned network's validation accuracy, delta by that at the
+    target cycle, then q and beta by whole chains. --by fit takes a finished --oracle and trains nothing. The winner
+    goes to scyc.toml, which `compare --scyc` takes. The same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    config
+        TOML file of settings, with the flags' names (max_lr for --max-lr).
+    json
+        Print the table of trials (--by fit: of fits) as one JSON object on stdout and nothing else.
+
+    """
+    spec = resolve(_given(settings), config, kind=TuningSpec)
+    from sweep.progress import LiveView
+    from sweep.run import command_line, run_fit, run_tuning
+    from sweep.screen import columns, fit_table
+
+    if spec.by == "fit":
+        oracle, fits = run_fit(spec, command_line())
+        if json:
+            _print_json(columns(fits.table))
+        else:
+            out.print(fit_table(fits))
+            written = spec.out or oracle.folder.path
+            err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
+        return
+    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    with LiveView(err) as view:
+        results = run_tuning(spec, view, command_line())
+    _print_tuning(results, json)
+    err.print(f"tables, winner and picture in {spec.folder}")
+
+
+@app.command
+def compare(
+    folder: Path,
+    /,
+    *,
+    scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
+    paper: Json = False,
+    json: Json = False,
+) -> None:
     """Set S-Cyc's trajectory beside the oracle of a folder; writes comparison.parquet and the picture.
 
     Parameters
@@ -104,25 +150,33 @@ def compare(folder: Path, /, *, scyc: str | None = None, json: Json = False) -> 
     folder
         Results folder of an oracle, finished or not.
     scyc
-        S-Cyc parameters EPS,DELTA,Q,BETA. Default: those the oracle was run with.
+        S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
+        times. Default: those the oracle was run with.
+    paper
+        Print the paper's table of this network beside it, with its contradictions.
     json
         Print the comparison as one JSON object on stdout and nothing else.
 
     """
-    from search_spaces.scyc import SCyc
+    from search_spaces.paper import table_of
+    from sweep import trajectories
     from sweep.results import Results
     from sweep.run import write_comparison
 
     results = Results(folder)
-    parameters = scyc or results.spec.scyc
-    if parameters is None:
-        raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc EPS,DELTA,Q,BETA")
-    try:
-        trajectories = {"S-Cyc": SCyc.parse(parameters)}
-    except ValueError as error:
-        raise SweepError(f"--scyc: {error}") from error
-    write_comparison(results, trajectories)
+    texts = scyc or ([results.spec.scyc] if results.spec.scyc else [])
+    if not texts:
+        raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc, {trajectories.FORMS}")
+    predicted = trajectories.parse(texts, results.spec.model, results.spec.dataset)
+    printed = table_of(results.spec.model, results.spec.dataset)
+    if paper and printed is None:
+        raise SweepError(f"--paper: the paper prints no oracle of {results.spec.model} on {results.spec.dataset}")
+    write_comparison(results, predicted)
     _print_oracle(results, results.comparison, json, lambda r: r.comparison)
+    if paper and printed is not None and not json:
+        from sweep.screen import paper_table
+
+        out.print(paper_table(results, printed))
 
 
 @app.command
@@ -168,19 +222,22 @@ def trajectory(
 
 @app.command
 def show(folder: Path, /, *, json: Json = False) -> None:
-    """Print the oracle table of a folder, finished or not. Nothing is written.
+    """Print the table of a folder's oracle or tuning, finished or not. Nothing is written.
 
     Parameters
     ----------
     folder
-        Results folder of an oracle.
+        Results folder of an oracle or a tuning.
     json
-        Print the oracle table as one JSON object on stdout and nothing else.
+        Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.results import Results
+    from sweep.results import TuningResults, load
 
-    results = Results(folder)
+    results = load(folder)
+    if isinstance(results, TuningResults):
+        _print_tuning(results, json)
+        return
     comparison = results.comparison if results.finished and results.folder.comparison.exists() else None
     _print_oracle(results, comparison, json, lambda r: r.oracle)
 
@@ -222,6 +279,19 @@ def _print_oracle(
         _print_json(columns(table(results)))
         return
     out.print(oracle_table(results, comparison))
+    if not results.finished:
+        out.print(progress_line(results.progress))
+
+
+def _print_tuning(results: "TuningResults", json: bool) -> None:
+    from sweep.results import Results
+    from sweep.screen import columns, progress_line, tuning_table
+
+    if json:
+        _print_json(columns(results.tuning))
+        return
+    there = results.spec.oracle is not None and results.spec.oracle.exists()
+    out.print(tuning_table(results, Results(results.spec.oracle) if there and results.spec.oracle else None))
     if not results.finished:
         out.print(progress_line(results.progress))
 

@@ -6,19 +6,25 @@ Next: `sweep.plots` draws it, the command line prints it.
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
-from search_spaces.scyc import SCyc
 from sweep import tables
 
 ON_BOUND = 1e-9
 """Relative difference in max_lr below which a prediction lies on a bound: far below the grid's six digits."""
 
 
+class Trajectory(Protocol):
+    """max_lr as a function of the cycle: S-Cyc's, or another curve's."""
+
+    def max_lr(self, cycle: int, prune_rate: float) -> float:
+        """Return the max_lr of a cycle."""
+
+
 def compare(
-    oracle: pd.DataFrame, curves: pd.DataFrame, trajectories: Mapping[str, SCyc], prune_rate: float
+    oracle: pd.DataFrame, curves: pd.DataFrame, trajectories: Mapping[str, Trajectory], prune_rate: float
 ) -> pd.DataFrame:
     """Return the comparison table: a row for each trajectory and row of the oracle table.
 
@@ -28,9 +34,9 @@ def compare(
     better.
     """
     rows = []
-    for name, scyc in trajectories.items():
+    for name, trajectory in trajectories.items():
         for row in oracle.to_dict("records"):
-            predicted = scyc.max_lr(int(row["cycle"]), prune_rate)
+            predicted = trajectory.max_lr(int(row["cycle"]), prune_rate)
             low, high = row["feasible_low"], row["feasible_high"]
             inside = low * (1 - ON_BOUND) <= predicted <= high * (1 + ON_BOUND)
             same_run = curves["run"].isna() if pd.isna(row["run"]) else curves["run"] == row["run"]

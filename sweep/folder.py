@@ -36,6 +36,11 @@ class Folder:
         self.oracle = path / "oracle.parquet"
         self.comparison = path / "comparison.parquet"
         self.picture = path / "trajectory.png"
+        self.tuning = path / "tuning.parquet"
+        self.chain = path / "chain.parquet"
+        self.fit = path / "fit.parquet"
+        self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
+        self.journal = path / "optuna-journal.log"
         self._manifest = path / "manifest.json"
         self._lock, self._driver = path / ".lock", path / ".driver.json"
 
@@ -116,11 +121,20 @@ def check_identity(folder: Folder, found: dict[str, Any], wanted: dict[str, Any]
         )
 
 
-def new_manifest(spec: Spec, fingerprint: str, command: Sequence[str], found: dict[str, Any] | None) -> dict[str, Any]:
+def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
+    """Raise FolderError if a folder holds results of another kind than `kind`: `oracle` or `tuning`."""
+    if manifest is not None and manifest.get("kind") != kind:
+        other = manifest.get("kind", "sweep of an older version")
+        raise FolderError(f"{folder.path} holds an earlier {other}, no {kind}: give another folder")
+
+
+def new_manifest(
+    kind: str, spec: Spec, fingerprint: str, command: Sequence[str], found: dict[str, Any] | None
+) -> dict[str, Any]:
     """Return the manifest of a session that begins or goes on: whole spec, versions, commit, hardware.
 
-    `found` is the manifest of the session before, if there was one: what it says of itself is kept under
-    `earlier_sessions`, since a night's lanes may come from several machines and versions.
+    `kind` is `oracle` or `tuning`. `found` is the manifest of the session before, if there was one: what it says of
+    itself is kept under `earlier_sessions`, since a night's lanes may come from several machines and versions.
     """
     session = {
         "command": " ".join(command),
@@ -133,6 +147,7 @@ def new_manifest(spec: Spec, fingerprint: str, command: Sequence[str], found: di
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {
         "schema_version": tables.SCHEMA_VERSION,
+        "kind": kind,
         "spec": spec.model_dump(mode="json"),
         "identity": identity(spec, fingerprint),
         "lanes_per_pack": found["lanes_per_pack"] if found else None,

@@ -126,6 +126,23 @@ def curve_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
     return curves.astype({"run": "Int32"}) if rows else curves
 
 
+def chain_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return the rows of one chain as a row a cycle: max_lr, and the accuracies' mean and std over runs, in percent."""
+    cycles: dict[int, list[Row]] = {}
+    for row in rows:
+        cycles.setdefault(row["cycle"], []).append(row)
+    return [
+        {
+            "cycle": cycle,
+            "percent_remaining": fmean(row["percent_remaining"] for row in group),
+            "max_lr": group[0]["max_lr"],
+            **_accuracies(group),
+            "runs": len(group),
+        }
+        for cycle, group in sorted(cycles.items())
+    ]
+
+
 def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
     choice = closed.choice
     groups = _by_max_lr(closed.rows)

@@ -9,9 +9,10 @@ matplotlib.use("Agg")  # no window, wherever this runs
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from optuna.importance import get_param_importances
 
 from sweep import tables
-from sweep.results import Results
+from sweep.results import Results, TuningResults
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind eyes too
 
@@ -58,6 +59,60 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
     with tables.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
+
+
+def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
+    """Draw the trials' values by stage, the parameters' importances, and the winner's curve over an oracle's region.
+
+    Nothing is drawn before a trial has ended.
+    """
+    table, winner = results.tuning, results.winner
+    if table.empty:
+        return
+    stages = list(dict.fromkeys(table["stage"]))
+    figure = plt.figure(figsize=(9, 8), layout="constrained")
+    rows = figure.add_gridspec(2, 1, height_ratios=[1, 1.3])
+    row = rows[0].subgridspec(1, len(stages) + 1, width_ratios=[*[1] * len(stages), 1.2])
+    history = [figure.add_subplot(row[index]) for index in range(len(stages) + 1)]
+    for axes, stage in zip(history[:-1], stages, strict=True):
+        part = table[table["stage"] == stage]
+        best = part["value"].cummax()
+        axes.plot(part["number"], part["value"], "o", color=BLUE, ms=4)
+        axes.plot(part["number"], best, "-", color=ORANGE, lw=1.5)
+        axes.set_title(f"{stage}: best {part['value'].max():.2f} %")
+        axes.set_xlabel("trial")
+    history[0].set_ylabel("validation accuracy, %")
+    _importances(history[-1], results)
+    axes = figure.add_subplot(rows[1])
+    if oracle is not None:
+        _oracle(axes, oracle.oracle, 1.0, "")
+    if winner is not None:
+        axes.plot(
+            range(len(winner.chain)), winner.chain, "-", color=ORANGE, lw=2, label=f"tuned {results.spec.schedule}"
+        )
+    axes.set_yscale("log")
+    axes.set_xlabel("cycle")
+    axes.set_ylabel("max_lr")
+    axes.legend(loc="upper left", frameon=False)
+    for each in (*history, axes):
+        each.grid(alpha=0.25)
+        each.spines[["top", "right"]].set_visible(False)
+    with tables.Replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png")
+    plt.close(figure)
+
+
+def _importances(axes: Axes, results: TuningResults) -> None:
+    """Draw each parameter's importance within its stage, where a stage has several parameters and enough trials."""
+    axes.set_title("importances")
+    shares: dict[str, float] = {}
+    for search in results.replay.searches.values():
+        values = {trial.value for trial in search.study.trials if trial.value is not None}
+        if len(search.ranges) > 1 and len(values) > 2:  # of equal values no parameter can be the cause
+            shares |= get_param_importances(search.study)
+    if not shares:
+        axes.text(0.5, 0.5, "too few trials", ha="center", transform=axes.transAxes, color=GREY)
+    axes.barh(list(shares), list(shares.values()), color=GREEN)
 
 
 def _oracle(axes: Axes, oracle: pd.DataFrame, alpha: float, label: str) -> None:

@@ -27,7 +27,7 @@ class LiveView:
         )
         self.task = self.bar.add_task("starting", total=None, left="")
         self.started: tuple[float, int] | None = None
-        self.cycle = -1
+        self.shown = ("", -1)
 
     def __enter__(self) -> "LiveView":
         self.bar.start()
@@ -43,13 +43,15 @@ class LiveView:
             self.started = now, progress.lanes_done
         left = self._left(progress, now)
         description = f"cycle {progress.cycle} of {progress.cycles}"
+        if progress.label:
+            description = f"{progress.label}, {description}"
         if progress.best_max_lr is not None:
             description += f", best max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
         self.bar.update(
             self.task, description=description, completed=progress.lanes_done, total=progress.lanes_planned, left=left
         )
-        if not self.console.is_terminal and progress.cycle > self.cycle:
-            self.cycle = progress.cycle
+        if not self.console.is_terminal and (progress.label, progress.cycle) != self.shown:
+            self.shown = progress.label, progress.cycle
             self.console.print(
                 f"{description}; {progress.lanes_done} of {progress.lanes_planned} lanes {left}", highlight=False
             )

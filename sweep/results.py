@@ -1,40 +1,49 @@
 """Open a results folder as DataFrames, while its sweep runs or afterwards.
 
-In: a folder. Out: `Results`, with trials, oracle, curves and comparison. Nothing is written or unpickled.
+In: a folder. Out: `Results`, with trials, oracle, curves and comparison, or `TuningResults`. Nothing is unpickled.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, tables
 from sweep.errors import FolderError, TrainingError
-from sweep.folder import Folder
+from sweep.folder import Folder, check_kind
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.spec import Spec
-from sweep.strategy import Progress
+from sweep.strategy import Progress, Strategy
+from sweep.tuning import TunedTrial, Tuning
+from sweep.tuning_spec import TuningSpec
+
+AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
 
 
-class Results:
-    """The results of one sweep."""
+class Opened:
+    """What all results folders have."""
+
+    kind: str
+    settings: type[Spec]
 
     def __init__(self, path: Path | str) -> None:
-        """Read the manifest. Raises FolderError if there is no sweep, or one of a newer version."""
+        """Read the manifest. Raises FolderError if there is none of this kind, or one of a newer version."""
         self.folder = Folder(Path(path))
         manifest = self.folder.manifest()
         if manifest is None:
             raise FolderError(f"{path} holds no sweep: there is no manifest.json")
+        check_kind(self.folder, manifest, self.kind)
         self.manifest: dict[str, Any] = manifest
 
     @cached_property
-    def spec(self) -> Spec:
+    def spec(self) -> Any:
         """The settings that the sweep was last run with."""
-        return Spec.model_validate(self.manifest["spec"])
+        return self.settings.model_validate(self.manifest["spec"])
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -42,15 +51,32 @@ class Results:
         rows = sorted(Ledger(self.folder.trials).rows.values(), key=lambda r: (r["cycle"], r["run"], r["max_lr"]))
         return tables.frame("trials", rows)
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.manifest["finished_at"] is not None
+
+    def _replayed(self, strategy: type[AnyStrategy]) -> AnyStrategy:
+        """Return the strategy, having decided all that the finished lanes allow."""
+        ledger, fingerprint = Ledger(self.folder.trials), self.manifest["identity"]["data"]
+        found = strategy(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
+        with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
+            while found.ask() is not None:
+                pass
+        return found
+
+
+class Results(Opened):
+    """The results of an oracle."""
+
+    kind = "oracle"
+    settings = Spec
+    spec: Spec
+
     @cached_property
     def replay(self) -> GreedyOracle:
         """The strategy, having decided all that the finished lanes allow."""
-        ledger, fingerprint = Ledger(self.folder.trials), self.manifest["identity"]["data"]
-        strategy = GreedyOracle(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
-        with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
-            while strategy.ask() is not None:
-                pass
-        return strategy
+        return self._replayed(GreedyOracle)
 
     @cached_property
     def oracle(self) -> pd.DataFrame:
@@ -72,7 +98,7 @@ class Results:
             raise FolderError(f"{self.folder.path} has no comparison yet: run `scyc-sweep compare {self.folder.path}`")
         return tables.read("comparison", self.folder.comparison)
 
-    def compare(self, trajectories: dict[str, SCyc]) -> pd.DataFrame:
+    def compare(self, trajectories: Mapping[str, compare.Trajectory]) -> pd.DataFrame:
         """Return the comparison with these trajectories, by name; nothing is written."""
         return compare.compare(self.oracle, self.curves, trajectories, self.spec.prune_rate)
 
@@ -81,7 +107,69 @@ class Results:
         """How far the sweep is."""
         return self.replay.progress()
 
+
+class TuningResults(Opened):
+    """The results of a tuning."""
+
+    kind = "tuning"
+    settings = TuningSpec
+    spec: TuningSpec
+
+    @cached_property
+    def replay(self) -> Tuning:
+        """The strategy, having decided all that the finished lanes allow."""
+        return self._replayed(Tuning)
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """One row for each trial that ended."""
+        return tables.frame("tuning", map(_tuning_row, self.replay.trials))
+
+    @cached_property
+    def winner(self) -> TunedTrial | None:
+        """The best trial of the last stage; None before one is complete."""
+        return self.replay.winner
+
     @property
-    def finished(self) -> bool:
-        """Whether every cycle is decided, or every chain came to its end."""
-        return self.manifest["finished_at"] is not None
+    def scyc(self) -> SCyc | None:
+        """S-Cyc with the winner's parameters; None before there is one, or where another schedule was tuned."""
+        return _scyc_of(self.winner) if self.winner and self.spec.schedule == "scyc" else None
+
+    @cached_property
+    def chain(self) -> pd.DataFrame:
+        """The winner's own chain: one row a cycle, accuracies over runs."""
+        rows = self.replay.rows_of_chain(self.winner.chain) if self.winner else []
+        return tables.frame("chain", oracle.chain_rows(rows))
+
+    @property
+    def progress(self) -> Progress:
+        """How far the tuning is."""
+        return self.replay.progress()
+
+
+def load(folder: Path | str) -> Results | TuningResults:
+    """Open a results folder. Raises FolderError if it holds no sweep, or one of a newer version."""
+    manifest = Folder(Path(folder)).manifest() or {}
+    return TuningResults(folder) if manifest.get("kind") == "tuning" else Results(folder)
+
+
+def _tuning_row(trial: TunedTrial) -> dict[str, Any]:
+    row = {name: trial.params.get(name) for name in ("epsilon", "delta", "q", "beta", "max_lr")}
+    return {
+        "stage": trial.stage,
+        "number": trial.number,
+        **row,
+        "q": None if row["q"] is None else int(row["q"]),
+        "value": trial.value,
+        "test_accuracy": trial.test_accuracy,
+        "state": trial.state,
+        "cycles_completed": len(trial.chain),
+        "trained_steps": trial.trained_steps,
+        "new_steps": trial.new_steps,
+        "seconds": trial.seconds,
+    }
+
+
+def _scyc_of(trial: TunedTrial) -> SCyc:
+    found = trial.params
+    return SCyc(found["epsilon"], found["delta"], int(found["q"]), found["beta"])

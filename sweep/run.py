@@ -6,29 +6,37 @@ of it.
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 
 import torch
 
 from search_spaces.max_lr import MaxLrGrid
+from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
+from sweep import fit, plots, tables, trajectories
 from sweep import folder as folders
-from sweep import plots, tables
 from sweep.engines import Engine, InlineEngine, Jobs
 from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.plan import peak_states, state_size
-from sweep.results import Results
+from sweep.results import Results, TuningResults
 from sweep.spec import Spec
-from sweep.strategy import Progress
+from sweep.strategy import Progress, Strategy
+from sweep.studies import open_journal
+from sweep.tuning import Tuning
+from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker, load_dataset
 from trainables.datasets import DataError
 from trainables.states import path_of
 
 Listener = Callable[[Progress], None]
 """Called with the progress of a sweep after every pack."""
+
+HasState = Callable[[str], bool]
 
 
 def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: Sequence[str] = ()) -> Results:
@@ -37,30 +45,232 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
     Raises SweepError (SpecError, FolderError) for what the user can mend; then nothing was written unless training had
     begun, and every finished lane is kept.
     """
-    if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
-        raise SweepError("--device cuda, but torch sees no GPU here")
-    try:
-        data_dir = spec.data_dir.expanduser().resolve()
-        dataset = load_dataset(spec.dataset, data_dir, torch.device("cpu"), spec.download)
-    except DataError as error:
-        raise SweepError(str(error)) from error
-    engine = make_engine(spec)
+    points = len(MaxLrGrid.parse(spec.max_lr).values)
+
+    def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
+        return GreedyOracle(spec, fingerprint, ledger, lanes_per_pack, has_state)
+
     where = Folder(spec.folder)
+    sweep = _Sweep("oracle", spec, where, points, peak_states(spec), strategy, listener, command)
     with where.locked(command):
-        try:
-            worker = Worker(spec.training(), data_dir, where.states.resolve(), spec.device, spec.threads)
-            _train(spec, dataset.fingerprint, engine, worker, where, listener, command)
-        finally:
-            engine.close()
+        sweep.train()
         results = Results(where.path)
         tables.write("oracle", results.oracle, where.oracle)
         write_comparison(results, {"S-Cyc": SCyc.parse(spec.scyc)} if spec.scyc else {})
     return results
 
 
-def write_comparison(results: Results, trajectories: dict[str, SCyc]) -> None:
+def run_tuning(
+    spec: TuningSpec, listener: Listener = lambda progress: None, command: Sequence[str] = ()
+) -> TuningResults:
+    """Tune a schedule by training (`by` stages or joint), or go on, and write its tables, winner and picture.
+
+    Raises as `run_oracle` does.
+    """
+    points = max(spec.batch(stage) for stage in spec.stages)
+    where = Folder(spec.folder)
+    given = _finished_oracle(spec) if spec.oracle else None
+
+    def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
+        journal = open_journal(where.journal, folders.identity(spec, fingerprint)) if live else None
+        if given is None:
+            return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, journal)
+        folders.check_identity(given.folder, given.manifest["identity"], folders.identity(spec, fingerprint))
+        for key, row in given.replay.ledger.rows.items():
+            if row["cycle"] == 0:
+                ledger.rows.setdefault(key, row)
+        if live:
+            _take_over(given, where)
+        there = given.folder.states
+        return Tuning(
+            spec, fingerprint, ledger, lanes_per_pack, lambda d: has_state(d) or path_of(there, d).exists(), journal
+        )
+
+    # A batch's parents and lanes, what later trials start from, and the initial weights.
+    states = spec.runs * (2 * points + int(spec.ranges()["q"].high) + 4)
+    sweep = _Sweep("tuning", spec, where, points, states, strategy, listener, command)
+    with where.locked(command):
+        sweep.train()
+        results = TuningResults(where.path)
+        tables.write("tuning", results.tuning, where.tuning)
+        tables.write("chain", results.chain, where.chain)
+        if results.winner is not None:
+            own = ("epsilon", "delta", "q", "beta") if spec.schedule == "scyc" else ("max_lr",)
+            parameters = {name: results.winner.params[name] for name in own}
+            value = (
+                f"mean validation accuracy {results.winner.value:.2f} % over {spec.runs} runs at cycle {spec.target}"
+            )
+            origin = f"scyc-sweep tune --by {spec.by}, seed {spec.seed}: {value}"
+            trajectories.write(spec.schedule, parameters, origin, where.path)
+        plots.tuning(results, given, where.tuning_picture)
+    return results
+
+
+def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
+    """Fit S-Cyc to a finished oracle, without training; write the fits, the winner and a picture beside the oracle.
+
+    Raises FolderError for an oracle that is unfinished or too short.
+    """
+    results = _finished_oracle(spec, fitting=True)
+    grid = MaxLrGrid.parse(results.spec.max_lr).values
+    rates = Range(grid[0], grid[-1], log=True)
+    told = spec.ranges()
+    ranges = told | {name: told[name] if getattr(spec, name) else rates for name in ("epsilon", "delta")}
+    given: dict[str, SCyc] = {}
+    for name in ("paper", "silo"):
+        with suppress(SweepError):
+            given |= trajectories.parse([name], results.spec.model, results.spec.dataset)
+    if results.spec.scyc and SCyc.parse(results.spec.scyc) not in given.values():
+        given["preset"] = SCyc.parse(results.spec.scyc)
+    where = Folder(spec.out.expanduser() if spec.out else results.folder.path)
+    with where.locked(command):
+        fits = fit.fit(results, ranges, given, spec.seed)
+        tables.write("fit", fits.table, where.fit)
+        scyc = fits.scyc
+        row = fits.table.iloc[0]
+        origin = f"scyc-sweep tune --by fit: inside the feasible region at {row['inside']} of {row['cycles']} cycles"
+        trajectories.write("scyc", asdict(scyc), origin, where.path)
+        plots.trajectory(results, results.compare(fits.curves), where.fit_picture)
+    return results, fits
+
+
+class _Sweep:
+    """One sweep of any strategy, from the first check to its last lane."""
+
+    def __init__(
+        self,
+        kind: str,
+        spec: Spec,
+        where: Folder,
+        points: int,
+        states: int,
+        strategy: Callable[[str, Ledger, int, HasState, bool], Strategy],
+        listener: Listener,
+        command: Sequence[str],
+    ) -> None:
+        """`points`: lanes of a run and cycle, at least in the beginning. `states`: those that may lie on disk at once.
+
+        `strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train.
+        """
+        self.kind, self.spec, self.where, self.points, self.states = kind, spec, where, points, states
+        self.strategy, self.listener, self.command = strategy, listener, command
+
+    def train(self) -> None:
+        """Have every lane trained that the ledger lacks."""
+        spec, where = self.spec, self.where
+        if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
+            raise SweepError("--device cuda, but torch sees no GPU here")
+        try:
+            data_dir = spec.data_dir.expanduser().resolve()
+            fingerprint = load_dataset(spec.dataset, data_dir, torch.device("cpu"), spec.download).fingerprint
+        except DataError as error:
+            raise SweepError(str(error)) from error
+        found = where.manifest()
+        if found is None and where.foreign():
+            raise FolderError(
+                f"{where.path} has files but no manifest.json: it is no results folder, give another --out"
+            )
+        folders.check_kind(where, found, self.kind)
+        manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found)
+        if found is not None:
+            folders.check_identity(where, found["identity"], manifest["identity"])
+        ledger = Ledger(where.trials)
+        chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
+
+        def strategy_now(live: bool) -> Strategy:
+            return self.strategy(
+                fingerprint, ledger, chosen or self.points, lambda digest: path_of(where.states, digest).exists(), live
+            )
+
+        rehearsal = strategy_now(live=False)
+        if rehearsal.ask() is None:  # nothing to train: no need of Ray
+            if found is None or found["spec"] != manifest["spec"] or not found["finished_at"]:
+                where.write_manifest(manifest | {"finished_at": folders.now()})
+            return
+        self._check_disk()
+        engine = make_engine(spec)
+        try:
+            engine.connect()
+            strategy = strategy_now(live=True)
+            manifest["lanes_per_pack"] = chosen
+            where.write_manifest(manifest)
+            _clean_states(where, rehearsal.needed_states())
+
+            def keep_lanes_per_pack(lanes: int) -> None:
+                manifest["lanes_per_pack"] = lanes
+                where.write_manifest(manifest)
+
+            measure = None if chosen else Measure(self.points, spec.runs, engine.workers)
+            jobs = Jobs(
+                strategy,
+                ledger,
+                where.states,
+                keep_lanes_per_pack,
+                lambda: self.listener(strategy.progress()),
+                measure,
+            )
+            self.listener(
+                rehearsal.progress()
+            )  # the strategy itself has not asked yet, and so knows of no closed cycle
+            worker = Worker(spec.training(), data_dir, where.states.resolve(), spec.device, spec.threads)
+            engine.run(jobs, worker)
+        finally:
+            engine.close()
+        if jobs.error is not None:
+            raise jobs.error
+        where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
+
+    def _check_disk(self) -> None:
+        """Raise SweepError if the states of this sweep could outgrow the disk."""
+        where, needed = self.where, state_size(self.spec)[1] * self.states
+        there = sum(path.stat().st_size for path in where.states.glob("*")) if where.states.exists() else 0
+        free = shutil.disk_usage(where.path).free
+        if free + there < needed:
+            raise SweepError(
+                f"the states of this sweep may take {needed / 1e9:.1f} GB, and {where.path} has {free / 1e9:.1f} GB "
+                "free; give --out on a larger disk, or fewer --runs or grid points"
+            )
+
+
+def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
+    """Return the oracle that a tuning is given. Raises FolderError if it is unfinished or too short.
+
+    A fit takes the oracle as it is; a tuning asks for its own runs and cycles.
+    """
+    assert spec.oracle is not None
+    oracle = Results(spec.oracle)
+    if not oracle.finished:
+        raise FolderError(f"{spec.oracle} is unfinished; its own command goes on with it: {oracle.manifest['command']}")
+    if fitting and spec.target_cycle is None:
+        return oracle
+    if (oracle.spec.runs < spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
+        raise FolderError(
+            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {oracle.oracle['cycle'].max()}; "
+            f"{spec.runs} runs and cycle {spec.target} were asked for"
+        )
+    return oracle
+
+
+def _take_over(oracle: Results, where: Folder) -> None:
+    """Copy an oracle's cycle 0 into a tuning's folder: its rows, the winners' networks, and the initial weights."""
+    where.trials.mkdir(parents=True, exist_ok=True)
+    where.states.mkdir(parents=True, exist_ok=True)
+    for path in oracle.folder.trials.glob("cycle00-*.parquet"):
+        if not (where.trials / path.name).exists():
+            with tables.Replacing(where.trials / path.name) as partial:
+                shutil.copyfile(path, partial)
+    first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
+    for row in first.best_rows:
+        for digest in (row["state"], row["parent_state"]):
+            source, target = path_of(oracle.folder.states, digest), path_of(where.states, digest)
+            if source.exists() and not target.exists():
+                with tables.Replacing(target) as partial:
+                    shutil.copyfile(source, partial)
+
+
+def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
     """Write the picture and, where there is a trajectory to compare with, the comparison table."""
-    comparison = results.compare(trajectories) if trajectories else None
+    comparison = results.compare(predicted) if predicted else None
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
     plots.trajectory(results, comparison, results.folder.picture)
@@ -75,76 +285,11 @@ def make_engine(spec: Spec) -> Engine:
     return RayEngine(spec.address, spec.workers, spec.threads, spec.device)
 
 
-def _train(
-    spec: Spec,
-    fingerprint: str,
-    engine: Engine,
-    worker: Worker,
-    where: Folder,
-    listener: Listener,
-    command: Sequence[str],
-) -> None:
-    """Have every lane trained that the ledger lacks."""
-    found = where.manifest()
-    if found is None and where.foreign():
-        raise FolderError(f"{where.path} has files but no manifest.json: it is no results folder, give another --out")
-    manifest = folders.new_manifest(spec, fingerprint, command, found)
-    if found is not None:
-        folders.check_identity(where, found["identity"], manifest["identity"])
-    ledger = Ledger(where.trials)
-    points = len(MaxLrGrid.parse(spec.max_lr).values)
-    chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
-
-    def strategy_now() -> GreedyOracle:
-        return GreedyOracle(
-            spec, fingerprint, ledger, chosen or points, lambda digest: path_of(where.states, digest).exists()
-        )
-
-    rehearsal = strategy_now()
-    if rehearsal.ask() is None:  # nothing to train: no need of Ray
-        if found is None or found["spec"] != manifest["spec"] or not found["finished_at"]:
-            where.write_manifest(manifest | {"finished_at": folders.now()})
-        return
-    _check_disk(spec, where)
-    strategy = strategy_now()
-    _clean_states(where, rehearsal.needed_states())
-
-    def keep_lanes_per_pack(lanes: int) -> None:
-        manifest["lanes_per_pack"] = lanes
-        where.write_manifest(manifest)
-
-    def report() -> None:
-        listener(strategy.progress())
-
-    engine.connect()
-    measure = None if chosen else Measure(points, spec.runs, engine.workers)
-    jobs = Jobs(strategy, ledger, where.states, keep_lanes_per_pack, report, measure)
-    manifest["lanes_per_pack"] = chosen
-    where.write_manifest(manifest)
-    listener(rehearsal.progress())  # the strategy itself has not asked yet, and so knows of no closed cycle
-    engine.run(jobs, worker)
-    if jobs.error is not None:
-        raise jobs.error
-    where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
-
-
 def _clean_states(where: Folder, needed: set[str]) -> None:
     """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
     for path in where.states.iterdir() if where.states.exists() else ():
         if path.stem not in needed:
             path.unlink()
-
-
-def _check_disk(spec: Spec, where: Folder) -> None:
-    """Raise SweepError if the states of this sweep could outgrow the disk."""
-    needed = state_size(spec)[1] * peak_states(spec)
-    there = sum(path.stat().st_size for path in where.states.glob("*")) if where.states.exists() else 0
-    free = shutil.disk_usage(where.path).free
-    if free + there < needed:
-        raise SweepError(
-            f"the states of this sweep may take {needed / 1e9:.1f} GB, and {where.path} has {free / 1e9:.1f} GB free; "
-            "give --out on a larger disk, or fewer --runs or grid points"
-        )
 
 
 def command_line() -> list[str]:

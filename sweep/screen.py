@@ -10,10 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces.paper import LABELS, OracleTable
+from sweep.fit import Fits
 from sweep.plan import Plan
 from sweep.presets import PRESETS
 from sweep.progress import duration
-from sweep.results import Results
+from sweep.results import Results, TuningResults
 from sweep.strategy import Progress
 
 
@@ -98,10 +100,136 @@ def trajectory_table(
 def progress_line(progress: Progress) -> str:
     """Return how far an unfinished sweep is."""
     lanes = f"{progress.lanes_done:,} of {progress.lanes_planned:,} lanes"
-    return f"unfinished: cycle {progress.cycle} of {progress.cycles} open, {lanes} done"
+    label = f"{progress.label}, " if progress.label else ""
+    return f"unfinished: {label}cycle {progress.cycle} of {progress.cycles} open, {lanes} done"
 
 
-def _title(results: Results) -> str:
+def tuning_table(results: TuningResults, oracle: Results | None) -> RenderableType:
+    """Return the trials of a tuning, the winner's own chain by cycle, and what both cost; the oracle's beside them."""
+    trials = Table(
+        box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+    )
+    names = ("epsilon", "delta", "q", "beta") if results.spec.schedule == "scyc" else ("max_lr",)
+    for heading in ("stage", "trial", *names, "val %", "state", "new steps"):
+        trials.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
+    best = {stage: results.replay.best(stage) for stage in dict.fromkeys(results.tuning["stage"])}
+    for row in results.tuning.to_dict("records"):
+        found = best[row["stage"]]
+        trials.add_row(
+            row["stage"],
+            str(row["number"]),
+            *("" if _missing(row[name]) else f"{row[name]:.3g}" for name in names),
+            "" if _missing(row["value"]) else f"{row['value']:.2f}",
+            row["state"],
+            f"{row['new_steps']:,}",
+            style="bold" if found is not None and found.number == row["number"] else None,
+        )
+    parts: list[RenderableType] = [trials]
+    if results.winner is not None:
+        parts.append(_chain_table(results, oracle))
+    parts += [Text(line) for line in _tuning_findings(results, oracle)]
+    return Group(*parts)
+
+
+def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="the winner's own chain", title_justify="left", padding=(0, 1, 0, 0))
+    beside = {} if oracle is None else {row["cycle"]: row for row in oracle.oracle.to_dict("records")}
+    headings = (
+        "m",
+        "λ %",
+        "max_lr",
+        "val %",
+        "test %",
+        *(("oracle's best", "its region", "its test %") if beside else ()),
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in results.chain.to_dict("records"):
+        other = beside.get(row["cycle"])
+        cells = (f"{other['best_max_lr']:.3g}", _region(other), f"{other['test_accuracy_mean']:.2f}") if other else ()
+        table.add_row(
+            str(row["cycle"]),
+            f"{row['percent_remaining']:.3g}",
+            f"{row['max_lr']:.3g}",
+            _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
+            _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
+            *cells,
+        )
+    return table
+
+
+def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str]:
+    table, lines = results.tuning, []
+    if results.winner is not None:
+        name = (
+            f"S-Cyc {results.scyc}"
+            if results.scyc
+            else f"{results.spec.schedule}, max_lr {results.winner.chain[0]:.4g}"
+        )
+        mean = results.chain["test_accuracy_mean"].mean()
+        against = ""
+        if oracle is not None:
+            cycles = oracle.oracle[oracle.oracle["cycle"] <= results.chain["cycle"].max()]
+            against = f" (the oracle's {cycles['test_accuracy_mean'].mean():.2f} %)"
+        lines.append(f"tuned: {name}; its chain's test accuracy over all cycles {mean:.2f} %{against}")
+    steps = int(table["new_steps"].sum())
+    share = ""
+    if oracle is not None:
+        share = f", {100 * steps / oracle.oracle['trained_steps'].sum():.0f} % of the oracle's"
+    lines.append(
+        f"{len(table)} trials, {steps:,} steps trained{share}, {duration(float(table['seconds'].sum()))} of training"
+    )
+    lines.append("val %: mean over runs at the chain's last cycle; the best of many noisy means is optimistic")
+    return lines
+
+
+def fit_table(fits: Fits) -> RenderableType:
+    """Return the fits to an oracle, best first of those fitted, and how they do on runs left out of the fit."""
+    table = Table(box=box.SIMPLE_HEAD)
+    headings = ("curve", "parameters", "free", "inside", "distance", "to best", "left out: inside", "gap")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("curve", "parameters") else "right")
+    for row in fits.table.to_dict("records"):
+        left_out = "-" if _missing(row["left_out_inside"]) else f"{100 * row['left_out_inside']:.0f} %"
+        table.add_row(
+            row["curve"],
+            row["parameters"],
+            str(row["free"]) if row["free"] else "given",
+            f"{row['inside']} of {row['cycles']}",
+            f"{row['distance']:.3g}",
+            f"{row['distance_to_best']:.3g}",
+            left_out,
+            _gap(row["left_out_gap"]),
+        )
+    lines = (
+        "inside: cycles whose feasible region holds the curve; distances in widths of the region, mean over cycles",
+        "left out: fitted to all runs but one, scored on that one; gap: its best accuracy minus the curve's, in points",
+    )
+    return Group(table, *map(Text, lines))
+
+
+def paper_table(results: Results, printed: OracleTable) -> RenderableType:
+    """Return the paper's oracle beside the one measured here, and the paper's contradictions that touch it."""
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"the paper's Table {printed.table} beside this oracle", title_justify="left"
+    )
+    for heading in ("m", "λ % printed", "paper's best", "its region", "its S-Cyc", "best here", "region here"):
+        table.add_column(heading, justify="right")
+    measured = {row["cycle"]: row for row in results.oracle.to_dict("records")}
+    for index, cycle in enumerate(printed.cycle):
+        here = measured.get(cycle)
+        table.add_row(
+            str(cycle),
+            f"{LABELS[cycle]:g}",
+            f"{printed.well_tuned_max_lr[index]:g}",
+            f"[{printed.feasible_low[index]:g}, {printed.feasible_high[index]:g}]",
+            f"{float(printed.scyc_printed_hundredths[index]) / 100:g}",
+            *((f"{here['best_max_lr']:.3g}", _region(here)) if here else ("-", "-")),
+        )
+    return Group(table, *(Text(f"Table {printed.table}: {note}") for note in printed.notes))
+
+
+def _title(results: Results | TuningResults) -> str:
     spec = results.spec
     rewind = "rewound" if spec.rewind == "init" else "not rewound"
     return (

@@ -5,12 +5,13 @@ Every setting is defined here once: the command line's flags, their help, the TO
 """
 
 import difflib
+import inspect
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Optional, Self, Union, cast, get_args, get_origin
+from typing import Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
 from pydantic import (
     BaseModel,
@@ -212,34 +213,47 @@ class Spec(BaseModel):
         )
 
 
-Flags: type[BaseModel] = create_model(  # type: ignore[call-overload]
-    "Flags",
-    __doc__="The settings as they may be given on a command line: each may be left out.",
-    **{
-        name: (Optional[field.annotation], Field(None, description=field.description))  # noqa: UP045 - of a variable
-        for name, field in Spec.model_fields.items()
-    },
-)
+def flags_of(spec: type[Spec]) -> type[BaseModel]:
+    """Return the settings of a spec as they may be given on a command line: each may be left out."""
+    return create_model(  # type: ignore[call-overload, no-any-return]
+        "Flags",
+        __doc__="The settings as they may be given on a command line: each may be left out.",
+        **{
+            name: (Optional[field.annotation], Field(None, description=field.description))  # noqa: UP045 - a variable
+            for name, field in spec.model_fields.items()
+        },
+    )
+
+
+Flags: type[BaseModel] = flags_of(Spec)
 """Every setting of `Spec`, optional: the command line reads its flags, types and help from here."""
 
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
-def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec:
+
+@overload
+def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec: ...
+@overload
+def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[AnySpec]) -> AnySpec: ...
+def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[Any] = Spec) -> Any:
     """Return the spec: the preset's settings, over them those of a TOML file, over them the flags.
 
     `flags` leaves out, or has None for, what was not given. `steps` given without `warmup_steps` or `milestones`
     rescales the preset's; `scale` then multiplies all three.
     Raises SpecError, one line with the rule, the value and the choices.
     """
-    given = (read_toml(config) if config else {}) | {name: v for name, v in flags.items() if v is not None}
-    unknown = [name for name in given if name not in Spec.model_fields]
+    given = (read_toml(config, kind) if config else {}) | {name: v for name, v in flags.items() if v is not None}
+    unknown = [name for name in given if name not in kind.model_fields]
     if unknown:
-        raise SpecError(f"unknown setting {unknown[0]!r}{nearest(unknown[0], Spec.model_fields)}")
+        raise SpecError(f"unknown setting {unknown[0]!r}{nearest(unknown[0], kind.model_fields)}")
     preset = given.get("preset", given.get("model", "digits"))
     if preset not in PRESETS:
-        kind, known = ("preset", list(PRESETS)) if "preset" in given else ("model", list(names(ModelName)))
-        raise SpecError(f"unknown {kind} {preset!r}{nearest(str(preset), known)}; known are {', '.join(known)}")
+        what, known = ("preset", list(PRESETS)) if "preset" in given else ("model", list(names(ModelName)))
+        raise SpecError(f"unknown {what} {preset!r}{nearest(str(preset), known)}; known are {', '.join(known)}")
     base = PRESETS[preset].settings
-    settings = base | given | {"preset": preset}
+    # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
+    own = set() if kind is Spec else inspect.get_annotations(kind).keys()
+    settings = {name: value for name, value in base.items() if name not in own} | given | {"preset": preset}
     try:
         factor = float(settings.get("scale", 1.0))
         stretched = factor * float(settings["steps"]) / base["steps"]
@@ -257,21 +271,21 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec:
     except (TypeError, ValueError):
         pass  # of the wrong type: the validation below says so
     try:
-        return Spec.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         raise SpecError(one_line(error)) from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
     """Return the settings of a TOML file. Raises SpecError for an unreadable file, an unknown key or a wrong type."""
     try:
         settings = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
     for name, value in settings.items():
-        if name not in Spec.model_fields:
-            raise SpecError(f"{path}: unknown key {name!r}{nearest(name, Spec.model_fields)}")
-        field = Spec.model_fields[name]
+        if name not in kind.model_fields:
+            raise SpecError(f"{path}: unknown key {name!r}{nearest(name, kind.model_fields)}")
+        field = kind.model_fields[name]
         loose = Path in _parts(field.annotation)
         checked = tuple(value) if isinstance(value, list) else value
         try:

@@ -96,7 +96,64 @@ COMPARISON: list[Column] = [
     ("test_accuracy_gap", pa.float64(), "percent points", "likewise for test accuracy"),
 ]
 
-TABLES: dict[str, list[Column]] = {"trials": TRIALS, "oracle": ORACLE, "comparison": COMPARISON}
+TUNING: list[Column] = [
+    ("stage", pa.string(), "", "what the trial was for: epsilon, delta, shape (q and beta), joint or max_lr"),
+    ("number", pa.int32(), "", "trial of the stage's study, from 0; with an oracle, point of its cycle 0"),
+    ("epsilon", pa.float64(), "1", "S-Cyc's epsilon; null in other schedules"),
+    ("delta", pa.float64(), "1", "S-Cyc's delta; null before it is tuned"),
+    ("q", pa.int32(), "cycles", "S-Cyc's q; null before it is tuned"),
+    ("beta", pa.float64(), "1", "S-Cyc's beta; null before it is tuned"),
+    ("max_lr", pa.float64(), "1", "max_lr of all cycles, in schedules other than S-Cyc"),
+    (
+        "value",
+        pa.float64(),
+        "percent",
+        "validation accuracy at the chain's last cycle, mean over runs; null if not complete",
+    ),
+    ("test_accuracy", pa.float64(), "percent", "likewise for test accuracy; nothing is chosen by it"),
+    ("state", pa.string(), "", "complete, pruned or diverged"),
+    ("cycles_completed", pa.int32(), "", "cycles that all runs of the chain completed"),
+    ("trained_steps", pa.int64(), "steps", "optimizer steps of all lanes of the trial"),
+    ("new_steps", pa.int64(), "steps", "of these, steps that no earlier trial and no oracle had trained"),
+    ("seconds", pa.float64(), "seconds", "device time of the new steps"),
+]
+
+CHAIN: list[Column] = [
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
+    ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
+    ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs"),
+    ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs"),
+    ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("runs", pa.int32(), "", "runs"),
+]
+
+FIT: list[Column] = [
+    ("curve", pa.string(), "", "what was fitted (scyc, constant, line, exponential), or whose parameters these are"),
+    ("parameters", pa.string(), "", "S-Cyc: EPS,DELTA,Q,BETA; else max_lr at the first and the last cycle"),
+    ("free", pa.int32(), "", "parameters that were fitted; 0 where they were given"),
+    ("cycles", pa.int32(), "", "rows of the oracle table"),
+    ("inside", pa.int32(), "", "of these, rows whose feasible region holds the curve"),
+    ("distance", pa.float64(), "widths", "mean distance to the region, in widths of the region in log max_lr"),
+    ("distance_to_best", pa.float64(), "widths", "likewise to the best max_lr"),
+    (
+        "left_out_inside",
+        pa.float64(),
+        "",
+        "mean share of cycles inside, fitted to all runs but one and scored on that one",
+    ),
+    ("left_out_gap", pa.float64(), "percent points", "likewise the oracle's validation accuracy minus the curve's"),
+]
+
+TABLES: dict[str, list[Column]] = {
+    "trials": TRIALS,
+    "oracle": ORACLE,
+    "comparison": COMPARISON,
+    "tuning": TUNING,
+    "chain": CHAIN,
+    "fit": FIT,
+}
 
 
 def schema(table: str) -> pa.Schema:

@@ -229,7 +229,7 @@ REJECTED = [
     ({"score": "final"}, ["--score", "'best' or 'last'", "'final'"]),
     ({"decide": "alone"}, ["--decide", "'shared' or 'per_run'", "'alone'"]),
     ({"rewind": "early"}, ["--rewind", "'none' or 'init'", "'early'"]),
-    ({"schedule": "cosine"}, ["--schedule", "'warmup' or 'constant'", "'cosine'"]),
+    ({"schedule": "cosine"}, ["--schedule", "'warmup', 'constant', 'decay' or 'cyclical'", "'cosine'"]),
     ({"tolerance_kind": "both"}, ["--tolerance-kind", "'absolute' or 'relative'", "'both'"]),
     ({"engine": "dask"}, ["--engine", "'ray' or 'inline'", "'dask'"]),
     ({"device": "tpu"}, ["--device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),

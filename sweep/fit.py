@@ -1,0 +1,224 @@
+"""Fit S-Cyc, and simpler curves, to an oracle. No training. In: a finished oracle. Out: the table of fits.
+
+A fit lies in the feasible region at as many cycles as possible; of equals, nearest to the region, then to the best
+max_lr, in widths of the region. Next: `sweep.plots` draws it, `sweep.trajectories` keeps the winner.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import differential_evolution
+
+from search_spaces.ranges import Range
+from search_spaces.scyc import SCyc
+from sweep import tables
+from sweep.compare import ON_BOUND, Trajectory, compare
+from sweep.oracle import ClosedCycle, choose, curve_table, mean_scores, oracle_table
+from sweep.results import Results
+from trainables.spec import derive_seed
+
+CANDIDATES, GENERATIONS = 60, 200
+"""Of the search for each curve: enough that S-Cyc's own parameters are found again to three digits."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """max_lr linear in the cycle, between its values at the first and the last."""
+
+    first: float
+    last: float
+    cycles: int
+
+    def max_lr(self, cycle: int, prune_rate: float) -> float:
+        """Return the curve at a cycle."""
+        return self.first + (self.last - self.first) * cycle / max(1, self.cycles)
+
+    def __str__(self) -> str:
+        return f"{self.first:.4g},{self.last:.4g}"
+
+
+@dataclass(frozen=True)
+class Exponential(Line):
+    """max_lr multiplied by the same factor from cycle to cycle."""
+
+    def max_lr(self, cycle: int, prune_rate: float) -> float:
+        """Return the curve at a cycle."""
+        return float(self.first * (self.last / self.first) ** (cycle / max(1, self.cycles)))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of curve: what it has to be told, and within which ranges."""
+
+    ranges: tuple[Range, ...]
+    build: Callable[[Sequence[float]], Trajectory]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The feasible regions that a curve should lie in; arrays of one value a row of the oracle table."""
+
+    cycle: tuple[int, ...]
+    low: Array
+    high: Array
+    best: Array
+    width: Array
+    """Of a region in log max_lr; at least the gap between its best max_lr and the next one on the grid."""
+
+    def scores(self, max_lr: Array) -> tuple[Array, Array, Array]:
+        """Return rows inside, mean distance to the region and to the best max_lr, of curves (curves, rows)."""
+        inside = (max_lr >= self.low * (1 - ON_BOUND)) & (max_lr <= self.high * (1 + ON_BOUND))
+        log = np.log(max_lr)
+        outside = np.maximum(np.log(self.low) - log, log - np.log(self.high))
+        distance = np.where(inside, 0.0, outside) / self.width
+        to_best = np.abs(log - np.log(self.best)) / self.width
+        return inside.sum(-1), distance.mean(-1), to_best.mean(-1)
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What was fitted: trajectories by name, and the table."""
+
+    curves: Mapping[str, Trajectory]
+    table: pd.DataFrame
+    evaluations: int
+    """Curves that were tried, for all fits together."""
+
+    @property
+    def scyc(self) -> SCyc:
+        """The fitted S-Cyc."""
+        found = self.curves["scyc"]
+        assert isinstance(found, SCyc)
+        return found
+
+
+def fit(results: Results, ranges: Mapping[str, Range], given: Mapping[str, SCyc], seed: int) -> Fits:
+    """Fit S-Cyc, a constant, a line and an exponential to an oracle, and score them beside parameters that are given.
+
+    `ranges` has those of epsilon, delta, q and beta; the other curves' rates lie in epsilon's. Each fit is made again
+    without each of the runs, and scored on that run's own region and curve.
+    """
+    closed = results.replay.closed
+    prune_rate, cycles = results.spec.prune_rate, results.spec.cycles
+    families = _families(ranges, cycles)
+    evaluations = 0
+
+    def best(name: str, region: Region) -> Trajectory:
+        nonlocal evaluations
+        found, tried = _fit(families[name], region, prune_rate, derive_seed(seed, "fit", name))
+        evaluations += tried
+        return found
+
+    region = region_of(results.oracle, results.curves)
+    curves: dict[str, Trajectory] = {name: best(name, region) for name in families}
+    left_out = _left_out(closed, results.spec.tolerance, results.spec.tolerance_kind)
+    rows = []
+    for name, curve in [*curves.items(), *given.items()]:
+        values = np.array([curve.max_lr(cycle, prune_rate) for cycle in region.cycle])
+        inside, distance, to_best = region.scores(values)
+        others = []
+        for without, oracle, curve_of_run in left_out:
+            again = best(name, without) if name in families else curve
+            others.append(compare(oracle, curve_of_run, {name: again}, prune_rate))
+        gaps = [other["accuracy_gap"].mean() for other in others]
+        rows.append(
+            {
+                "curve": name,
+                "parameters": str(curve),
+                "free": len(families[name].ranges) if name in families else 0,
+                "cycles": len(region.cycle),
+                "inside": int(inside),
+                "distance": float(distance),
+                "distance_to_best": float(to_best),
+                "left_out_inside": float(np.mean([other["inside"].mean() for other in others])) if others else None,
+                "left_out_gap": float(np.mean(gaps)) if others else None,
+            }
+        )
+    return Fits({**curves, **given}, tables.frame("fit", rows), evaluations)
+
+
+def region_of(oracle: pd.DataFrame, curves: pd.DataFrame) -> Region:
+    """Return the regions of an oracle table; `curves` are those of `sweep.oracle.curve_table`."""
+    widths = []
+    for row in oracle.to_dict("records"):
+        same_run = curves["run"].isna() if pd.isna(row["run"]) else curves["run"] == row["run"]
+        points = sorted(curves[(curves["cycle"] == row["cycle"]) & same_run]["max_lr"])
+        gaps = [math.log(b / a) for a, b in pairwise(points) if row["best_max_lr"] in (a, b)]
+        widths.append(max(math.log(row["feasible_high"] / row["feasible_low"]), *gaps, 1e-6))
+    low, high, best = (oracle[name].to_numpy(float) for name in ("feasible_low", "feasible_high", "best_max_lr"))
+    return Region(tuple(int(cycle) for cycle in oracle["cycle"]), low, high, best, np.array(widths))
+
+
+def _families(ranges: Mapping[str, Range], cycles: int) -> dict[str, Family]:
+    rate = ranges["epsilon"]
+    return {
+        "scyc": Family(
+            (rate, ranges["delta"], ranges["q"], ranges["beta"]),
+            lambda x: SCyc(float(x[0]), float(x[1]), int(x[2]), float(x[3])),
+        ),
+        "constant": Family((rate,), lambda x: Line(float(x[0]), float(x[0]), cycles)),
+        "line": Family((rate, rate), lambda x: Line(float(x[0]), float(x[1]), cycles)),
+        "exponential": Family((rate, rate), lambda x: Exponential(float(x[0]), float(x[1]), cycles)),
+    }
+
+
+def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[Trajectory, int]:
+    """Return the family's best curve, and how many were tried."""
+
+    def build(point: Array) -> Trajectory:
+        values = [math.exp(x) if r.log else x for x, r in zip(point, family.ranges, strict=True)]
+        return family.build([min(max(value, r.low), r.high) for value, r in zip(values, family.ranges, strict=True)])
+
+    def cost(points: Array) -> Array:
+        curves = [build(point) for point in points.T]
+        max_lr = np.array([[curve.max_lr(cycle, prune_rate) for cycle in region.cycle] for curve in curves])
+        inside, distance, to_best = region.scores(max_lr)
+        # Both distances squeezed below 1, the second far below the first: a row inside counts more than any distance.
+        return -inside + distance / (1 + distance) + 1e-4 * to_best / (1 + to_best)
+
+    found = differential_evolution(
+        cost,
+        [(math.log(r.low), math.log(r.high)) if r.log else (r.low, r.high) for r in family.ranges],
+        integrality=[r.integer for r in family.ranges],
+        popsize=max(1, CANDIDATES // len(family.ranges)),
+        maxiter=GENERATIONS,
+        tol=0,
+        atol=0,
+        polish=False,
+        vectorized=True,
+        updating="deferred",
+        rng=seed,
+    )
+    return build(found.x), CANDIDATES * (GENERATIONS + 1)
+
+
+def _left_out(
+    closed: Sequence[ClosedCycle], tolerance: float, kind: Any
+) -> list[tuple[Region, pd.DataFrame, pd.DataFrame]]:
+    """For each run: the regions of all other runs; that run's own oracle table and curves. Nothing for a single run."""
+    runs = sorted({row["run"] for cycle in closed for row in cycle.rows})
+    if len(runs) < 2:
+        return []
+    parts = []
+    for run in runs:
+        without, alone = (
+            [found for cycle in closed if (found := _rechosen(cycle, keep, tolerance, kind)) is not None]
+            for keep in (lambda of, run=run: of != run, lambda of, run=run: of == run)
+        )
+        parts.append((region_of(oracle_table(without), curve_table(without)), oracle_table(alone), curve_table(alone)))
+    return parts
+
+
+def _rechosen(cycle: ClosedCycle, keep: Callable[[int], bool], tolerance: float, kind: Any) -> ClosedCycle | None:
+    """Return a cycle as the runs kept alone would have decided it; None where none of them has a score."""
+    rows = [row for row in cycle.rows if keep(row["run"])]
+    choice = choose(mean_scores(rows), tolerance, kind) if rows else None
+    return ClosedCycle(cycle.cycle, cycle.run, cycle.base_points, rows, choice) if choice else None

@@ -1,0 +1,70 @@
+"""Names for S-Cyc's parameters: the paper's, SILO's, a tuned winner's file, or four numbers.
+
+In: the text of `--scyc`. Out: a `SCyc` and a name for it. A winner's file, `scyc.toml`, is written and read here alone.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from search_spaces.paper import ORACLE_TABLES, SILO, table_of
+from search_spaces.scyc import SCyc
+from sweep import tables
+from sweep.errors import SpecError
+
+FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
+
+
+def parse(texts: Sequence[str], model: str, dataset: str) -> dict[str, SCyc]:
+    """Return S-Cyc's parameters by name, for each of `texts`; one set of numbers alone is named S-Cyc.
+
+    Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
+    """
+    found: dict[str, SCyc] = {}
+    for text in texts:
+        name, scyc = _parse(text.strip(), model, dataset)
+        found["S-Cyc" if len(texts) == 1 and name == text.strip() and "," in name else name] = scyc
+    return found
+
+
+def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
+    if text == "paper":
+        table = table_of(model, dataset)
+        if table is None:
+            known = ", ".join(f"{entry.model} on {entry.dataset}" for entry in ORACLE_TABLES.values())
+            raise SpecError(f"--scyc paper: the paper prints S-Cyc for {known}, not for {model} on {dataset}")
+        return text, table.scyc
+    if text == "silo":
+        if (model, dataset) not in SILO:
+            known = ", ".join(f"{model} on {dataset}" for model, dataset in SILO)
+            raise SpecError(f"--scyc silo: SILO has parameters for {known}, not for {model} on {dataset}")
+        return text, SILO[model, dataset]
+    if text.endswith(".toml"):
+        path = Path(text).expanduser()
+        return str(Path(path.parent.name) / path.name), read(path)
+    try:
+        return text, SCyc.parse(text)
+    except ValueError as error:
+        raise SpecError(f"--scyc takes {FORMS}: {error}") from error
+
+
+def read(path: Path) -> SCyc:
+    """Return the parameters of a `scyc.toml`. Raises SpecError if it is unreadable or of another schedule."""
+    try:
+        content = tomllib.loads(path.read_text())
+        if content.get("schedule") != "scyc":
+            raise ValueError(f'schedule must be "scyc", but got {content.get("schedule")!r}')
+        return SCyc(*(content[name] for name in ("epsilon", "delta", "q", "beta")))
+    except KeyError as error:
+        raise SpecError(f"{path} has no {error.args[0]}") from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from error
+
+
+def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Path) -> Path:
+    """Write a winner as `scyc.toml`, or as the file of another schedule's name; return where."""
+    path = folder / f"{schedule}.toml"
+    lines = [f"# {origin}", f'schedule = "{schedule}"', *(f"{name} = {value!r}" for name, value in parameters.items())]
+    with tables.Replacing(path) as partial:
+        partial.write_text("\n".join(lines) + "\n")
+    return path

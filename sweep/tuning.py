@@ -1,0 +1,367 @@
+"""Tuning a schedule: a strategy. In: the ledger's rows. Out: packs to train, and finished trials.
+
+A trial is one chain of cycles in each run, under a max_lr for each cycle. The trials of a batch train together, cycle
+by cycle, as lanes of the same packs; where trials agree in their first cycles, these are trained once. Next:
+`sweep.results` makes tables of the trials.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from search_spaces.scyc import SCyc
+from sweep.errors import TrainingError
+from sweep.ledger import Ledger
+from sweep.oracle import choose, mean_scores
+from sweep.strategy import Progress, Strategy
+from sweep.studies import Ending, Journal, Search, Trial
+from sweep.tuning_spec import TuningSpec
+from trainables.spec import Lane, Pack
+
+Chain = tuple[float, ...]
+"""max_lr of the cycles 0, 1, ...; of two chains that begin alike the beginning is trained once."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TunedTrial:
+    """One trial that ended, and what it took."""
+
+    stage: str
+    number: int
+    params: Mapping[str, float]
+    """By name, those found in earlier stages included."""
+    chain: Chain
+    """As far as it was trained in all runs."""
+    state: Ending
+    value: float | None
+    """Mean validation accuracy over runs at the chain's last cycle; None if the trial is not complete."""
+    test_accuracy: float | None
+    """Likewise for test accuracy; nothing depends on it."""
+    trained_steps: int
+    """Optimizer steps of all its lanes."""
+    new_steps: int
+    """Of these, steps that no earlier trial had trained."""
+    seconds: float
+    """Device time of the new ones."""
+
+
+class _LostError(Exception):
+    """A state that a lane must start from is gone: the lane that made it has to be trained again."""
+
+
+class Tuning(Strategy):
+    """Tunes S-Cyc by stages or jointly, or one max_lr for all cycles of another schedule (S-Cyc paper, section 4.3).
+
+    The whole search is one generator that yields the packs of a round and goes on when the ledger has them. A new
+    process runs it again from the top, on the same rows, to the same point.
+    """
+
+    spec: TuningSpec
+
+    def __init__(
+        self,
+        spec: TuningSpec,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
+        journal: Journal | None = None,
+    ) -> None:
+        """See `Strategy`; `journal` is told what is asked and found."""
+        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
+        self.journal = journal
+        self.ranges = spec.ranges()
+        self.runs = range(spec.runs)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.trials: list[TunedTrial] = []
+        """Those that ended, in order."""
+        self.searches: dict[str, Search] = {}
+        self.found: dict[tuple[int, Chain], Row] = {}
+        """The rows of a run after the cycles of a chain."""
+        self.kept: set[Chain] = set()
+        """Chains whose networks later trials start from, or that a user will want."""
+        self.counted: set[str] = set()
+        self.label = ""
+        self.round: list[Pack] = []
+        self.left: Iterator[Pack] = iter(())
+        self.open = 0
+        self._done = False
+        self.program = self._program()
+
+    # What an engine asks.
+
+    @property
+    def finished(self) -> bool:
+        """Whether all trials have ended."""
+        return self._done
+
+    @property
+    def ended(self) -> list[str]:
+        """Nothing: a chain that cannot be pruned any further is an error here."""
+        return []
+
+    def ask(self) -> Pack | None:
+        """Return the next pack. See `Strategy`."""
+        while not self._done:
+            for planned in self.left:
+                pack = self.unfinished(planned)
+                if pack is not None:
+                    self.open += 1
+                    return pack
+            if self.open:
+                return None
+            try:
+                self.round = next(self.program)
+                self.left = iter(self.round)
+            except StopIteration:
+                self._done = True
+            except _LostError:
+                self._begin()
+        return None
+
+    def tell(self, pack: Pack) -> None:
+        """See `Strategy`."""
+        self.open -= 1
+        if pack.cycle == 0:
+            self.check_initial(pack, [row for row in self.ledger.rows.values() if row["cycle"] == 0])
+
+    def end(self, pack: Pack, reason: str) -> None:
+        """Raise TrainingError: all trials of a batch end with the chain, so none would reach the target."""
+        raise TrainingError(f"cycle {pack.cycle}, run {pack.run}: {reason}; give a lower --target-cycle")
+
+    def needed_states(self) -> set[str]:
+        """Return the digests of what is kept, of the open round's parents and lanes, and of the initial weights."""
+        needed = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
+        needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
+        for pack in self.round:
+            needed |= {lane.parent for lane in pack.lanes if lane.parent}
+            rows = self.rows_of(pack)
+            needed |= {row["state"] for row in rows}
+            needed |= {row["parent_state"] for row in rows if pack.cycle == 0}
+        return needed - {None}
+
+    def progress(self) -> Progress:
+        """Return how far the tuning is; planned lanes are those of chains that share nothing that is not known yet."""
+        spec = self.spec
+        new = {"epsilon": 1, "delta": 1, "shape": spec.target}
+        planned = sum(trials * new.get(stage, spec.target + 1) for stage, trials in spec.stages.items())
+        planned += spec.target - 1 if "delta" in spec.stages else 0
+        rows = {row["trial_id"]: row for row in self.found.values()}
+        rows |= {row["trial_id"]: row for pack in self.round for row in self.rows_of(pack)}
+        best = self.best(self.trials[-1].stage) if self.trials else None
+        return Progress(
+            cycle=self.round[0].cycle if self.round else 0,
+            cycles=spec.target,
+            lanes_done=len(rows),
+            lanes_planned=max(len(rows), planned * len(self.runs)),
+            diverged=sum(row["status"] == "diverged" for row in rows.values()),
+            best_max_lr=best.chain[-1] if best else None,
+            val_accuracy=best.value if best else None,
+            label=self.label,
+        )
+
+    # What came out.
+
+    def best(self, stage: str) -> TunedTrial | None:
+        """Return the complete trial of a stage with the highest value, the first of equals."""
+        complete = [trial for trial in self.trials if trial.stage == stage and trial.value is not None]
+        return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+    @property
+    def winner(self) -> TunedTrial | None:
+        """The best trial of the last stage; None before one is complete."""
+        return self.best(list(self.spec.stages)[-1])
+
+    def rows_of_chain(self, chain: Chain) -> list[Row]:
+        """Return the rows of all cycles and runs of a chain that was trained."""
+        return [self.found[run, chain[: cycle + 1]] for cycle in range(len(chain)) for run in self.runs]
+
+    # What is done, in order.
+
+    def _program(self) -> Generator[list[Pack], None, None]:
+        spec = self.spec
+        length = spec.target + 1
+        if spec.schedule != "scyc":
+            yield from self._search("max_lr", ["max_lr"], {}, lambda p: (p["max_lr"],) * length)
+        elif spec.by == "joint":
+            yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
+        else:
+            if spec.oracle is not None:
+                epsilon = self._given_epsilon()
+            else:
+                yield from self._search("epsilon", ["epsilon"], {}, lambda p: (p["epsilon"],))
+                epsilon = self._best_of("epsilon")
+            # Later chains leave the constant one where their growth begins, and for the target right before it.
+            self.kept = {(epsilon,) * cycles for cycles in range(1, int(self.ranges["q"].high) + 2)}
+            self.kept.add((epsilon,) * spec.target)
+            constant = (epsilon,) * spec.target
+            found = {"epsilon": epsilon}
+            yield from self._search("delta", ["delta"], found, lambda p: (*constant, epsilon + p["delta"]))
+            found["delta"] = self._best_of("delta")
+            yield from self._search("shape", ["q", "beta"], found, self._scyc)
+
+    def _scyc(self, params: Mapping[str, float]) -> Chain:
+        scyc = SCyc(params["epsilon"], params["delta"], int(params["q"]), params["beta"])
+        return tuple(scyc.trajectory(self.spec.target, self.spec.prune_rate))
+
+    def _best_of(self, stage: str) -> float:
+        best = self.best(stage)
+        if best is None:
+            raise TrainingError(f"every trial of {stage} diverged; give --{stage} a lower range")
+        return best.params[stage]
+
+    def _given_epsilon(self) -> float:
+        """Return the best max_lr of an oracle's cycle 0, which the ledger has; its points are trials at no cost."""
+        first = [row for row in self.ledger.rows.values() if row["cycle"] == 0 and row["run"] in self.runs]
+        scores = mean_scores(first)
+        choice = choose(scores, self.spec.tolerance, self.spec.tolerance_kind)
+        if choice is None:
+            raise TrainingError("the oracle's cycle 0 has no score: everything diverged")
+        self._take([(point,) for point in sorted(scores)])
+        self.counted = {row["trial_id"] for row in self.found.values()}
+        for number, point in enumerate(sorted(scores)):
+            state: Ending = "diverged" if scores[point] is None else "complete"
+            self._note("epsilon", number, {"epsilon": point}, (point,), state, int(state == "complete"))
+        return choice.best_max_lr
+
+    def _search(
+        self,
+        stage: str,
+        names: Sequence[str],
+        fixed: Mapping[str, float],
+        chain_of: Callable[[Mapping[str, float]], Chain],
+    ) -> Generator[list[Pack], None, None]:
+        """Ask Optuna for batches of trials, train their chains, and tell it what came of them."""
+        spec, kept = self.spec, self.kept
+        search = self.searches[stage] = Search(
+            f"{stage}-{self._settings_digest(fixed)}",
+            {name: self.ranges[name] for name in names},
+            spec.stages[stage],
+            spec.batch(stage),
+            spec.sampler,
+            spec.pruner,
+            spec.seed,
+            self.journal,
+        )
+        while batch := search.ask():
+            chains = {trial.number: chain_of({**fixed, **trial.params}) for trial in batch}
+            early = yield from self._train(stage, batch, chains)
+            for trial in batch:
+                state, cycles = early.get(trial.number, ("complete", len(chains[trial.number])))
+                params = {**fixed, **trial.params}
+                ended = self._note(stage, trial.number, params, chains[trial.number], state, cycles)
+                trial.end(ended.state, ended.value)
+            best = self.best(stage)
+            if best is not None:
+                self.kept = kept | {best.chain}
+
+    def _train(
+        self, stage: str, batch: Sequence[Trial], chains: Mapping[int, Chain]
+    ) -> Generator[list[Pack], None, dict[int, tuple[Ending, int]]]:
+        """Train chains side by side, a cycle a round; return how, and after how many cycles, some ended early."""
+        early: dict[int, tuple[Ending, int]] = {}
+        sums = dict.fromkeys(chains, 0.0)
+        for cycle in range(max(map(len, chains.values()))):
+            going = [trial for trial in batch if trial.number not in early]
+            first, last = batch[0].number + 1, batch[-1].number + 1
+            some = f"trials {first} to {last}" if first < last else f"trial {first}"
+            self.label = f"{stage}: {some} of {self.spec.stages[stage]}"
+            # Chains that agree so far are one.
+            parts = list(dict.fromkeys(chains[trial.number][: cycle + 1] for trial in going))
+            packs = self._packs(parts)
+            if any(self.unfinished(pack) for pack in packs):
+                yield packs
+            self._take(parts)
+            for trial in going:
+                rows = [self.found[run, chains[trial.number][: cycle + 1]] for run in self.runs]
+                if any(row["status"] == "diverged" for row in rows):
+                    early[trial.number] = "diverged", cycle
+                    continue
+                # A sum, since a pruner compares best values so far, and accuracies fall as weights go.
+                sums[trial.number] += fmean(row["val_accuracy"] for row in rows)
+                trial.report(cycle, sums[trial.number])
+            for trial in going:
+                if trial.number not in early and cycle + 1 < len(chains[trial.number]) and trial.should_prune():
+                    early[trial.number] = "pruned", cycle + 1
+            if len(early) == len(batch):
+                break
+        return early
+
+    def _note(
+        self, stage: str, number: int, params: Mapping[str, float], chain: Chain, state: Ending, cycles: int
+    ) -> TunedTrial:
+        """Write down how a trial ended, and what it took; `cycles` are those that all runs completed."""
+        trained = cycles + (state == "diverged")
+        rows = [self.found[run, chain[: cycle + 1]] for cycle in range(trained) for run in self.runs]
+        new = [row for row in rows if row["trial_id"] not in self.counted]
+        self.counted |= {row["trial_id"] for row in new}
+        last = [self.found[run, chain] for run in self.runs] if state == "complete" else []
+        trial = TunedTrial(
+            stage=stage,
+            number=number,
+            params=params,
+            chain=chain[:cycles],
+            state=state,
+            value=fmean(row["val_accuracy"] for row in last) if last else None,
+            test_accuracy=fmean(row["test_accuracy"] for row in last) if last else None,
+            trained_steps=sum(row["steps"] for row in rows),
+            new_steps=sum(row["steps"] for row in new),
+            seconds=sum(row["wall_seconds"] for row in new),
+        )
+        self.trials.append(trial)
+        return trial
+
+    # Packs and rows.
+
+    def _packs(self, chains: Sequence[Chain]) -> list[Pack]:
+        """Return the packs of the last cycle of these chains, in nearly equal parts, and for each part all runs.
+
+        The parts depend on the chains alone and not on what is finished: a tuning that goes on trains the same packs.
+        Raises _LostError, having forgotten what has to come again, where a lane's start state is gone.
+        """
+        count = -(-len(chains) // self.lanes_per_pack)
+        short, longer = divmod(len(chains), count)
+        left = iter(chains)
+        parts = [list(islice(left, short + (index < longer))) for index in range(count)]
+        packs = [self._pack(run, part) for part in parts for run in self.runs]
+        for pack in packs:
+            missing = self.unfinished(pack)
+            for parent in {lane.parent for lane in missing.lanes if lane.parent} if missing else ():
+                if not self.has_state(parent):
+                    self.forget(next(row["trial_id"] for row in self.found.values() if row["state"] == parent))
+                    raise _LostError
+        return packs
+
+    def _pack(self, run: int, chains: Sequence[Chain]) -> Pack:
+        """Return the pack that trains the last cycle of these chains in a run."""
+        cycle = len(chains[0]) - 1
+        starts = [self.found[run, chain[:-1]] for chain in chains] if cycle else [None] * len(chains)
+        lanes = tuple(Lane(chain[-1], row["state"] if row else None) for chain, row in zip(chains, starts, strict=True))
+        initial = self.found[run, chains[0][:1]]["parent_state"] if cycle else None
+        return Pack(cycle, run, self.run_seed(run), initial, lanes)
+
+    def _take(self, chains: Sequence[Chain]) -> None:
+        """Note the rows of the last cycle of these chains."""
+        for run in self.runs:
+            pack = self._pack(run, chains)
+            for chain, row in zip(chains, self.rows_of(pack), strict=True):
+                self.found[run, chain] = row
+
+    def _settings_digest(self, fixed: Mapping[str, float]) -> str:
+        """Return a name for all that determines a search but how lanes train, which a folder's identity says."""
+        spec = self.spec
+        content = {
+            "settings": [spec.by, spec.schedule, spec.trials, spec.at_once, spec.sampler, spec.pruner],
+            "ranges": {name: asdict(found) for name, found in self.ranges.items()},
+            "target": spec.target,
+            "runs": spec.runs,
+            "fixed": dict(fixed),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
