@@ -7,13 +7,14 @@ max_lr, in widths of the region. Next: `sweep.plots` draws it, `sweep.trajectori
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
+from scipy.stats import qmc
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
@@ -23,8 +24,8 @@ from sweep.oracle import ClosedCycle, choose, curve_table, mean_scores, oracle_t
 from sweep.results import Results
 from trainables.spec import derive_seed
 
-CANDIDATES, GENERATIONS = 60, 200
-"""Of the search for each curve: enough that S-Cyc's own parameters are found again to three digits."""
+CANDIDATES, GENERATIONS, OWN_RATES = 40, 80, 14
+"""Of the search for each curve: enough that S-Cyc's own parameters are found again."""
 
 Array = NDArray[np.float64]
 
@@ -60,6 +61,8 @@ class Family:
 
     ranges: tuple[Range, ...]
     build: Callable[[Sequence[float]], Trajectory]
+    between: Callable[[float, float], tuple[float, ...]]
+    """The first parameters of a curve from one rate to another."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,13 @@ def _families(ranges: Mapping[str, Range], cycles: int) -> dict[str, Family]:
         "scyc": Family(
             (rate, ranges["delta"], ranges["q"], ranges["beta"]),
             lambda x: SCyc(float(x[0]), float(x[1]), int(x[2]), float(x[3])),
+            lambda a, b: (a, max(0.0, b - a)),
         ),
-        "constant": Family((rate,), lambda x: Line(float(x[0]), float(x[0]), cycles)),
-        "line": Family((rate, rate), lambda x: Line(float(x[0]), float(x[1]), cycles)),
-        "exponential": Family((rate, rate), lambda x: Exponential(float(x[0]), float(x[1]), cycles)),
+        "constant": Family((rate,), lambda x: Line(float(x[0]), float(x[0]), cycles), lambda a, b: (a,)),
+        "line": Family((rate, rate), lambda x: Line(float(x[0]), float(x[1]), cycles), lambda a, b: (a, b)),
+        "exponential": Family(
+            (rate, rate), lambda x: Exponential(float(x[0]), float(x[1]), cycles), lambda a, b: (a, b)
+        ),
     }
 
 
@@ -175,7 +181,7 @@ def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[
 
     def build(point: Array) -> Trajectory:
         values = [math.exp(x) if r.log else x for x, r in zip(point, family.ranges, strict=True)]
-        return family.build([min(max(value, r.low), r.high) for value, r in zip(values, family.ranges, strict=True)])
+        return family.build([r.rounded(min(max(x, r.low), r.high)) for x, r in zip(values, family.ranges, strict=True)])
 
     def cost(points: Array) -> Array:
         curves = [build(point) for point in points.T]
@@ -184,11 +190,25 @@ def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[
         # Both distances squeezed below 1, the second far below the first: a row inside counts more than any distance.
         return -inside + distance / (1 + distance) + 1e-4 * to_best / (1 + to_best)
 
+    # Where regions touch in a single rate, only a curve through just that rate lies in all of them, and chance would
+    # never hit it: the search begins with pairs of the regions' own rates, and with chance for the rest. Regions of a
+    # fine grid have many rates, and do not need it.
+    rates = sorted({*region.low, *region.high, *region.best})
+    rates = rates[:: -(-len(rates) // OWN_RATES)]
+    pairs = [family.between(a, b) for a, b in product(rates, rates)]
+    begin = qmc.LatinHypercube(len(family.ranges), rng=seed).random(CANDIDATES + len(pairs))
+    begin = np.array([[r.at(share) for r, share in zip(family.ranges, point, strict=True)] for point in begin])
+    begin[: len(pairs), : len(pairs[0])] = pairs
+    for index, r in enumerate(family.ranges):
+        begin[:, index] = np.clip(begin[:, index], r.low, r.high)
+        if r.log:
+            begin[:, index] = np.log(begin[:, index])
+    begin = np.unique(begin, axis=0)
     found = differential_evolution(
         cost,
         [(math.log(r.low), math.log(r.high)) if r.log else (r.low, r.high) for r in family.ranges],
         integrality=[r.integer for r in family.ranges],
-        popsize=max(1, CANDIDATES // len(family.ranges)),
+        init=begin,
         maxiter=GENERATIONS,
         tol=0,
         atol=0,
@@ -197,7 +217,7 @@ def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[
         updating="deferred",
         rng=seed,
     )
-    return build(found.x), CANDIDATES * (GENERATIONS + 1)
+    return build(found.x), len(begin) * (int(found.nit) + 1)
 
 
 def _left_out(

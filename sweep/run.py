@@ -115,7 +115,10 @@ def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit
     grid = MaxLrGrid.parse(results.spec.max_lr).values
     rates = Range(grid[0], grid[-1], log=True)
     told = spec.ranges()
-    ranges = told | {name: told[name] if getattr(spec, name) else rates for name in ("epsilon", "delta")}
+    ranges = told | {
+        "epsilon": told["epsilon"] if spec.epsilon else rates,
+        "delta": told["delta"] if spec.delta else Range(0.0, grid[-1]),  # without growth S-Cyc is a constant
+    }
     given: dict[str, SCyc] = {}
     for name in ("paper", "silo"):
         with suppress(SweepError):
@@ -218,6 +221,7 @@ class _Sweep:
             engine.close()
         if jobs.error is not None:
             raise jobs.error
+        _clean_states(where, strategy.needed_states())
         where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
 
     def _check_disk(self) -> None:

@@ -121,7 +121,7 @@ class Tuning(Strategy):
                 self.round = next(self.program)
                 self.left = iter(self.round)
             except StopIteration:
-                self._done = True
+                self._done, self.round = True, []
             except _LostError:
                 self._begin()
         return None
@@ -198,12 +198,14 @@ class Tuning(Strategy):
             else:
                 yield from self._search("epsilon", ["epsilon"], {}, lambda p: (p["epsilon"],))
                 epsilon = self._best_of("epsilon")
-            # Later chains leave the constant one where their growth begins, and for the target right before it.
-            self.kept = {(epsilon,) * cycles for cycles in range(1, int(self.ranges["q"].high) + 2)}
-            self.kept.add((epsilon,) * spec.target)
             constant = (epsilon,) * spec.target
+            # Later chains leave the constant one where their growth begins, and for the target right before it.
+            self.kept = leaving = {constant[:cycles] for cycles in range(1, int(self.ranges["q"].high) + 2)} | {
+                constant
+            }
             found = {"epsilon": epsilon}
             yield from self._search("delta", ["delta"], found, lambda p: (*constant, epsilon + p["delta"]))
+            self.kept = leaving
             found["delta"] = self._best_of("delta")
             yield from self._search("shape", ["q", "beta"], found, self._scyc)
 

@@ -14,6 +14,9 @@ import pytest
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.spec import Spec, resolve
+from sweep.strategy import Strategy
+from sweep.tuning import Tuning
+from sweep.tuning_spec import TuningSpec
 from trainables.spec import Lane, LaneResult, Pack, derive_seed
 
 FINGERPRINT = "fingerprint of the data"
@@ -107,11 +110,15 @@ class Sweep:
             self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has
         )
 
-    def train(self, oracle: GreedyOracle, pack: Pack) -> None:
+    def tuning(self) -> Tuning:
+        assert isinstance(self.spec, TuningSpec)
+        return Tuning(self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has)
+
+    def train(self, strategy: Strategy, pack: Pack) -> None:
         """Train a pack, write it down and tell the strategy."""
-        ids = [oracle.id_of(pack, lane) for lane in pack.lanes]
-        oracle.ledger.append(pack, ids, self.simulation.train(pack), "cpu", "here")
-        oracle.tell(pack)
+        ids = [strategy.id_of(pack, lane) for lane in pack.lanes]
+        strategy.ledger.append(pack, ids, self.simulation.train(pack), "cpu", "here")
+        strategy.tell(pack)
 
     def run(self, oracle: GreedyOracle | None = None) -> GreedyOracle:
         """Go on, pack after pack, until the strategy asks for no more."""
@@ -149,6 +156,21 @@ def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[...
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
         return Sweep(folder, simulation, make_spec(**settings), lanes_per_pack)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep]:
+    """A simulated tuning of S-Cyc over 4 cycles in a folder of its own, in packs of 3 lanes."""
+
+    def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **settings: object) -> Sweep:
+        folder = tmp_path_factory.mktemp("tuning")
+        simulation = Simulation(truth, folder / "states")
+        if test_accuracy:
+            simulation.test_accuracy = test_accuracy
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
+        return Sweep(folder, simulation, resolve(base | settings, kind=TuningSpec), lanes_per_pack)
 
     return make
 

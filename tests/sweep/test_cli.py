@@ -55,7 +55,7 @@ def test_every_setting_is_a_flag_with_help(run: Run) -> None:
 def test_every_command_has_a_line_in_the_help(run: Run) -> None:
     text = run("--help").stdout
     commands = [name for name in app if not name.startswith("-")]
-    assert sorted(commands) == ["compare", "oracle", "presets", "show", "trajectory"]
+    assert sorted(commands) == ["compare", "oracle", "presets", "show", "trajectory", "tune"]
     for name in commands:
         assert re.search(rf"\b{name}\s+\w+", text), name
 

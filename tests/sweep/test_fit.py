@@ -1,0 +1,174 @@
+"""Fitting curves to oracles whose true curve is known."""
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search_spaces.ranges import Range
+from search_spaces.scyc import SCyc
+from sweep.fit import Exponential, Line, fit, region_of
+from sweep.oracle import ClosedCycle, choose, curve_table, mean_scores, oracle_table
+
+CYCLES = 15
+GRID = [float(f"{0.001 * 1000 ** (i / 96):.6g}") for i in range(97)]
+"""7.5 % from one to the next."""
+RANGES = {
+    "epsilon": Range(0.001, 1.0, log=True),
+    "delta": Range(0.0, 1.0),
+    "q": Range(0, 3, integer=True),
+    "beta": Range(3.0, 6.0),
+}
+TRUTH = SCyc(epsilon=0.04, delta=0.08, q=2, beta=4.0)
+
+Curve = Callable[[int], float]
+
+
+def oracle(best: Curve, runs: int = 3, noise: float = 0.0, seed: int = 0) -> Any:
+    """An oracle with peaks on a curve: half a point is lost 16 % off the peak."""
+    random = np.random.default_rng(seed)
+    closed = []
+    for cycle in range(CYCLES + 1):
+        rows = [
+            {
+                "cycle": cycle,
+                "run": run,
+                "max_lr": max_lr,
+                "percent_remaining": 100 * 0.8**cycle,
+                "val_accuracy": (val := 95 - 120 * math.log10(max_lr / best(cycle)) ** 2 + noise * random.normal()),
+                "test_accuracy": val - 1,
+                "status": "ok",
+                "steps": 1,
+                "wall_seconds": 0.0,
+            }
+            for run in range(runs)
+            for max_lr in GRID
+        ]
+        choice = choose(mean_scores(rows), 0.5, "absolute")
+        assert choice is not None
+        closed.append(ClosedCycle(cycle, None, len(GRID), rows, choice))
+    spec = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute")
+    table, curves = oracle_table(closed), curve_table(closed)
+    return SimpleNamespace(replay=SimpleNamespace(closed=closed), spec=spec, oracle=table, curves=curves)
+
+
+def of(table: pd.DataFrame, curve: str) -> dict[str, Any]:
+    return table[table["curve"] == curve].to_dict("records")[0]
+
+
+@pytest.fixture(scope="module")
+def s_shaped() -> Any:
+    return fit(
+        oracle(lambda m: TRUTH.max_lr(m, 0.2)), RANGES, {"truth": TRUTH, "half": SCyc(0.02, 0.04, 2, 4.0)}, seed=0
+    )
+
+
+def test_it_recovers_the_parameters_of_an_oracle_made_from_s_cyc(s_shaped: Any) -> None:
+    found = s_shaped.scyc
+    assert found.q == TRUTH.q
+    assert found.epsilon == pytest.approx(TRUTH.epsilon, rel=0.05)
+    assert found.epsilon + found.delta == pytest.approx(TRUTH.epsilon + TRUTH.delta, rel=0.05)
+    assert found.beta == pytest.approx(TRUTH.beta, abs=0.6)
+    for cycle in range(CYCLES + 1):
+        assert found.max_lr(cycle, 0.2) == pytest.approx(TRUTH.max_lr(cycle, 0.2), rel=0.075)  # a step of the grid
+    assert of(s_shaped.table, "scyc")["inside"] == of(s_shaped.table, "truth")["inside"] == CYCLES + 1
+
+
+@pytest.mark.parametrize("truth", [SCyc(0.03, 0.05, 0, 3.0), SCyc(0.05, 0.2, 3, 6.0), SCyc(0.01, 0.02, 1, 5.0)])
+def test_whatever_the_parameters_their_curve_is_found_again(truth: SCyc) -> None:
+    fits = fit(oracle(lambda m: truth.max_lr(m, 0.2), runs=1), RANGES, {}, seed=1)
+    assert of(fits.table, "scyc")["inside"] == CYCLES + 1
+    assert fits.scyc.q == truth.q
+
+
+def test_where_it_takes_an_s_the_simpler_curves_lie_inside_less_often(s_shaped: Any) -> None:
+    inside = {row["curve"]: row["inside"] for row in s_shaped.table.to_dict("records")}
+    assert max(inside["constant"], inside["line"], inside["exponential"]) < CYCLES
+    assert inside["half"] == 0
+    left_out = {row["curve"]: row["left_out_inside"] for row in s_shaped.table.to_dict("records")}
+    assert left_out["scyc"] == 1.0 and left_out["line"] < 1
+
+
+@pytest.mark.parametrize(
+    ("curve", "truth"),
+    [
+        ("constant", lambda m: 0.05),
+        ("line", lambda m: 0.02 + 0.01 * m),
+        ("exponential", lambda m: 0.02 * 1.2**m),
+    ],
+)
+def test_each_simpler_curve_is_found_where_it_is_true(curve: str, truth: Curve) -> None:
+    fits = fit(oracle(truth, runs=2), RANGES, {}, seed=0)
+    row = of(fits.table, curve)
+    assert (row["inside"], row["distance"], row["left_out_inside"]) == (CYCLES + 1, 0.0, 1.0)
+    found = fits.curves[curve]
+    for cycle in (0, 7, CYCLES):
+        assert found.max_lr(cycle, 0.2) == pytest.approx(truth(cycle), rel=0.075)
+
+
+def test_a_curve_that_contains_another_is_never_worse() -> None:
+    for seed in range(3):
+        table = fit(oracle(lambda m: 0.05, noise=0.6, seed=seed), RANGES, {}, seed).table
+        constant = of(table, "constant")
+        for name in ("scyc", "line", "exponential"):
+            row = of(table, name)
+            better = (-row["inside"], round(row["distance"], 6)), (-constant["inside"], round(constant["distance"], 6))
+            assert better[0] <= better[1], name
+
+
+def test_regions_that_touch_in_one_rate_are_all_reached() -> None:
+    found = oracle(lambda m: 0.05, runs=1)
+    touching = found.oracle.copy()
+    touching.loc[touching["cycle"] % 2 == 0, ["feasible_low", "feasible_high"]] = [0.0204978, 0.0501187]
+    touching.loc[touching["cycle"] % 2 == 1, ["feasible_low", "feasible_high"]] = [0.0501187, 0.2]
+    touching["best_max_lr"] = [0.0204978, 0.2] * 8
+    found.oracle = touching
+    table = fit(found, RANGES, {}, seed=0).table
+    assert [of(table, name)["inside"] for name in ("scyc", "constant", "line", "exponential")] == [16] * 4
+
+
+def test_ties_go_to_the_curve_nearest_to_the_best_rates() -> None:
+    # All regions alike and wide: everything within lies inside, and the best rates decide.
+    found = oracle(lambda m: 0.05, runs=1)
+    found.oracle["feasible_low"], found.oracle["feasible_high"] = 0.01, 0.5
+    row = of(fit(found, RANGES, {}, seed=0).table, "constant")
+    assert float(row["parameters"].split(",")[0]) == pytest.approx(
+        float(found.oracle["best_max_lr"].median()), rel=1e-3
+    )
+
+
+def test_scores_are_those_of_a_small_example_by_hand() -> None:
+    found = oracle(lambda m: 0.05, runs=1)
+    found.oracle = found.oracle[found.oracle["cycle"] < 2].copy()
+    found.oracle["feasible_low"], found.oracle["feasible_high"] = [0.01, 0.1], [0.1, 1.0]
+    found.oracle["best_max_lr"] = [0.1, 0.1]
+    region = region_of(found.oracle, found.curves)
+    assert region.width.tolist() == pytest.approx([math.log(10)] * 2)
+    inside, distance, to_best = region.scores(np.array([[0.1, 0.1], [0.01, 0.01], [0.001, 0.01]]))
+    assert inside.tolist() == [2, 1, 0]
+    assert distance.tolist() == pytest.approx([0, 0.5, 1.0])
+    assert to_best.tolist() == pytest.approx([0, 1.0, 1.5])
+
+
+def test_a_single_run_leaves_none_out(s_shaped: Any) -> None:
+    table = fit(oracle(lambda m: 0.05, runs=1), RANGES, {"given": TRUTH}, seed=0).table
+    assert table["left_out_inside"].isna().all() and table["left_out_gap"].isna().all()
+    assert s_shaped.table["left_out_inside"].notna().all()
+    assert list(table["free"]) == [4, 1, 2, 2, 0]
+
+
+def test_the_same_seed_fits_the_same() -> None:
+    found = oracle(lambda m: TRUTH.max_lr(m, 0.2), noise=0.5)
+    one, other = (fit(found, RANGES, {}, seed=3).table for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_line_and_an_exponential_go_through_their_ends() -> None:
+    for curve in (Line(0.01, 0.09, 8), Exponential(0.01, 0.09, 8)):
+        assert (curve.max_lr(0, 0.2), curve.max_lr(8, 0.2)) == (0.01, pytest.approx(0.09))
+    assert Line(0.01, 0.09, 8).max_lr(4, 0.2) == pytest.approx(0.05)
+    assert Exponential(0.01, 0.09, 8).max_lr(4, 0.2) == pytest.approx(0.03)

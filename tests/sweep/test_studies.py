@@ -1,0 +1,155 @@
+"""Searches repeat, whatever ends first; their journal follows them, and is left alone where it is another's."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search_spaces.ranges import Range
+from sweep.errors import FolderError
+from sweep.studies import Journal, Search, Trial
+
+RANGES = {"rate": Range(0.001, 1.0, log=True), "q": Range(0, 3, integer=True)}
+IDENTITY = {"model": "mlp", "seed": 0}
+
+
+def search(name: str = "study", journal: Journal | None = None, **changes: object) -> Search:
+    settings: dict[str, object] = {"trials": 8, "batch": 4, "sampler": "tpe", "pruner": "none", "seed": 0}
+    return Search(name, RANGES, **(settings | changes), journal=journal)  # type: ignore[arg-type]
+
+
+def value(trial: Trial) -> float:
+    return -abs(trial.params["rate"] - 0.1) - trial.params["q"]
+
+
+def finish(found: Search, order: Callable[[list[Trial]], list[Trial]] = lambda batch: batch) -> list[dict[str, float]]:
+    asked = []
+    while batch := found.ask():
+        asked += [dict(trial.params) for trial in batch]
+        for trial in order(batch):
+            trial.end("complete", value(trial))
+    return asked
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
+class TestEverySampler:
+    def test_a_search_asks_for_its_trials_in_batches_within_the_ranges(self, sampler: str) -> None:
+        found = search(trials=7, batch=3, sampler=sampler)
+        sizes = []
+        while batch := found.ask():
+            sizes.append(len(batch))
+            for trial in batch:
+                assert 0.001 <= trial.params["rate"] <= 1 and trial.params["q"] in range(4)
+                trial.end("complete", value(trial))
+        assert sizes == [3, 3, 1]
+
+    def test_the_same_search_asks_the_same_again(self, sampler: str) -> None:
+        assert finish(search(sampler=sampler)) == finish(search(sampler=sampler))
+
+    def test_another_seed_asks_otherwise(self, sampler: str) -> None:
+        assert finish(search(sampler=sampler)) != finish(search(sampler=sampler, seed=1))
+
+    def test_no_batch_repeats_the_draws_of_another(self, sampler: str) -> None:
+        asked = finish(search(sampler=sampler, trials=12))
+        assert len({tuple(trial.values()) for trial in asked}) == 12
+
+    def test_what_ends_first_within_a_batch_does_not_matter(self, sampler: str) -> None:
+        assert finish(search(sampler=sampler), lambda batch: batch[::-1]) == finish(search(sampler=sampler))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_the_first_batch_covers_the_ranges_evenly(sampler: str) -> None:
+    batch = search(sampler=sampler, batch=4).ask()
+    shares = sorted((math.log10(trial.params["rate"]) + 3) / 3 for trial in batch)  # of the range that lies below
+    assert [int(share * 4) for share in shares] == [0, 1, 2, 3]
+    assert sorted(trial.params["q"] for trial in batch) == [0, 1, 2, 3]
+
+
+def test_later_batches_depend_on_the_values_of_earlier_ones() -> None:
+    def ends(sign: int) -> list[dict[str, float]]:
+        found, asked = search(trials=16), []
+        while batch := found.ask():
+            asked += [dict(trial.params) for trial in batch]
+            for trial in batch:
+                trial.end("complete", sign * value(trial))
+        return asked
+
+    assert ends(1)[:4] == ends(-1)[:4]
+    assert ends(1)[4:] != ends(-1)[4:]
+
+
+def test_the_median_pruner_ends_a_trial_below_the_median_of_earlier_ones_and_nothing_in_the_first_batch() -> None:
+    found = search(pruner="median", trials=6, batch=3)
+    for trial, steps in zip(found.ask(), ([1.0, 2.0], [2.0, 4.0], [3.0, 6.0]), strict=True):
+        for step, reported in enumerate(steps):
+            trial.report(step, reported)
+            assert not trial.should_prune()
+        trial.end("complete", steps[-1])
+    low, middle, high = found.ask()
+    for trial, reported in ((low, 1.9), (middle, 2.0), (high, 2.1)):
+        trial.report(0, reported)
+    assert [trial.should_prune() for trial in (low, middle, high)] == [True, False, False]
+
+
+def states(path: Path, name: str = "study") -> list[TrialState]:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    return [trial.state for trial in optuna.load_study(study_name=name, storage=storage).trials]
+
+
+class TestJournal:
+    def test_it_shows_what_runs_and_what_came_of_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        found = search(journal=Journal(path, IDENTITY), trials=4)
+        batch = found.ask()
+        assert states(path) == [TrialState.RUNNING] * 4
+        batch[0].report(0, 5.0)
+        batch[0].end("complete", 7.0)
+        batch[1].end("pruned", None)
+        batch[2].end("diverged", None)
+        assert states(path) == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        study = optuna.load_study(study_name="study", storage=storage)
+        assert study.best_value == 7.0 and study.trials[0].intermediate_values == {0: 5.0}
+        assert study.trials[0].params == pytest.approx(batch[0].params)
+
+    def test_what_a_kill_left_running_is_failed_and_comes_again_and_what_ended_does_not(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        batch = search(journal=Journal(path, IDENTITY), trials=4).ask()
+        batch[0].end("complete", 1.0)
+        again = search(journal=Journal(path, IDENTITY), trials=4)
+        for trial in again.ask():
+            trial.end("complete", 1.0)
+        assert states(path) == [TrialState.COMPLETE] + [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 3
+
+    def test_a_search_begun_again_in_the_same_process_adds_nothing(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal.log", IDENTITY)
+        search(journal=journal, trials=4).ask()
+        for trial in search(journal=journal, trials=4).ask():
+            trial.end("complete", 1.0)
+        assert states(tmp_path / "journal.log") == [TrialState.COMPLETE] * 4
+
+    def test_a_journal_of_another_experiment_is_refused_and_left_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        search(journal=Journal(path, IDENTITY)).ask()
+        before = path.read_bytes()
+        with pytest.raises(FolderError, match=r"journal\.log has a study of another experiment \(study\)"):
+            Journal(path, IDENTITY | {"seed": 1})
+        assert path.read_bytes() == before
+
+    def test_a_stranger_s_study_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        optuna.create_study(study_name="mine", storage=storage).enqueue_trial({"x": 1.0})
+        before = path.read_bytes()
+        with pytest.raises(FolderError, match=r"another experiment \(mine\)"):
+            Journal(path, IDENTITY)
+        assert path.read_bytes() == before
+
+    def test_a_damaged_journal_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        path.write_text("nothing of the kind\nnor this\n")
+        with pytest.raises(FolderError, match=r"journal\.log is damaged"):
+            Journal(path, IDENTITY)

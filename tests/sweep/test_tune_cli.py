@@ -1,0 +1,313 @@
+"""`scyc-sweep tune` as a stranger meets it: real training, kills, files, refusals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+import sweep
+from search_spaces.scyc import SCyc
+from sweep import tables
+from sweep.results import TuningResults
+from sweep.trajectories import read
+from sweep.tuning_spec import TuningSpec
+
+Small = Callable[..., list[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+SETTINGS = {"cycles": "3", "runs": "2", "steps": "34", "trials": "6", "lanes": "2", "engine": "inline"}
+
+
+def arguments(**flags: object) -> list[str]:
+    """The arguments of a small tuning: 6 trials, 3 cycles, 2 runs, an epoch each."""
+    settings = SETTINGS | {name.replace("_", "-"): str(value) for name, value in flags.items()}
+    return ["tune", *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+@pytest.fixture(scope="module")
+def tuned(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tuning by stages."""
+    folder = tmp_path_factory.mktemp("tuned") / "t"
+    result = run(*arguments(out=folder))
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def oracle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished oracle of the same lanes."""
+    folder = tmp_path_factory.mktemp("oracle") / "o"
+    flags = {name: value for name, value in SETTINGS.items() if name != "trials"}
+    parts = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    result = run("oracle", *parts, "--max-lr", "0.01:1:x5", "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def load(folder: Path) -> TuningResults:
+    found = sweep.load(folder)
+    assert isinstance(found, TuningResults)
+    return found
+
+
+def timeless(folder: Path) -> tuple[pd.DataFrame, ...]:
+    results = load(folder)
+    trials = results.trials.drop(columns=["wall_seconds", "finished_at"])
+    return results.tuning.drop(columns="seconds"), results.chain, trials
+
+
+def assert_equal_tables(one: Path, other: Path) -> None:
+    for ours, theirs in zip(timeless(one), timeless(other), strict=True):
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert (one / "scyc.toml").read_text() == (other / "scyc.toml").read_text()
+
+
+def studies(folder: Path) -> dict[str, list[str]]:
+    """The states of the trials of each study in the journal."""
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna-journal.log"))
+    storage = optuna.storages.JournalStorage(backend)
+    names = optuna.get_all_study_names(storage)
+    return {
+        name.split("-")[0]: [t.state.name for t in optuna.load_study(study_name=name, storage=storage).trials]
+        for name in names
+    }
+
+
+def test_a_tuning_leaves_tables_winner_journal_and_picture(tuned: Path) -> None:
+    names = {path.name for path in tuned.iterdir()} - {".lock", "stdout"}
+    assert names == {
+        "manifest.json",
+        "trials",
+        "states",
+        "tuning.parquet",
+        "chain.parquet",
+        "scyc.toml",
+        "tuning.png",
+        "optuna-journal.log",
+    }
+    assert (tuned / "tuning.png").read_bytes().startswith(b"\x89PNG")
+    table = tables.read("tuning", tuned / "tuning.parquet")
+    assert list(table["stage"]) == ["epsilon"] * 2 + ["delta"] * 2 + ["shape"] * 2
+    assert table["new_steps"].sum() == load(tuned).trials["steps"].sum()
+    pd.testing.assert_frame_equal(table, load(tuned).tuning)
+    chain = tables.read("chain", tuned / "chain.parquet")
+    assert list(chain["cycle"]) == [0, 1, 2, 3] and set(chain["runs"]) == {2}
+
+
+def test_the_winner_is_the_best_trial_and_its_chain_follows_its_curve(tuned: Path) -> None:
+    scyc = read(tuned / "scyc.toml")
+    results = load(tuned)
+    assert results.scyc == scyc
+    shape = results.tuning[results.tuning["stage"] == "shape"]
+    best = shape.loc[shape["value"].idxmax()]
+    assert scyc == SCyc(best["epsilon"], best["delta"], int(best["q"]), best["beta"])
+    assert list(results.chain["max_lr"]) == scyc.trajectory(3, 0.2)
+    assert results.chain["val_accuracy_mean"].iloc[-1] == pytest.approx(best["value"])
+
+
+def test_optuna_s_own_tools_open_the_journal(tuned: Path) -> None:
+    assert studies(tuned) == {stage: ["COMPLETE"] * 2 for stage in ("epsilon", "delta", "shape")}
+
+
+def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
+    text = (tuned / "stdout").read_text()
+    for row in load(tuned).tuning.to_dict("records"):
+        assert f"{row['value']:.2f}" in text and f"{row['new_steps']:,}" in text
+    assert f"tuned: S-Cyc {read(tuned / 'scyc.toml')}" in " ".join(text.split())
+
+
+def test_show_prints_the_table_of_trials_as_json(run: Run, tuned: Path) -> None:
+    shown = json.loads(run("show", tuned, "--json").stdout)
+    assert list(shown) == [name for name, *_ in tables.TUNING]
+    assert shown["value"] == list(load(tuned).tuning["value"])
+
+
+@pytest.mark.parametrize("flags", [{}, {"by": "joint", "pruner": "median", "sampler": "random", "at_once": 2}])
+def test_killed_it_goes_on_to_the_same_study_and_trains_nothing_twice(
+    start: Start, run: Run, tuned: Path, tmp_path: Path, flags: dict[str, object]
+) -> None:
+    whole = tuned
+    if flags:
+        whole = tmp_path / "whole"
+        assert run(*arguments(out=whole, **flags)).returncode == 0
+    count = len(list((whole / "trials").iterdir()))
+    for packs in (1, count // 2, count - 2):
+        folder = tmp_path / str(packs)
+        process = start(*arguments(out=folder, **flags))
+        deadline = time.monotonic() + 120
+        while len(list((folder / "trials").glob("*.parquet"))) < packs:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        before = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+        assert len(before) < count
+        assert not (folder / "scyc.toml").exists()
+        result = run(*arguments(out=folder, **flags))
+        assert result.returncode == 0, result.stderr
+        after = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+        assert {name: after[name] for name in before} == before and len(after) == count
+        assert_equal_tables(folder, whole)
+        ended = {name: [s for s in states if s != "FAIL"] for name, states in studies(folder).items()}
+        assert ended == studies(whole)
+        assert {p.name for p in (folder / "states").iterdir()} == {p.name for p in (whole / "states").iterdir()}
+
+
+@pytest.mark.ray
+def test_on_ray_the_tables_are_those_of_one_process(run: Run, tuned: Path, tmp_path: Path) -> None:
+    result = run(*arguments(out=tmp_path / "t", engine="ray", workers=2))
+    assert result.returncode == 0, result.stderr
+    assert_equal_tables(tmp_path / "t", tuned)
+
+
+def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(run: Run, oracle: Path, tmp_path: Path) -> None:
+    result = run(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
+    assert result.returncode == 0, result.stderr
+    results, first = load(tmp_path / "t"), sweep.load(oracle).oracle.iloc[0]  # type: ignore[union-attr]
+    given = results.tuning[results.tuning["stage"] == "epsilon"]
+    assert given["new_steps"].sum() == 0 and len(given) >= 5
+    assert set(results.tuning["epsilon"][len(given) :]) == {first["best_max_lr"]}
+    theirs = sweep.load(oracle).trials
+    assert set(results.trials.query("cycle == 0")["trial_id"]) == set(theirs.query("cycle == 0")["trial_id"])
+    assert "the oracle's" in result.stdout
+    again = run(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
+    assert again.returncode == 0, again.stderr
+
+
+def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(run: Run, tmp_path: Path) -> None:
+    result = run(*arguments(out=tmp_path / "t", schedule="cyclical", trials=2, cycles=1))
+    assert result.returncode == 0, result.stderr
+    results = load(tmp_path / "t")
+    assert results.tuning["epsilon"].isna().all() and results.tuning["max_lr"].notna().all()
+    assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
+
+
+def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(run: Run, oracle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "o"
+    shutil.copytree(oracle, folder)
+    result = run("tune", "--by", "fit", "--oracle", folder, "--json")
+    assert result.returncode == 0, result.stderr
+    table = json.loads(result.stdout)
+    assert table["curve"] == ["scyc", "constant", "line", "exponential", "preset"]
+    assert {"fit.parquet", "fit.png", "scyc.toml"} <= {path.name for path in folder.iterdir()}
+    assert str(read(folder / "scyc.toml")) == table["parameters"][0]
+    compared = run("compare", folder, "--scyc", folder / "scyc.toml", "--scyc", "0.05,0,0,4", "--json")
+    rows = json.loads(compared.stdout)
+    assert list(dict.fromkeys(rows["trajectory"])) == ["o/scyc.toml", "0.05,0,0,4"]
+    inside = [i for name, i in zip(rows["trajectory"], rows["inside"], strict=True) if name == "o/scyc.toml"]
+    assert sum(inside) == table["inside"][0]
+    assert "0.05,0,0,4 lies in the feasible region" in run("show", folder).stdout
+
+
+def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(
+    run: Run, tmp_path: Path
+) -> None:
+    """A ResNet-20 on digits stands in for CIFAR-10's: the comparison reads names alone."""
+    flags = ["--steps", "17", "--runs", "1", "--cycles", "0", "--max-lr", "0.05", "--lanes", "1", "--engine", "inline"]
+    assert run("oracle", "--model", "resnet20", "--dataset", "digits", *flags, "--out", tmp_path / "o").returncode == 0
+    refused = run("compare", tmp_path / "o", "--scyc", "paper")
+    assert refused.returncode == 2 and "not for resnet20 on digits" in refused.stderr
+    assert run("compare", tmp_path / "o", "--paper").returncode == 2
+    path = tmp_path / "o" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["spec"]["dataset"] = "cifar10"
+    path.write_text(json.dumps(manifest))
+    shown = run("compare", tmp_path / "o", "--scyc", "paper", "--scyc", "silo", "--paper")
+    text = " ".join(shown.stdout.split())
+    assert "the paper's Table 7 beside this oracle" in text
+    assert "[0.028, 0.036]" in text and "Table 7: the text says global gradient" in text
+    assert "0.032 at cycle 3 lies below" in text
+
+
+REFUSED = {
+    "fewer trials than stages": (["--trials", "2"], r"--trials must be at least the 3 stages, but got 2"),
+    "a reversed range": (["--epsilon", "0.1:0.01"], r"--epsilon: LO <= HI must hold.*0\.1:0\.01"),
+    "an empty range": (["--q", ""], r"--q: a range is LO:HI"),
+    "an oracle that is none": (["--oracle", "nowhere"], r"nowhere holds no sweep"),
+    "a fit without oracle": (["--by", "fit"], r"--by fit needs a finished oracle"),
+    "a fit to nothing": (["--by", "fit", "--oracle", "nowhere"], r"nowhere holds no sweep"),
+    "an unknown sampler": (["--sampler", "cma"], r"--sampler.*'tpe', 'gp' or 'random'.*'cma'"),
+}
+
+
+@pytest.mark.parametrize("flags, message", REFUSED.values(), ids=REFUSED.keys())
+def test_bad_input_is_one_clear_line_status_2_and_nothing_written(
+    run: Run, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    result = run("tune", *flags, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("scyc-sweep: ") and re.search(message, last), last
+    assert "Traceback" not in result.stderr and result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestRefusedOracles:
+    def refused(self, run: Run, folder: Path, tmp_path: Path, **flags: object) -> str:
+        result = run(*arguments(out=tmp_path / "t", oracle=folder, **{"max_lr": "0.01:1:x5", **flags}))
+        assert result.returncode == 2, result.stderr
+        assert not (tmp_path / "t").exists() and "Traceback" not in result.stderr
+        return result.stderr.strip().splitlines()[-1]
+
+    def changed(self, oracle: Path, tmp_path: Path, **changes: object) -> Path:
+        shutil.copytree(oracle, tmp_path / "o")
+        path = tmp_path / "o" / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        return tmp_path / "o"
+
+    def test_an_unfinished_one(self, run: Run, oracle: Path, tmp_path: Path) -> None:
+        line = self.refused(run, self.changed(oracle, tmp_path, finished_at=None), tmp_path)
+        assert (
+            re.search(r"is unfinished; its own command goes on with it: scyc-sweep oracle", line)
+            or "unfinished" in line
+        )
+
+    def test_one_of_a_newer_schema(self, run: Run, oracle: Path, tmp_path: Path) -> None:
+        assert "schema version 99" in self.refused(run, self.changed(oracle, tmp_path, schema_version=99), tmp_path)
+
+    def test_one_without_the_cycles_or_runs_asked_for(self, run: Run, oracle: Path, tmp_path: Path) -> None:
+        assert re.search(r"cycles up to 3; 2 runs and cycle 4", self.refused(run, oracle, tmp_path, cycles=4))
+        assert re.search(r"has 2 runs .*; 3 runs", self.refused(run, oracle, tmp_path, runs=3))
+
+    def test_one_of_other_lanes(self, run: Run, oracle: Path, tmp_path: Path) -> None:
+        assert "batch_size was 32, now 16" in self.refused(run, oracle, tmp_path, batch_size=16)
+
+    def test_a_tuning_is_no_oracle_nor_the_other_way_round(
+        self, run: Run, oracle: Path, tuned: Path, tmp_path: Path
+    ) -> None:
+        assert "holds an earlier tuning, no oracle" in self.refused(run, tuned, tmp_path)
+        assert "holds an earlier tuning, no oracle" in run("compare", tuned, "--scyc", "0.1,0.1,1,4").stderr
+        result = run(*arguments(out=oracle))
+        assert result.returncode == 2 and "holds an earlier oracle, no tuning" in result.stderr
+
+
+def test_a_study_of_another_experiment_is_left_untouched(run: Run, tuned: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    assert run(*arguments(out=folder, trials=3)).returncode == 0
+    journal = folder / "optuna-journal.log"
+    other = run(*arguments(out=tmp_path / "other", trials=3, seed=5))
+    assert other.returncode == 0
+    shutil.copy(tmp_path / "other" / "optuna-journal.log", journal)
+    before = journal.read_bytes()
+    result = run(*arguments(out=folder, trials=6))
+    assert result.returncode == 2
+    assert "optuna-journal.log has a study of another experiment" in result.stderr
+    assert journal.read_bytes() == before
+
+
+def test_every_setting_of_a_tuning_is_a_flag_with_help(run: Run) -> None:
+    text = run("tune", "--help", env={"COLUMNS": "200"}).stdout
+    for name, field in TuningSpec.model_fields.items():
+        assert re.search(rf"--{name.replace('_', '-')}\b", text), name
+        assert field.description and " ".join(field.description.split()[:3]) in " ".join(text.split())

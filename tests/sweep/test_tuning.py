@@ -1,0 +1,359 @@
+"""Tuning on simulated training whose best rates are known: what it asks for, shares, chooses, keeps and survives."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from search_spaces.scyc import SCyc
+from sweep.errors import SpecError, TrainingError
+from sweep.spec import resolve
+from sweep.tuning import Tuning
+from sweep.tuning_spec import TuningSpec
+
+MakeTuning = Callable[..., Any]
+STEPS = 10
+"""That a simulated lane takes; a diverged one takes 4."""
+
+
+def rising(cycle: int, run: int, max_lr: float) -> float:
+    """The best rate rises from 0.05 to 0.2 over the cycles, and nothing else counts."""
+    return 90.0 - 20 * math.log10(max_lr / (0.05 * 4 ** (cycle / 4))) ** 2 + 0.5 * run
+
+
+def hot(cycle: int, run: int, max_lr: float) -> float | None:
+    """As `rising`, but rates above 0.3 diverge, in run 1."""
+    return None if run == 1 and max_lr > 0.3 else rising(cycle, run, max_lr)
+
+
+def run(sweep: Any, stop_after: int | None = None) -> Tuning:
+    """Tune to the end, or until so many packs are trained."""
+    tuning: Tuning = sweep.tuning()
+    trained = 0
+    while trained != stop_after and (pack := tuning.ask()) is not None:
+        sweep.train(tuning, pack)
+        trained += 1
+        assert trained < 1000, "this tuning goes round in circles"
+    assert tuning.finished or stop_after is not None
+    return tuning
+
+
+def timeless(tuning: Tuning) -> list[Any]:
+    return [
+        (t.stage, t.number, dict(t.params), t.chain, t.state, t.value, t.trained_steps, t.new_steps)
+        for t in tuning.trials
+    ]
+
+
+class TestStages:
+    def test_epsilon_comes_from_the_unpruned_network_delta_from_the_target_and_the_shape_from_whole_chains(
+        self, make_tuning: MakeTuning
+    ) -> None:
+        tuning = run(make_tuning(rising))
+        stages = {stage: [t for t in tuning.trials if t.stage == stage] for stage in ("epsilon", "delta", "shape")}
+        assert [len(trials) for trials in stages.values()] == [4, 3, 3]
+        epsilon, delta = (max(stages[s], key=lambda t: t.value).params[s] for s in ("epsilon", "delta"))
+        for trial in stages["epsilon"]:
+            assert trial.chain == (trial.params["epsilon"],)
+            assert trial.value == pytest.approx(rising(0, 0, trial.chain[0]) + 0.25)
+        for trial in stages["delta"]:
+            assert trial.chain == (*[epsilon] * 4, epsilon + trial.params["delta"])
+            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1]) + 0.25)
+        for trial in stages["shape"]:
+            assert (trial.params["epsilon"], trial.params["delta"]) == (epsilon, delta)
+            scyc = SCyc(epsilon, delta, int(trial.params["q"]), trial.params["beta"])
+            assert list(trial.chain) == scyc.trajectory(4, 0.2)
+            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1]) + 0.25)
+        assert tuning.winner == max(stages["shape"], key=lambda t: t.value)
+
+    def test_with_many_trials_it_comes_near_the_true_rates(self, make_tuning: MakeTuning) -> None:
+        winner = run(make_tuning(rising, trials=60)).winner
+        assert winner is not None
+        assert winner.params["epsilon"] == pytest.approx(0.05, rel=0.2)
+        assert winner.params["epsilon"] + winner.params["delta"] == pytest.approx(0.2, rel=0.25)
+
+    @pytest.mark.parametrize("by", ["stages", "joint"])
+    def test_test_accuracies_change_nothing(self, make_tuning: MakeTuning, by: str) -> None:
+        one = run(make_tuning(rising, by=by))
+        other = run(make_tuning(rising, by=by, test_accuracy=lambda cycle, run, max_lr: 99.0 - 1000 * max_lr))
+        assert timeless(one) == timeless(other)
+        assert [t.test_accuracy for t in one.trials] != [t.test_accuracy for t in other.trials]
+
+    def test_lanes_of_a_chain_follow_each_other_and_rewind_to_their_run_s_initial_weights(
+        self, make_tuning: MakeTuning
+    ) -> None:
+        sweep = make_tuning(rising)
+        tuning = run(sweep)
+        rows = {row["trial_id"]: row for row in sweep.rows().values()}
+        initial = {row["run"]: row["parent_state"] for row in rows.values() if row["cycle"] == 0}
+        assert initial[0] != initial[1]
+        for trial in tuning.trials:
+            chain = tuning.rows_of_chain(trial.chain)
+            for run_ in (0, 1):
+                of_run = [row for row in chain if row["run"] == run_]
+                assert [row["cycle"] for row in of_run] == list(range(len(trial.chain)))
+                assert all(before["state"] == after["parent_state"] for before, after in pairwise(of_run))
+        for pack in sweep.simulation.trained:
+            assert pack.initial == (initial[pack.run] if pack.cycle else None)
+
+
+class TestSharing:
+    @pytest.mark.parametrize("settings", [{}, {"by": "joint"}, {"schedule": "warmup"}, {"q": "3:3"}, {"trials": 25}])
+    def test_no_lane_is_trained_twice_and_every_step_is_counted_once(
+        self, make_tuning: MakeTuning, settings: dict[str, object]
+    ) -> None:
+        sweep = make_tuning(rising, **settings)
+        tuning = run(sweep)
+        lanes = [(pack.run, pack.cycle, lane) for pack in sweep.simulation.trained for lane in pack.lanes]
+        assert len(lanes) == len(set(lanes)) == len(sweep.rows())
+        assert sum(trial.new_steps for trial in tuning.trials) == STEPS * len(lanes)
+        assert [trial.trained_steps for trial in tuning.trials] == [2 * STEPS * len(t.chain) for t in tuning.trials]
+
+    def test_trials_that_agree_in_their_first_cycles_train_them_once(self, make_tuning: MakeTuning) -> None:
+        tuning = run(make_tuning(rising))
+        for trial in tuning.trials:
+            earlier = tuning.trials[: tuning.trials.index(trial)]
+            known = {t.chain[:length] for t in earlier for length in range(1, len(t.chain) + 1)}
+            new = [
+                trial.chain[:length] for length in range(1, len(trial.chain) + 1) if trial.chain[:length] not in known
+            ]
+            assert trial.new_steps == 2 * STEPS * len(new)
+        delta = [t.new_steps for t in tuning.trials if t.stage == "delta"]
+        assert delta == [2 * STEPS * 4, 2 * STEPS, 2 * STEPS]  # cycles 1 to 4, then the target alone
+
+    def test_trials_of_a_batch_train_as_lanes_of_the_same_packs_each_from_its_own_state(
+        self, make_tuning: MakeTuning
+    ) -> None:
+        sweep = make_tuning(rising, by="joint", trials=6)
+        run(sweep)
+        assert [len(pack.lanes) for pack in sweep.simulation.trained] == [3] * (2 * 5 * 2)
+        for pack in sweep.simulation.trained:
+            assert len({lane.parent for lane in pack.lanes}) == (3 if pack.cycle else 1)
+
+    @pytest.mark.parametrize(("lanes", "sizes"), [(2, [2, 2]), (3, [2, 2]), (4, [4]), (100, [4])])
+    def test_packs_are_nearly_equal_and_no_larger_than_asked(
+        self, make_tuning: MakeTuning, lanes: int, sizes: list[int]
+    ) -> None:
+        sweep = make_tuning(rising, by="joint", trials=4, at_once=4, runs=1, lanes_per_pack=lanes)
+        run(sweep)
+        assert [len(pack.lanes) for pack in sweep.simulation.trained if pack.cycle == 2] == sizes
+
+
+class TestOracleInHand:
+    def test_its_cycle_0_gives_epsilon_and_is_not_trained_again(self, make_tuning: MakeTuning, tmp_path: Any) -> None:
+        alone = make_tuning(rising, trials=20)
+        # An oracle's cycle 0 of the same lanes: the grid in both runs.
+        points = (0.01, 0.0316228, 0.1, 0.316228, 1.0)
+        sweep = make_tuning(rising, oracle=tmp_path, trials=6)
+        first = sweep.tuning()
+        for run_ in (0, 1):
+            pack = first._pack(run_, [(point,) for point in points])
+            ids = [first.id_of(pack, lane) for lane in pack.lanes]
+            first.ledger.append(pack, ids, sweep.simulation.train(pack), "cpu", "here")
+        sweep.simulation.trained.clear()
+        tuning = run(sweep)
+        given = [t for t in tuning.trials if t.stage == "epsilon"]
+        assert [t.params["epsilon"] for t in given] == list(points)
+        assert [(t.trained_steps, t.new_steps) for t in given] == [(20, 0)] * 5
+        assert {t.params["epsilon"] for t in tuning.trials if t.stage != "epsilon"} == {0.0316228}
+        assert [t.stage for t in tuning.trials if t.stage != "epsilon"] == ["delta"] * 3 + ["shape"] * 3
+        assert all(pack.cycle > 0 for pack in sweep.simulation.trained)
+        assert any(pack.cycle == 0 for pack in run(alone) and alone.simulation.trained)
+
+
+class TestKilled:
+    @pytest.mark.parametrize(
+        "settings", [{}, {"by": "joint"}, {"schedule": "decay"}, {"pruner": "median", "by": "joint"}]
+    )
+    def test_after_any_pack_it_goes_on_to_the_same_trials_training_nothing_twice(
+        self, make_tuning: MakeTuning, settings: dict[str, object]
+    ) -> None:
+        whole = make_tuning(hot, **settings)
+        expected = timeless(run(whole))
+        packs = len(whole.simulation.trained)
+        for stop in range(0, packs, 3):
+            sweep = make_tuning(hot, **settings)
+            run(sweep, stop_after=stop)
+            assert timeless(run(sweep)) == expected
+            assert sweep.simulation.trained == whole.simulation.trained
+            assert sweep.rows() == whole.rows()
+
+    def test_a_finished_tuning_asks_for_nothing(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising)
+        first = timeless(run(sweep))
+        sweep.simulation.trained.clear()
+        assert timeless(run(sweep)) == first and not sweep.simulation.trained
+
+    def test_only_needed_states_have_to_be_kept(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(hot, trials=20)
+        tuning = sweep.tuning()
+        while (pack := tuning.ask()) is not None:
+            sweep.train(tuning, pack)
+            for digest in sweep.simulation.kept() - tuning.needed_states():
+                sweep.simulation.lose(digest)  # the simulation refuses lanes whose start is gone
+        winner = tuning.winner
+        assert winner is not None
+        last = {tuning.found[run_, winner.chain]["state"] for run_ in (0, 1)}
+        assert last <= tuning.needed_states() <= sweep.simulation.kept()
+        # Two initial weights; in both runs epsilon's chain of 4 cycles (q <= 3, and the target's start) and the winner.
+        assert len(tuning.needed_states()) == 2 + 2 * 4 + 2
+        assert len(sweep.rows()) > 40
+
+    def test_a_lost_state_is_trained_again_and_nothing_else(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising, trials=10)
+        expected = timeless(run(sweep, stop_after=None))
+        sweep = make_tuning(rising, trials=10)
+        tuning = run(sweep, stop_after=12)
+        open_ = [pack for pack in sweep.simulation.trained if pack.cycle == 2]
+        lost = open_[0].lanes[0].parent
+        before = len(sweep.simulation.trained)
+        assert lost in tuning.needed_states()
+        sweep.simulation.lose(lost)
+        assert timeless(run(sweep)) == expected
+        again = [p for p in sweep.simulation.trained[before:] if p.cycle == 1 and p.run == open_[0].run]
+        assert sum(len(pack.lanes) for pack in again) <= 1 + 3  # the lost lane; others of cycle 1 belong to the shape
+
+
+class TestEndings:
+    def test_a_trial_with_a_diverged_lane_is_a_row_without_value_and_no_winner(self, make_tuning: MakeTuning) -> None:
+        tuning = run(make_tuning(hot, by="joint", trials=12))
+        diverged = [t for t in tuning.trials if t.state == "diverged"]
+        assert diverged and all(t.value is None and t.test_accuracy is None for t in diverged)
+        for trial in diverged:
+            params = trial.params
+            scyc = SCyc(params["epsilon"], params["delta"], int(params["q"]), params["beta"])
+            cycles = next(m for m in range(5) if scyc.max_lr(m, 0.2) > 0.3)
+            assert len(trial.chain) == cycles
+            assert trial.trained_steps == 2 * STEPS * cycles + STEPS + 4
+        assert tuning.winner is not None and tuning.winner.state == "complete"
+
+    def test_pruned_trials_are_rows_that_took_less(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising, by="joint", trials=16, at_once=4, pruner="median")
+        tuning = run(sweep)
+        pruned = [t for t in tuning.trials if t.state == "pruned"]
+        assert pruned and not [t for t in tuning.trials[:4] if t.state == "pruned"]
+        for trial in pruned:
+            assert trial.value is None and 1 <= len(trial.chain) < 5
+            assert trial.trained_steps == 2 * STEPS * len(trial.chain)
+        assert len(tuning.trials) == 16
+
+    def test_where_everything_diverges_it_says_so(self, make_tuning: MakeTuning) -> None:
+        with pytest.raises(TrainingError, match="every trial of epsilon diverged; give --epsilon a lower range"):
+            run(make_tuning(lambda cycle, run, max_lr: None))
+
+    def test_a_chain_that_cannot_be_pruned_ends_the_tuning_with_the_reason(self, make_tuning: MakeTuning) -> None:
+        tuning = make_tuning(rising).tuning()
+        pack = tuning.ask()
+        with pytest.raises(
+            TrainingError, match=r"cycle 0, run 0: layer fc lost everything; give a lower --target-cycle"
+        ):
+            tuning.end(pack, "layer fc lost everything")
+
+    def test_initial_weights_of_another_torch_are_refused(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising)
+        run(sweep, stop_after=1)
+        sweep.simulation.weights = "other"
+        with pytest.raises(TrainingError, match="other initial weights"):
+            run(sweep)
+
+
+class TestSchedules:
+    @pytest.mark.parametrize("schedule", ["warmup", "constant", "decay", "cyclical"])
+    def test_another_schedule_has_one_max_lr_and_the_same_trials_and_objective(
+        self, make_tuning: MakeTuning, schedule: str
+    ) -> None:
+        tuning = run(make_tuning(rising, schedule=schedule))
+        assert len(tuning.trials) == 10
+        for trial in tuning.trials:
+            assert trial.chain == (trial.params["max_lr"],) * 5
+            assert trial.value == pytest.approx(rising(4, 0, trial.params["max_lr"]) + 0.25)
+        assert tuning.training.schedule == schedule
+
+    def test_scyc_trains_under_the_preset_s_warmup(self, make_tuning: MakeTuning) -> None:
+        training = make_tuning(rising).tuning().training
+        assert (training.schedule, training.steps, training.warmup_steps) == ("warmup", 10, 2)
+
+
+class TestProgress:
+    def test_it_counts_lanes_and_names_the_stage(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising)
+        tuning = sweep.tuning()
+        labels, done = [], []
+        while (pack := tuning.ask()) is not None:
+            sweep.train(tuning, pack)
+            progress = tuning.progress()
+            labels.append(progress.label)
+            done.append(progress.lanes_done)
+            assert progress.lanes_done <= progress.lanes_planned
+        assert list(dict.fromkeys(labels)) == [
+            "epsilon: trials 1 to 2 of 4",
+            "epsilon: trials 3 to 4 of 4",
+            "delta: trials 1 to 2 of 3",
+            "delta: trial 3 of 3",
+            "shape: trials 1 to 2 of 3",
+            "shape: trial 3 of 3",
+        ]
+        assert done == sorted(done) and done[-1] == len(sweep.rows())
+
+
+class TestSpec:
+    @pytest.mark.parametrize(
+        ("flags", "stages"),
+        [
+            ({}, {"epsilon": 8, "delta": 6, "shape": 6}),
+            ({"trials": 3}, {"epsilon": 1, "delta": 1, "shape": 1}),
+            ({"trials": 5}, {"epsilon": 1, "delta": 2, "shape": 2}),
+            ({"oracle": "there"}, {"delta": 10, "shape": 10}),
+            ({"oracle": "there", "trials": 3}, {"delta": 2, "shape": 1}),
+            ({"by": "joint"}, {"joint": 20}),
+            ({"schedule": "warmup"}, {"max_lr": 20}),
+        ],
+    )
+    def test_trials_are_divided_over_the_stages_and_none_is_lost(
+        self, flags: dict[str, object], stages: dict[str, int]
+    ) -> None:
+        assert resolve(flags, kind=TuningSpec).stages == stages
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            ({"trials": 2}, "--trials must be at least the 3 stages, but got 2"),
+            ({"trials": 1, "oracle": "there"}, "--trials must be at least the 2 stages, but got 1"),
+            ({"trials": 0}, "--trials: .*greater than or equal to 1"),
+            ({"target_cycle": 16}, r"--target-cycle must lie in 1\.\.cycles=15, but got 16"),
+            ({"cycles": 0}, r"--target-cycle must lie in 1\.\.cycles=0, but got 0"),
+            ({"epsilon": "0.1:0.01"}, "--epsilon: LO <= HI must hold in a range, but got 0.1:0.01"),
+            ({"delta": "0:0.1"}, "--delta: a range must lie above 0, but got 0"),
+            ({"q": "0:1.5"}, "--q: .*whole numbers"),
+            ({"q": ""}, "--q: a range is LO:HI"),
+            ({"beta": "0:3"}, "--beta: beta must be above 0"),
+            ({"sampler": "cma"}, "--sampler: .*'tpe', 'gp' or 'random', but got 'cma'"),
+            ({"pruner": "asha"}, "--pruner: .*'none' or 'median', but got 'asha'"),
+            ({"schedule": "cosine"}, "--schedule: .*'scyc'.*'cosine'"),
+            ({"by": "fit"}, "--by fit needs a finished oracle: give --oracle DIR"),
+            ({"by": "fit", "oracle": "there", "schedule": "decay"}, "--by fit fits S-Cyc.*no --schedule decay"),
+            ({"at_once": 0}, "--at-once: must be auto or at least 1, but got 0"),
+        ],
+    )
+    def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
+        with pytest.raises(SpecError, match=message):
+            resolve(flags, kind=TuningSpec)
+
+    def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:
+        ranges = resolve({"delta": "0.01:0.1"}, kind=TuningSpec).ranges()
+        assert (ranges["epsilon"].low, ranges["epsilon"].high, ranges["epsilon"].log) == (0.001, 1.0, True)
+        assert (ranges["delta"].low, ranges["delta"].high) == (0.01, 0.1)
+        assert (ranges["q"].low, ranges["q"].high, ranges["beta"].low, ranges["beta"].high) == (0, 3, 3, 6)
+
+    def test_a_tuning_lies_beside_the_oracle_of_its_preset(self) -> None:
+        assert str(resolve({}, kind=TuningSpec).folder) == "results/digits-tuning"
+
+    def test_target_is_the_last_cycle_unless_told_otherwise(self) -> None:
+        assert resolve({}, kind=TuningSpec).target == 15
+        assert resolve({"target_cycle": 13}, kind=TuningSpec).target == 13
+
+    def test_lanes_are_those_of_the_oracle_with_the_same_settings(self) -> None:
+        assert resolve({}, kind=TuningSpec).training() == resolve({}).training()
+        assert resolve({"preset": "mlp"}, kind=TuningSpec).training().schedule == "warmup"
