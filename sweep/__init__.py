@@ -1,21 +1,68 @@
-"""Which lanes to train, where they run, and what came of them. `load(folder)` opens results as DataFrames."""
+"""Which lanes to train, where they run, and what came of them: the Python API, for scripts and notebooks.
 
-from typing import TYPE_CHECKING
+`build_oracle`, `tune` and `fit_scyc` are the commands of the same purpose; `load` opens what they left. Torch, Ray and
+pandas are imported when they are needed, so that `scyc-sweep --help` answers at once.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sweep.fit import Fits
     from sweep.results import Results, TuningResults
 
-__all__ = ["load"]
+__all__ = ["build_oracle", "fit_scyc", "load", "tune"]
 
 
-def load(folder: "str | Path") -> "Results | TuningResults":
+def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "Results":
+    """Build the greedy oracle, or go on with one, as `scyc-sweep oracle` does; return its results.
+
+    `settings` are the command's flags, with underscores, as `runs=2`; `config` is a TOML file of them. `progress` shows
+    how far it is. Raises SweepError where the command would print one line and exit.
+    """
+    from sweep.progress import LiveView
+    from sweep.run import run_oracle
+    from sweep.spec import resolve
+
+    with LiveView(quiet=not progress) as view:
+        return run_oracle(resolve(settings, config), view)
+
+
+def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "TuningResults":
+    """Tune S-Cyc, or another schedule, by training, as `scyc-sweep tune` does; return its results.
+
+    `settings`, `config`, `progress` and errors as `build_oracle` has them. `fit_scyc` is for `by="fit"`.
+    """
+    from sweep.progress import LiveView
+    from sweep.run import run_tuning
+    from sweep.spec import resolve
+    from sweep.tuning_spec import TuningSpec
+
+    with LiveView(quiet=not progress) as view:
+        return run_tuning(resolve(settings, config, kind=TuningSpec), view)
+
+
+def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
+    """Fit S-Cyc and simpler curves to a finished oracle, as `scyc-sweep tune --by fit` does; return the fits.
+
+    `settings` are the ranges (`epsilon`, `delta`, `q`, `beta`), `seed` and `out`. Raises SweepError as the command.
+    """
+    from pathlib import Path
+
+    from sweep.run import run_fit
+    from sweep.spec import resolve
+    from sweep.tuning_spec import TuningSpec
+
+    return run_fit(resolve({**settings, "by": "fit", "oracle": Path(oracle)}, kind=TuningSpec))[1]
+
+
+def load(folder: "Path | str") -> "Results | TuningResults":
     """Open a results folder; its tables are pandas DataFrames.
 
     Of an oracle `.oracle`, `.comparison`, `.curves` and `.trials`; of a tuning `.tuning`, `.chain` and `.trials`.
     Raises FolderError if the folder holds no sweep or was written by a newer version.
     """
-    from sweep import results  # pandas takes half a second that `scyc-sweep --help` should not wait for
+    from sweep import results
 
     return results.load(folder)

@@ -9,7 +9,6 @@ matplotlib.use("Agg")  # no window, wherever this runs
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from optuna.importance import get_param_importances
 
 from sweep import tables
 from sweep.results import Results, TuningResults
@@ -104,6 +103,8 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
 
 def _importances(axes: Axes, results: TuningResults) -> None:
     """Draw each parameter's importance within its stage, where a stage has several parameters and enough trials."""
+    from optuna.importance import get_param_importances  # imports half of scikit-learn, which oracles need not
+
     axes.set_title("importances")
     shares: dict[str, float] = {}
     for search in results.replay.searches.values():

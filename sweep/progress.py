@@ -1,4 +1,4 @@
-"""The live view of a running sweep, on stderr. In: `Progress`. Out: a bar on a terminal, else a line a cycle."""
+"""The live view of a running sweep. In: `Progress`. Out: a bar on a terminal, else (logs, notebooks) a line a cycle."""
 
 import time
 
@@ -12,8 +12,10 @@ from sweep.strategy import Progress
 class LiveView:
     """Shows how far a sweep is; call it with every `Progress`. Use as a context."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        """`console`: where to show it, by default stdout; `quiet`: nowhere."""
+        self.console = console = console or Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -23,7 +25,7 @@ class LiveView:
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self.task = self.bar.add_task("starting", total=None, left="")
         self.started: tuple[float, int] | None = None
@@ -50,7 +52,7 @@ class LiveView:
         self.bar.update(
             self.task, description=description, completed=progress.lanes_done, total=progress.lanes_planned, left=left
         )
-        if not self.console.is_terminal and (progress.label, progress.cycle) != self.shown:
+        if not self.quiet and not self.console.is_terminal and (progress.label, progress.cycle) != self.shown:
             self.shown = progress.label, progress.cycle
             self.console.print(
                 f"{description}; {progress.lanes_done} of {progress.lanes_planned} lanes {left}", highlight=False

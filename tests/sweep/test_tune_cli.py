@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -17,6 +18,8 @@ import pytest
 import sweep
 from search_spaces.scyc import SCyc
 from sweep import tables
+from sweep.cli import app
+from sweep.errors import SweepError
 from sweep.results import TuningResults
 from sweep.trajectories import read
 from sweep.tuning_spec import TuningSpec
@@ -32,6 +35,11 @@ def arguments(**flags: object) -> list[str]:
     """The arguments of a small tuning: 6 trials, 3 cycles, 2 runs, an epoch each."""
     settings = SETTINGS | {name.replace("_", "-"): str(value) for name, value in flags.items()}
     return ["tune", *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+def tune(**flags: Any) -> TuningResults:
+    """The same in this process."""
+    return sweep.tune(**{**SETTINGS, **flags}, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +150,7 @@ def test_killed_it_goes_on_to_the_same_study_and_trains_nothing_twice(
         whole = tmp_path / "whole"
         assert run(*arguments(out=whole, **flags)).returncode == 0
     count = len(list((whole / "trials").iterdir()))
-    for packs in (1, count // 2, count - 2):
+    for packs in (count // 2,) if flags else (1, count - 2):
         folder = tmp_path / str(packs)
         process = start(*arguments(out=folder, **flags))
         deadline = time.monotonic() + 120
@@ -185,10 +193,8 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(run: Run, 
     assert again.returncode == 0, again.stderr
 
 
-def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(run: Run, tmp_path: Path) -> None:
-    result = run(*arguments(out=tmp_path / "t", schedule="cyclical", trials=2, cycles=1))
-    assert result.returncode == 0, result.stderr
-    results = load(tmp_path / "t")
+def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(tmp_path: Path) -> None:
+    results = tune(out=tmp_path / "t", schedule="cyclical", trials=2, cycles=1)
     assert results.tuning["epsilon"].isna().all() and results.tuning["max_lr"].notna().all()
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
 
@@ -211,20 +217,27 @@ def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(run: Run
 
 
 def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(
-    run: Run, tmp_path: Path
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A ResNet-20 on digits stands in for CIFAR-10's: the comparison reads names alone."""
-    flags = ["--steps", "17", "--runs", "1", "--cycles", "0", "--max-lr", "0.05", "--lanes", "1", "--engine", "inline"]
-    assert run("oracle", "--model", "resnet20", "--dataset", "digits", *flags, "--out", tmp_path / "o").returncode == 0
-    refused = run("compare", tmp_path / "o", "--scyc", "paper")
-    assert refused.returncode == 2 and "not for resnet20 on digits" in refused.stderr
-    assert run("compare", tmp_path / "o", "--paper").returncode == 2
+    flags = {"steps": 17, "runs": 1, "cycles": 0, "max_lr": "0.05", "lanes": 1, "engine": "inline"}
+    sweep.build_oracle(**flags, model="resnet20", dataset="digits", out=tmp_path / "o", progress=False)
+
+    def compare(*arguments: str) -> str:
+        app(["compare", str(tmp_path / "o"), *arguments], exit_on_error=False, print_error=False)
+        return " ".join(capsys.readouterr().out.split())
+
+    for arguments, message in (
+        (["--scyc", "paper"], "not for resnet20 on digits"),
+        (["--paper"], "prints no oracle of"),
+    ):
+        with pytest.raises(SweepError, match=message):
+            compare(*arguments)
     path = tmp_path / "o" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["spec"]["dataset"] = "cifar10"
     path.write_text(json.dumps(manifest))
-    shown = run("compare", tmp_path / "o", "--scyc", "paper", "--scyc", "silo", "--paper")
-    text = " ".join(shown.stdout.split())
+    text = compare("--scyc", "paper", "--scyc", "silo", "--paper")
     assert "the paper's Table 7 beside this oracle" in text
     assert "[0.028, 0.036]" in text and "Table 7: the text says global gradient" in text
     assert "0.032 at cycle 3 lies below" in text
@@ -254,11 +267,11 @@ def test_bad_input_is_one_clear_line_status_2_and_nothing_written(
 
 
 class TestRefusedOracles:
-    def refused(self, run: Run, folder: Path, tmp_path: Path, **flags: object) -> str:
-        result = run(*arguments(out=tmp_path / "t", oracle=folder, **{"max_lr": "0.01:1:x5", **flags}))
-        assert result.returncode == 2, result.stderr
-        assert not (tmp_path / "t").exists() and "Traceback" not in result.stderr
-        return result.stderr.strip().splitlines()[-1]
+    def refused(self, folder: Path, tmp_path: Path, **flags: Any) -> str:
+        with pytest.raises(SweepError) as error:
+            tune(out=tmp_path / "t", oracle=folder, **{"max_lr": "0.01:1:x5", **flags})
+        assert not (tmp_path / "t").exists() and "\n" not in str(error.value)
+        return str(error.value)
 
     def changed(self, oracle: Path, tmp_path: Path, **changes: object) -> Path:
         shutil.copytree(oracle, tmp_path / "o")
@@ -266,43 +279,36 @@ class TestRefusedOracles:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
         return tmp_path / "o"
 
-    def test_an_unfinished_one(self, run: Run, oracle: Path, tmp_path: Path) -> None:
-        line = self.refused(run, self.changed(oracle, tmp_path, finished_at=None), tmp_path)
-        assert (
-            re.search(r"is unfinished; its own command goes on with it: scyc-sweep oracle", line)
-            or "unfinished" in line
-        )
+    def test_an_unfinished_one(self, oracle: Path, tmp_path: Path) -> None:
+        line = self.refused(self.changed(oracle, tmp_path, finished_at=None), tmp_path)
+        assert re.search("is unfinished; its own command goes on with it: scyc-sweep oracle --cycles 3", line)
 
-    def test_one_of_a_newer_schema(self, run: Run, oracle: Path, tmp_path: Path) -> None:
-        assert "schema version 99" in self.refused(run, self.changed(oracle, tmp_path, schema_version=99), tmp_path)
+    def test_one_of_a_newer_schema(self, oracle: Path, tmp_path: Path) -> None:
+        assert "schema version 99" in self.refused(self.changed(oracle, tmp_path, schema_version=99), tmp_path)
 
-    def test_one_without_the_cycles_or_runs_asked_for(self, run: Run, oracle: Path, tmp_path: Path) -> None:
-        assert re.search(r"cycles up to 3; 2 runs and cycle 4", self.refused(run, oracle, tmp_path, cycles=4))
-        assert re.search(r"has 2 runs .*; 3 runs", self.refused(run, oracle, tmp_path, runs=3))
+    def test_one_without_the_cycles_or_runs_asked_for(self, oracle: Path, tmp_path: Path) -> None:
+        assert re.search(r"cycles up to 3; 2 runs and cycle 4", self.refused(oracle, tmp_path, cycles=4))
+        assert re.search(r"has 2 runs .*; 3 runs", self.refused(oracle, tmp_path, runs=3))
 
-    def test_one_of_other_lanes(self, run: Run, oracle: Path, tmp_path: Path) -> None:
-        assert "batch_size was 32, now 16" in self.refused(run, oracle, tmp_path, batch_size=16)
+    def test_one_of_other_lanes(self, oracle: Path, tmp_path: Path) -> None:
+        assert "batch_size was 32, now 16" in self.refused(oracle, tmp_path, batch_size=16)
 
-    def test_a_tuning_is_no_oracle_nor_the_other_way_round(
-        self, run: Run, oracle: Path, tuned: Path, tmp_path: Path
-    ) -> None:
-        assert "holds an earlier tuning, no oracle" in self.refused(run, tuned, tmp_path)
-        assert "holds an earlier tuning, no oracle" in run("compare", tuned, "--scyc", "0.1,0.1,1,4").stderr
-        result = run(*arguments(out=oracle))
-        assert result.returncode == 2 and "holds an earlier oracle, no tuning" in result.stderr
+    def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
+        assert "holds an earlier tuning, no oracle" in self.refused(tuned, tmp_path)
+        with pytest.raises(SweepError, match="holds an earlier tuning, no oracle"):
+            app(["compare", str(tuned), "--scyc", "0.1,0.1,1,4"], exit_on_error=False, print_error=False)
+        with pytest.raises(SweepError, match="holds an earlier oracle, no tuning"):
+            tune(out=oracle)
 
 
-def test_a_study_of_another_experiment_is_left_untouched(run: Run, tuned: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "t"
-    assert run(*arguments(out=folder, trials=3)).returncode == 0
-    journal = folder / "optuna-journal.log"
-    other = run(*arguments(out=tmp_path / "other", trials=3, seed=5))
-    assert other.returncode == 0
+def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None:
+    tune(out=tmp_path / "t", trials=3)
+    tune(out=tmp_path / "other", trials=3, seed=5)
+    journal = tmp_path / "t" / "optuna-journal.log"
     shutil.copy(tmp_path / "other" / "optuna-journal.log", journal)
     before = journal.read_bytes()
-    result = run(*arguments(out=folder, trials=6))
-    assert result.returncode == 2
-    assert "optuna-journal.log has a study of another experiment" in result.stderr
+    with pytest.raises(SweepError, match=r"optuna-journal\.log has a study of another experiment"):
+        tune(out=tmp_path / "t", trials=6)
     assert journal.read_bytes() == before
 
 
