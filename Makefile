@@ -22,6 +22,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/lanes.py
 	$(BIN)/python tests/benchmarks/oracle.py
 	$(BIN)/python tests/benchmarks/naive.py
+	$(BIN)/python tests/benchmarks/tuning.py
 
 # Exact versions that are tested; without make, pyproject.toml's ranges apply.
 $(STAMP): pyproject.toml constraints.txt

@@ -22,7 +22,8 @@ from sweep.folder import hardware
 SEED = 0
 COMMAND = Path(sys.executable).with_name("scyc-sweep")
 PACKAGES = ("scyc-sweep", "torch", "ray")
-SAMPLE_SECONDS = 0.5
+SAMPLE_SECONDS = 2.0
+"""Between looks at the memory of all processes: each costs what is measured some 0.1 s of a core."""
 
 
 def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -41,6 +42,12 @@ def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     console.print(table)
 
 
+def against(measured: float, target: float, form: str, at_least: bool = False) -> tuple[str, str, str]:
+    """Return the cells of a measured value with its target and whether it is met."""
+    met = measured >= target if at_least else measured <= target
+    return form.format(measured), f"{'≥' if at_least else '≤'} {form.format(target)}", "pass" if met else "fail"
+
+
 @dataclass(frozen=True)
 class Ran:
     """One run of the command."""
@@ -50,15 +57,15 @@ class Ran:
     """Of all its processes together, pages that they share counted once; None where the system does not tell."""
 
 
-def run_oracle(out: Path, *options: str) -> Ran:
-    """Run `scyc-sweep oracle` into `out`, from the start of Python to its end; raises if it fails."""
+def run_command(command: str, out: Path, *options: str) -> Ran:
+    """Run a command of `scyc-sweep` into `out`, from the start of Python to its end; raises if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     log = out.with_suffix(".log")
     with log.open("wb") as file:
         started = time.perf_counter()
         process = subprocess.Popen(
             # A GPU would take the packs; what is timed here are cores.
-            [COMMAND, "oracle", "--seed", str(SEED), "--device", "cpu", "--out", out, *options],
+            [COMMAND, command, "--seed", str(SEED), "--device", "cpu", "--out", out, *options],
             cwd=out.parent,
             env=environment,
             stdout=file,
@@ -71,7 +78,7 @@ def run_oracle(out: Path, *options: str) -> Ran:
         memory.ended.set()
         memory.join()
     if status:
-        raise RuntimeError(f"scyc-sweep oracle ended with status {status}:\n{log.read_text()[-2000:]}")
+        raise RuntimeError(f"scyc-sweep {command} ended with status {status}:\n{log.read_text()[-2000:]}")
     return Ran(wall_seconds, memory.peak or None)
 
 

@@ -20,7 +20,7 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or it prints at verbose=0
 
 import ray
-from common import finished_packs, report, run_oracle, training_span
+from common import finished_packs, report, run_command, training_span
 from naive_scripts import SPEC, Reused, tutorial
 from ray import tune
 
@@ -60,7 +60,9 @@ def by_tune(trainable: Callable[..., Any] | type, space: dict[str, Any], reuse_a
 def by_scyc_sweep(grid: list[float], runs: int, folder: Path) -> Measured:
     """Run the command for cycle 0; lanes beyond the grid, by which it looks past an edge, count as lanes."""
     out = folder / "out"
-    run_oracle(out, "--cycles", "0", "--runs", str(runs), "--max-lr", ",".join(f"{point:g}" for point in grid))
+    run_command(
+        "oracle", out, "--cycles", "0", "--runs", str(runs), "--max-lr", ",".join(f"{point:g}" for point in grid)
+    )
     packs = finished_packs(out)
     rows = [row for rows in packs for row in rows]
     accuracies = [row["val_accuracy"] for row in rows if row["max_lr"] in grid and row["val_accuracy"] is not None]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import finished_packs, pack_seconds, report, run_oracle, training_span
+from common import against, finished_packs, pack_seconds, report, run_command, training_span
 
 from sweep.folder import cores
 from sweep.results import Results
@@ -79,7 +79,7 @@ def main() -> None:
     options = ["--cycles", "1", "--runs", "1"] if quick else []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        ran = run_oracle(out, *options)
+        ran = run_command("oracle", out, *options)
         results = Results(out)
         packs = finished_packs(out)
         spec = results.spec
@@ -91,24 +91,20 @@ def main() -> None:
     busy = sum(pack_seconds(rows) for rows in packs) / (workers * span)
     memory = ran.peak_memory_bytes
     rows = [
-        ("wall time, start of Ray included", *_against(ran.wall_seconds, WALL_SECONDS, "{:.1f} s")),
+        ("wall time, start of Ray included", *against(ran.wall_seconds, WALL_SECONDS, "{:.1f} s")),
         ("of it, from first to last pack", f"{span:.1f} s", "", ""),
         (
             "peak memory of all processes",
-            *(
-                ("not known here", "", "")
-                if memory is None
-                else _against(memory / 1e9, MEMORY_BYTES / 1e9, "{:.2f} GB")
-            ),
+            *(("not known here", "", "") if memory is None else against(memory / 1e9, MEMORY_BYTES / 1e9, "{:.2f} GB")),
         ),
         ("workers busy, first to last pack", f"{100 * busy:.0f} %", "", ""),
         ("lane-steps/s, bare pack loop", f"{bare:,.0f}", "", ""),
         ("lane-steps/s, first to last pack", f"{steps / span:,.0f}", "", ""),
-        ("    of the bare pack loop", *_against(100 * steps / span / bare, 100 * SHARE, "{:.0f} %", at_least=True)),
+        ("    of the bare pack loop", *against(100 * steps / span / bare, 100 * SHARE, "{:.0f} %", at_least=True)),
         ("lane-steps/s, whole command", f"{steps / ran.wall_seconds:,.0f}", "", ""),
         (
             "    of the bare pack loop",
-            *_against(100 * steps / ran.wall_seconds / bare, 100 * SHARE, "{:.0f} %", at_least=True),
+            *against(100 * steps / ran.wall_seconds / bare, 100 * SHARE, "{:.0f} %", at_least=True),
         ),
     ]
     lanes = sum(len(rows) for rows in packs)
@@ -119,12 +115,6 @@ def main() -> None:
         ("", "measured", "target", ""),
         rows,
     )
-
-
-def _against(measured: float, target: float, form: str, at_least: bool = False) -> tuple[str, str, str]:
-    """Return the cells of a measured value with its target and whether it is met."""
-    met = measured >= target if at_least else measured <= target
-    return form.format(measured), f"{'≥' if at_least else '≤'} {form.format(target)}", "pass" if met else "fail"
 
 
 if __name__ == "__main__":
