@@ -33,6 +33,7 @@ from trainables.spec import (
     DatasetName,
     DtypeName,
     ModelName,
+    OptimizerName,
     RewindName,
     ScheduleName,
     ScoreName,
@@ -102,8 +103,9 @@ class Spec(BaseModel):
     )
     scale: float = Field(1.0, gt=0, description="Multiplies steps, warmup_steps, milestones and cycle_steps.")
     batch_size: int = Field(ge=1, description="Images a step.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum.")
-    weight_decay: float = Field(1e-4, ge=0, description="SGD's weight decay, on all parameters.")
+    optimizer: OptimizerName = Field("sgd", description="Optimizer, as torch.optim has it.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; first beta of adam.")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay (L2), on all parameters.")
     eval_every: int | None = Field(None, ge=1, description="Steps between evaluations. Default: once an epoch.")
     dtype: DtypeName = Field("float32", description="Precision of weights and arithmetic.")
     scyc: str | None = Field(None, description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with.")
@@ -205,6 +207,7 @@ class Spec(BaseModel):
             milestones=self.milestones if warmup else (),
             cycle_steps=(self.cycle_steps or max(1, round(self.steps / 8))) if cyclical else 0,
             batch_size=self.batch_size,
+            optimizer=self.optimizer,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             eval_every=self.eval_every,

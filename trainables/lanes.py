@@ -1,4 +1,4 @@
-"""Lanes: K networks of one architecture stacked into one module, and SGD with a rate per lane.
+"""Lanes: K networks of one architecture stacked into one module.
 
 In: a network and K. Out: a module in which every parameter and buffer has a leading dimension K, with the names of the
 original. Each layer trains its K copies in one operation: convolutions with K times the groups, batch norm over K times
@@ -6,7 +6,7 @@ the channels, linear layers as one batched product. Images go in once for all la
 
 Between layers, activations are (batch, K x channels, height, width) before the first linear layer and
 (K, batch, features) after it; layers without parameters (ReLU, pooling, flatten) work on both as they are.
-Next: `trainables.pack` runs the training loop.
+Next: `trainables.optimizers` updates them.
 """
 
 import copy
@@ -167,42 +167,6 @@ def load_lane(stacked: nn.Module, lane: int, tensors: Mapping[str, Tensor]) -> N
 def lane_tensors(stacked: nn.Module, lane: int) -> dict[str, Tensor]:
     """Return a copy of one lane's parameters and buffers, under the names of the original network."""
     return {name: tensor[lane].clone() for name, tensor in stacked.state_dict().items()}
-
-
-class LaneSGD:
-    """SGD with momentum and weight decay, as torch.optim.SGD, with one learning rate per lane.
-
-    Masked weights stay exactly zero: their gradient is masked before it reaches weight decay and momentum, and a weight
-    that starts at zero then has no way to leave it.
-    """
-
-    def __init__(self, stacked: nn.Module, masks: Mapping[str, Tensor], momentum: float, weight_decay: float) -> None:
-        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs nothing."""
-        self.momentum, self.weight_decay = momentum, weight_decay
-        self.parameters = list(stacked.parameters())
-        self._masks = [
-            None if name not in masks or bool(masks[name].all()) else masks[name].to(parameter)
-            for name, parameter in stacked.named_parameters()
-        ]
-        self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
-
-    @torch.no_grad()
-    def forget(self, lane: int) -> None:
-        """Zero one lane's momentum."""
-        for momentum in self._momenta:
-            momentum[lane].zero_()
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
-        """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten."""
-        for parameter, gradient, mask, momentum in zip(
-            self.parameters, gradients, self._masks, self._momenta, strict=True
-        ):
-            if mask is not None:
-                gradient.mul_(mask)
-            gradient.add_(parameter, alpha=self.weight_decay)
-            torch.add(gradient, momentum, alpha=self.momentum, out=momentum)
-            parameter.addcmul_(momentum, rates.view(-1, *[1] * (parameter.dim() - 1)), value=-1)
 
 
 def _stacked(tensor: Tensor, lanes: int) -> Tensor:

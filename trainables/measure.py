@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from trainables import lanes, models, pruning
+from trainables import lanes, models, optimizers, pruning
 from trainables.datasets import DATASETS
 from trainables.models import DTYPES
 from trainables.pack import lane_losses
@@ -54,7 +54,7 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
     stacked = lanes.stack(template, size).to(device)
     weights = dict(stacked.named_parameters())
     masks = {name: torch.rand_like(weights[name]) < 0.5 for name in pruning.prunable(template, spec.keep_output)}
-    optimizer = lanes.LaneSGD(stacked, masks, spec.momentum, spec.weight_decay)
+    optimizer = optimizers.optimizer(spec, stacked, masks)
     images = torch.randn(spec.batch_size, *source.shape, dtype=DTYPES[spec.dtype], device=device)
     labels = torch.randint(0, source.classes, (spec.batch_size,), device=device)
     rates = torch.full((size,), 1e-3, dtype=images.dtype, device=device)

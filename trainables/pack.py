@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, lanes, models, pruning, schedules
+from trainables import datasets, lanes, models, optimizers, pruning, schedules
 from trainables.datasets import Dataset
 from trainables.models import DTYPES
 from trainables.spec import LaneResult, Pack, TrainSpec, derive_seed
@@ -49,7 +49,7 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
     for index, start in enumerate(starts):
         lanes.load_lane(stacked, index, start.tensors)
     masks = {name: torch.stack([start.masks[name] for start in starts]).to(device) for name in starts[0].masks}
-    optimizer = lanes.LaneSGD(stacked, masks, spec.momentum, spec.weight_decay)
+    optimizer = optimizers.optimizer(spec, stacked, masks)
     rate = schedules.rate(spec)
     results = [
         LaneResult(
@@ -218,7 +218,7 @@ def _record(
 
 
 @torch.no_grad()
-def _silence(stacked: nn.Module, optimizer: lanes.LaneSGD, index: int) -> None:
+def _silence(stacked: nn.Module, optimizer: optimizers.LaneOptimizer, index: int) -> None:
     """Zero a diverged lane; its rate is zero from here on, so it stays zero and costs nothing but its place."""
     optimizer.forget(index)
     for tensor in stacked.state_dict().values():

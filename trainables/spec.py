@@ -17,6 +17,7 @@ SplitName = Literal["pooled", "fixed_test"]
 CriterionName = Literal["global_magnitude", "layer_magnitude", "none"]
 RewindName = Literal["none", "init"]
 ScheduleName = Literal["warmup", "constant", "decay", "cyclical"]
+OptimizerName = Literal["sgd", "adam", "rmsprop"]
 ScoreName = Literal["best", "last"]
 DtypeName = Literal["float32", "float64"]
 
@@ -48,7 +49,9 @@ class TrainSpec:
     cycle_steps: int = 0
     """`cyclical`: steps from rate 0 to max_lr, half a triangle; at least 1 there, 0 elsewhere."""
     batch_size: int
+    optimizer: OptimizerName = "sgd"
     momentum: float
+    """Of SGD and RMSprop; Adam's first beta."""
     weight_decay: float
     eval_every: int | None
     """Steps between evaluations; None: once an epoch. The last step is always evaluated."""

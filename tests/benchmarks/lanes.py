@@ -21,7 +21,7 @@ from search_spaces.max_lr import MaxLrGrid
 from sweep.folder import hardware
 from sweep.spec import resolve
 from sweep.worker import Measure, keep_freed_memory
-from trainables import lanes, measure, models, pruning
+from trainables import lanes, measure, models, optimizers, pruning
 from trainables.datasets import DATASETS
 from trainables.models import DTYPES
 from trainables.pack import lane_losses
@@ -100,7 +100,7 @@ class Problem:
         """Return a stack of `count` lanes in the loop that `trainables.pack` runs."""
         network = lanes.stack(self.network, count)
         masks = {name: mask.expand(count, *mask.shape).clone() for name, mask in self.masks.items()}
-        optimizer = lanes.LaneSGD(network, masks, self.spec.momentum, self.spec.weight_decay)
+        optimizer = optimizers.optimizer(self.spec, network, masks)
         rates = torch.full((count,), MAX_LR, dtype=self.images.dtype)
 
         def train(steps: int) -> None:

@@ -33,6 +33,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "cycle_steps": 7,
     "milestones": (254, 382),
     "batch_size": 31,
+    "optimizer": "adam",
     "momentum": 0.8,
     "weight_decay": 0.0,
     "eval_every": 34,

@@ -167,6 +167,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "cycle_steps": (10, {}),  # of the cyclical schedule alone
     "scale": (2.0, {}),  # in the steps already
     "batch_size": (16, {"batch_size": 16}),
+    "optimizer": ("adam", {"optimizer": "adam"}),
     "momentum": (0.5, {"momentum": 0.5}),
     "weight_decay": (0.1, {"weight_decay": 0.1}),
     "eval_every": (5, {"eval_every": 5}),

@@ -1,6 +1,6 @@
 """Small data, settings and the slow references that the tests of `trainables` share.
 
-The references are ordinary torch: one network at a time, `torch.optim.SGD`, the gradient masked before each step.
+The references are ordinary torch: one network at a time, `torch.optim`, the gradient masked before each step.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +13,22 @@ from torch.nn import functional
 
 from trainables import models, schedules
 from trainables.datasets import Dataset
+from trainables.lanes import load_lane, stack
 from trainables.spec import TrainSpec
 from trainables.states import load_state
+
+TORCH: dict[str, Callable[[nn.Module, TrainSpec], torch.optim.Optimizer]] = {
+    "sgd": lambda network, spec: torch.optim.SGD(
+        network.parameters(), lr=0.0, momentum=spec.momentum, weight_decay=spec.weight_decay
+    ),
+    "adam": lambda network, spec: torch.optim.Adam(
+        network.parameters(), lr=0.0, betas=(spec.momentum, 0.999), weight_decay=spec.weight_decay
+    ),
+    "rmsprop": lambda network, spec: torch.optim.RMSprop(
+        network.parameters(), lr=0.0, momentum=spec.momentum, weight_decay=spec.weight_decay
+    ),
+}
+"""torch's own optimizers, by our names."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,6 +70,40 @@ def make_spec() -> Callable[..., TrainSpec]:
         return TrainSpec(**(settings | changes))  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def different() -> Callable[..., list[nn.Module]]:
+    """Networks of one architecture in float64, in which no parameter and no running statistic is alike."""
+
+    def different(build: Callable[[], nn.Module], lanes: int) -> list[nn.Module]:
+        networks = []
+        for lane in range(lanes):
+            torch.manual_seed(100 + lane)
+            network = build().double()
+            with torch.no_grad():
+                for tensor in network.state_dict().values():
+                    if tensor.is_floating_point():
+                        tensor.add_(0.3 * torch.rand_like(tensor))
+                    else:
+                        tensor.add_(lane)
+            networks.append(network)
+        return networks
+
+    return different
+
+
+@pytest.fixture(scope="session")
+def stacked_from() -> Callable[[list[nn.Module]], nn.Module]:
+    """The stack whose lanes are these networks."""
+
+    def stacked_from(networks: list[nn.Module]) -> nn.Module:
+        stacked = stack(networks[0], len(networks))
+        for lane, network in enumerate(networks):
+            load_lane(stacked, lane, network.state_dict())
+        return stacked
+
+    return stacked_from
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +189,7 @@ def train_alone() -> Callable[..., Iterator[float]]:
         batches: Iterable[tuple[Tensor, Tensor]],
     ) -> Iterator[float]:
         parameters = dict(network.named_parameters())
-        optimizer = torch.optim.SGD(
-            network.parameters(), lr=0.0, momentum=spec.momentum, weight_decay=spec.weight_decay
-        )
+        optimizer = TORCH[spec.optimizer](network, spec)
         network.train()
         for step, (images, labels) in enumerate(batches):
             optimizer.param_groups[0]["lr"] = schedules.rate(spec)(step, max_lr)

@@ -8,8 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import models, schedules
-from trainables.lanes import LaneSGD, lane_tensors, load_lane, stack
+from trainables.lanes import lane_tensors, load_lane, stack
 from trainables.pack import lane_losses
 
 EXACT = {"rtol": 0.0, "atol": 1e-9}
@@ -73,29 +72,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def different(build: Callable[[], nn.Module], lanes: int) -> list[nn.Module]:
-    """Networks of one architecture in float64, in which no parameter and no running statistic is alike."""
-    networks = []
-    for lane in range(lanes):
-        torch.manual_seed(100 + lane)
-        network = build().double()
-        with torch.no_grad():
-            for tensor in network.state_dict().values():
-                if tensor.is_floating_point():
-                    tensor.add_(0.3 * torch.rand_like(tensor))
-                else:
-                    tensor.add_(lane)
-        networks.append(network)
-    return networks
-
-
-def stacked_from(networks: list[nn.Module]) -> nn.Module:
-    stacked = stack(networks[0], len(networks))
-    for lane, network in enumerate(networks):
-        load_lane(stacked, lane, network.state_dict())
-    return stacked
-
-
 def lane_output(output: Tensor, lanes: int, lane: int) -> Tensor:
     """One lane of (lanes, batch, features) or of (batch, lanes x channels, ...)."""
     if output.dim() == 3:
@@ -128,7 +104,7 @@ def assert_same_network(stacked: nn.Module, networks: list[nn.Module], images: T
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
 def test_a_stacked_layer_computes_what_its_networks_compute_one_by_one(
-    build: Callable[[], nn.Module], lanes: int, training: bool
+    build: Callable[[], nn.Module], lanes: int, training: bool, different: Maker, stacked_from: Maker
 ) -> None:
     networks = [network.train(training) for network in different(build, lanes)]
     images = torch.randn(5, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -159,7 +135,7 @@ def torchvision_model(name: str) -> nn.Module:
     ("name", "size", "training"),
     [("resnet18", 32, True), ("resnet18", 32, False), ("vgg11_bn", 32, False), ("alexnet", 64, False)],
 )
-def test_a_torchvision_network_stacks_unchanged(name: str, size: int, training: bool) -> None:
+def test_a_torchvision_network_stacks_unchanged(name: str, size: int, training: bool, stacked_from: Maker) -> None:
     networks = []
     for lane in range(2):
         torch.manual_seed(lane)
@@ -214,7 +190,7 @@ def test_stacking_copies_the_network_into_every_lane_and_leaves_it_alone() -> No
         assert torch.equal(tensor, before[name])
 
 
-def test_a_lane_loaded_is_the_lane_read_and_the_other_lanes_stay() -> None:
+def test_a_lane_loaded_is_the_lane_read_and_the_other_lanes_stay(different: Maker) -> None:
     networks = different(Residual, 2)
     stacked = stack(networks[0], 3)
     load_lane(stacked, 1, networks[1].state_dict())
@@ -245,7 +221,9 @@ def dropout_after(kind: str, dropout: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", ["conv", "flattened", "linear"])
-def test_dropout_drops_the_same_in_every_lane_and_scales_what_it_keeps(kind: str) -> None:
+def test_dropout_drops_the_same_in_every_lane_and_scales_what_it_keeps(
+    kind: str, different: Maker, stacked_from: Maker
+) -> None:
     networks = different(lambda: dropout_after(kind, nn.Dropout(0.25)), 3)
     images = torch.randn(50, 2, 6, 6, dtype=torch.float64)
     torch.manual_seed(7)
@@ -260,7 +238,9 @@ def test_dropout_drops_the_same_in_every_lane_and_scales_what_it_keeps(kind: str
 
 
 @pytest.mark.parametrize("kind", ["conv", "flattened", "linear"])
-def test_dropout_draws_the_same_random_numbers_whatever_the_number_of_lanes(kind: str) -> None:
+def test_dropout_draws_the_same_random_numbers_whatever_the_number_of_lanes(
+    kind: str, different: Maker, stacked_from: Maker
+) -> None:
     networks = different(lambda: dropout_after(kind, nn.Dropout(0.5)), 4)
     images = torch.randn(9, 2, 6, 6, dtype=torch.float64)
     outputs, states = [], []
@@ -273,7 +253,7 @@ def test_dropout_draws_the_same_random_numbers_whatever_the_number_of_lanes(kind
         assert torch.equal(state, states[0])
 
 
-def test_dropout2d_drops_whole_channels_alike_in_every_lane() -> None:
+def test_dropout2d_drops_whole_channels_alike_in_every_lane(different: Maker, stacked_from: Maker) -> None:
     stacked = stacked_from(different(lambda: dropout_after("conv", nn.Dropout2d(0.25)), 3)).train()
     torch.manual_seed(7)
     output = stacked(torch.randn(30, 2, 6, 6, dtype=torch.float64)).view(30, 3, 40, 16)
@@ -285,7 +265,7 @@ def test_dropout2d_drops_whole_channels_alike_in_every_lane() -> None:
 
 
 @pytest.mark.parametrize("dropout", [nn.Dropout(0.5), nn.Dropout2d(0.5)])
-def test_dropout_does_nothing_in_eval_mode(dropout: nn.Module) -> None:
+def test_dropout_does_nothing_in_eval_mode(dropout: nn.Module, different: Maker, stacked_from: Maker) -> None:
     networks = [network.eval() for network in different(lambda: dropout_after("conv", dropout), 2)]
     images = torch.randn(5, 2, 6, 6, dtype=torch.float64)
     assert_same_network(stacked_from(networks).eval(), networks, images)
@@ -299,123 +279,3 @@ def test_lane_losses_are_each_lanes_mean_cross_entropy() -> None:
     labels = torch.tensor([0, 1, 2, 3, 3, 0, 1])
     expected = torch.stack([functional.cross_entropy(lane, labels) for lane in logits])
     torch.testing.assert_close(lane_losses(logits, labels), expected, **EXACT)
-
-
-def random_masks(network: nn.Module, percent: int, seed: int) -> dict[str, Tensor]:
-    """Masks that keep about `percent` of each weight matrix or filter, and zero the others in the network."""
-    generator = torch.Generator().manual_seed(seed)
-    masks = {}
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if parameter.dim() > 1:
-                masks[name] = torch.rand(parameter.shape, generator=generator) * 100 < percent
-                parameter.mul_(masks[name])
-    return masks
-
-
-@pytest.mark.parametrize(("model", "shape"), [("mlp", (1, 8, 8)), ("resnet20", (3, 8, 8))])
-def test_fifty_stacked_steps_equal_fifty_steps_of_each_network_alone(
-    model: str,
-    shape: tuple[int, int, int],
-    make_spec: Maker,
-    make_images: Maker,
-    plain_images: Maker,
-    train_alone: Maker,
-) -> None:
-    spec = make_spec(model=model, steps=50, warmup_steps=10, milestones=(30, 40))
-    dataset = make_images(count=200, shape=shape)
-    max_lrs, percents = [0.01, 0.3, 0.1], [100, 50, 20]
-    networks = [models.build(spec, shape, 4, seed) for seed in (5, 6, 7)]
-    masks = [random_masks(network, percent, 3) for network, percent in zip(networks, percents, strict=True)]
-    stacked = stacked_from(networks).train()
-    optimizer = LaneSGD(
-        stacked, {name: torch.stack([m[name] for m in masks]) for name in masks[0]}, spec.momentum, spec.weight_decay
-    )
-    batches = []
-    for step in range(spec.steps):
-        indices = torch.randperm(100, generator=torch.Generator().manual_seed(step))[: 16 - step % 3]
-        batches.append((plain_images(dataset, indices), dataset.labels[indices]))
-
-    lane_by_lane = []
-    for step, (images, labels) in enumerate(batches):
-        losses = lane_losses(stacked(images), labels)
-        gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
-        rates = [schedules.rate(spec)(step, max_lr) for max_lr in max_lrs]
-        optimizer.step(gradients, torch.tensor(rates, dtype=torch.float64))
-        lane_by_lane.append(losses.detach())
-    held_out = plain_images(dataset, torch.arange(100, 200))
-    with torch.no_grad():
-        answers = stacked.eval()(held_out).argmax(2)
-
-    for lane, (network, max_lr) in enumerate(zip(networks, max_lrs, strict=True)):
-        losses = list(train_alone(network, masks[lane], max_lr, spec, batches))
-        torch.testing.assert_close(
-            torch.stack(lane_by_lane)[:, lane], torch.tensor(losses, dtype=torch.float64), **EXACT
-        )
-        tensors = lane_tensors(stacked, lane)
-        for name, tensor in network.state_dict().items():
-            torch.testing.assert_close(tensors[name], tensor, **EXACT)
-        with torch.no_grad():
-            alone = network.eval()(held_out).argmax(1)
-        assert torch.equal(answers[lane], alone)
-    assert not torch.equal(answers[0], answers[1])  # else the lanes would be too alike to prove anything
-
-
-@pytest.mark.parametrize("model", ["mlp", "resnet20"])
-def test_a_lane_learns_the_same_wherever_it_stands_and_beside_a_lane_of_nans(
-    model: str, make_spec: Maker, make_images: Maker, plain_images: Maker
-) -> None:
-    spec = make_spec(model=model)
-    dataset = make_images()
-    images, labels = plain_images(dataset, torch.arange(16)), dataset.labels[:16]
-    networks = {name: models.build(spec, dataset.shape, 4, seed) for seed, name in enumerate(["a", "b", "lost"])}
-    rates = {"a": 0.05, "b": 0.2, "lost": 1e200}
-
-    def trained(order: list[str]) -> dict[str, dict[str, Tensor]]:
-        stacked = stacked_from([networks[name] for name in order]).train()
-        optimizer = LaneSGD(stacked, {}, 0.9, 1e-3)
-        for _ in range(8):
-            losses = lane_losses(stacked(images), labels)
-            gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
-            optimizer.step(gradients, torch.tensor([rates[name] for name in order], dtype=torch.float64))
-        return {name: lane_tensors(stacked, lane) for lane, name in enumerate(order)}
-
-    alone = trained(["a"])["a"]
-    assert all(tensor.isfinite().all() for tensor in alone.values())
-    for order in (["a", "b"], ["b", "a"], ["lost", "a"], ["b", "lost", "a"], ["a", "lost", "b"]):
-        lanes = trained(order)
-        assert "lost" not in lanes or any(tensor.isnan().any() for tensor in lanes["lost"].values())
-        for name, tensor in alone.items():
-            torch.testing.assert_close(lanes["a"][name], tensor, **EXACT)
-
-
-def test_pruned_weights_are_exactly_zero_after_every_step_and_leave_no_trace_in_momentum() -> None:
-    networks = different(lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5)), 3)
-    masks = [random_masks(network, percent, 11) for network, percent in zip(networks, (30, 100, 70), strict=True)]
-    stacked = stacked_from(networks)
-    together = {name: torch.stack([m[name] for m in masks]) for name in masks[0]}
-    optimizer = LaneSGD(stacked, together, momentum=0.9, weight_decay=0.1)
-    images = torch.randn(20, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    labels = torch.arange(20) % 5
-    for _ in range(20):
-        loss = lane_losses(stacked(images), labels).sum()
-        optimizer.step(torch.autograd.grad(loss, optimizer.parameters), torch.tensor([0.1, 0.05, 0.2]).double())
-        for (name, parameter), momentum in zip(stacked.named_parameters(), optimizer._momenta, strict=True):
-            if name in together:
-                assert (parameter[~together[name]] == 0).all()
-                assert (momentum[~together[name]] == 0).all()
-                assert (parameter[together[name]] != 0).all()
-                assert (momentum[together[name]] != 0).all()
-
-
-def test_a_lane_at_rate_zero_stays_where_it_is() -> None:
-    networks = different(lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5)), 2)
-    stacked = stacked_from(networks)
-    optimizer = LaneSGD(stacked, {}, momentum=0.9, weight_decay=0.1)
-    images = torch.randn(4, 2, 6, 6, dtype=torch.float64)
-    for _ in range(3):
-        loss = lane_losses(stacked(images), torch.tensor([0, 1, 2, 3])).sum()
-        optimizer.step(torch.autograd.grad(loss, optimizer.parameters), torch.tensor([0.0, 0.1]).double())
-    for name, tensor in networks[0].state_dict().items():
-        assert torch.equal(lane_tensors(stacked, 0)[name], tensor)
-        assert not torch.equal(lane_tensors(stacked, 1)[name], networks[1].state_dict()[name])
