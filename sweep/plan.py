@@ -85,7 +85,7 @@ def state_size(spec: Spec) -> tuple[int, int]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     weights = dict(network.named_parameters())
-    masks = sum(weights[name].numel() for name in pruning.prunable(network, spec.keep_output))
+    masks = sum(weights[name].numel() for name in pruning.prunable(network, spec.keep_output, spec.training().pruning))
     return parameters, tensors + masks
 
 

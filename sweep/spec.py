@@ -29,6 +29,7 @@ from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
 from sweep.presets import PRESETS
 from trainables.spec import (
+    GRADIENT_CRITERIA,
     CriterionName,
     DatasetName,
     DtypeName,
@@ -63,8 +64,12 @@ class Spec(BaseModel):
         description="pooled: all images at random 60/20/20 by the run's seed. fixed_test: one test part for all runs.",
     )
     pruning: PruningName = Field(
-        description="Which weights go: lowest magnitude over all layers, in each layer, imp (global magnitude, then "
-        "rewound to the initial weights), or none (the control: mere retraining)."
+        description="Which weights go, lowest score first, over the network or in each layer: |weight|; |weight x "
+        "gradient|; whole filters by L1 norm or by Taylor importance at batch-norm gates; at random; imp (global "
+        "magnitude, then rewound to the initial weights); none (the control: mere retraining)."
+    )
+    score_batches: int | None = Field(
+        None, ge=1, description="Training batches that gradient scores are taken over. Default: the training split."
     )
     prune_rate: float = Field(
         0.2, gt=0, lt=1, description="Share of the surviving prunable weights that a cycle removes."
@@ -200,6 +205,7 @@ class Spec(BaseModel):
             pruning="global_magnitude" if self.pruning == "imp" else self.pruning,
             prune_rate=self.prune_rate,
             keep_output=self.keep_output,
+            score_batches=self.score_batches if self.pruning in GRADIENT_CRITERIA else None,
             rewind=self.rewind,
             schedule=self.schedule,
             steps=self.steps,

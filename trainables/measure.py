@@ -53,7 +53,8 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
     template = models.build(spec, source.shape, source.classes, seed=0)
     stacked = lanes.stack(template, size).to(device)
     weights = dict(stacked.named_parameters())
-    masks = {name: torch.rand_like(weights[name]) < 0.5 for name in pruning.prunable(template, spec.keep_output)}
+    prunable = pruning.prunable(template, spec.keep_output, spec.pruning)
+    masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     images = torch.randn(spec.batch_size, *source.shape, dtype=DTYPES[spec.dtype], device=device)
     labels = torch.randint(0, source.classes, (spec.batch_size,), device=device)

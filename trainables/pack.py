@@ -5,6 +5,7 @@ and dropout whatever pack it is in, and its result does not depend on its neighb
 results.
 """
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, lanes, models, optimizers, pruning, schedules
+from trainables import datasets, gradients, lanes, models, optimizers, pruning, schedules
 from trainables.datasets import Dataset
 from trainables.models import DTYPES
-from trainables.spec import LaneResult, Pack, TrainSpec, derive_seed
+from trainables.spec import GRADIENT_CRITERIA, LaneResult, Pack, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, save_state
 
 EVAL_BATCH = 256
@@ -42,13 +43,14 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
     started = time.perf_counter()
     split = datasets.split(dataset, spec.split, derive_seed(pack.seed, "split"))
     template = models.build(spec, dataset.shape, dataset.classes, derive_seed(pack.seed, "weights"))
-    initial, starts = _starts(spec, pack, template, states)
+    initial, starts = _starts(spec, pack, template, states, dataset, split.train)
 
     count = len(pack.lanes)
     stacked = lanes.stack(template, count).to(device)
     for index, start in enumerate(starts):
         lanes.load_lane(stacked, index, start.tensors)
-    masks = {name: torch.stack([start.masks[name] for start in starts]).to(device) for name in starts[0].masks}
+    along = [start.masks | pruning.along(spec.pruning, template, start.masks) for start in starts]
+    masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     rate = schedules.rate(spec)
     results = [
@@ -74,9 +76,9 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
         stacked.train()
         for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
             losses = lane_losses(stacked(images), labels)
-            gradients = torch.autograd.grad(losses.sum(), optimizer.parameters)
+            slopes = torch.autograd.grad(losses.sum(), optimizer.parameters)
             rates = torch.tensor([rate(step, lane.max_lr) for lane in pack.lanes], dtype=losses.dtype) * alive
-            optimizer.step(gradients, rates.to(device))
+            optimizer.step(slopes, rates.to(device))
             loss_since_evaluation += losses.detach()
             steps_since_evaluation += 1
 
@@ -121,13 +123,15 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view(count, -1).mean(1)
 
 
-def _starts(spec: TrainSpec, pack: Pack, template: nn.Module, states: Path) -> tuple[str, list[State]]:
+def _starts(
+    spec: TrainSpec, pack: Pack, template: nn.Module, states: Path, dataset: Dataset, train: Tensor
+) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" where not needed) and every lane's start state.
 
     Cycle 0 draws the initial weights and writes them; a later cycle rewinds to that file, not to what another version
     of torch might draw from the same seed.
     """
-    names = pruning.prunable(template, spec.keep_output)
+    names = pruning.prunable(template, spec.keep_output, spec.pruning)
     weights = dict(template.named_parameters())
     initial = State(dict(template.state_dict()), {name: torch.ones_like(weights[name]).bool() for name in names})
     parents = {lane.parent for lane in pack.lanes}
@@ -145,12 +149,34 @@ def _starts(spec: TrainSpec, pack: Pack, template: nn.Module, states: Path) -> t
             raise StateError(f"state {parent} is of another network: its tensors have other names")
         # A file has its own order of names; ties are settled in the network's.
         masks = {name: state.masks[name] for name in names}
-        masks = pruning.prune(spec.pruning, state.tensors, masks, spec.prune_rate)
+        seen = pruning.Evidence(
+            weights=state.tensors,
+            gradients=_score_gradients(spec, template, state, dataset, train),
+            norms=pruning.batch_norms(template),
+            generator=torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "pruning")),
+        )
+        masks = pruning.prune(spec.pruning, seen, masks, spec.prune_rate)
         tensors = dict(initial.tensors if spec.rewind == "init" else state.tensors)
-        for name, mask in masks.items():
+        for name, mask in (masks | pruning.along(spec.pruning, template, masks)).items():
             tensors[name] = tensors[name] * mask
         starts[parent] = State(tensors, masks)
     return digest, [starts[lane.parent] for lane in pack.lanes]
+
+
+def _score_gradients(
+    spec: TrainSpec, template: nn.Module, state: State, dataset: Dataset, train: Tensor
+) -> dict[str, Tensor]:
+    """Return the gradients that the criterion scores a state's weights by; nothing where it needs none.
+
+    Over the whole training split, or `score_batches` batches of its first images: the split's order is random.
+    """
+    if spec.pruning not in GRADIENT_CRITERIA:
+        return {}
+    network = copy.deepcopy(template)
+    network.load_state_dict(state.tensors)
+    network.to(dataset.images.device)
+    images = train if spec.score_batches is None else train[: spec.score_batches * spec.batch_size]
+    return gradients.mean_gradients(network, dataset, images, DTYPES[spec.dtype])
 
 
 def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

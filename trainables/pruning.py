@@ -1,10 +1,12 @@
 """Which weights are removed between two cycles. In: weights and masks of one network. Out: new masks.
 
-Prunable are the weights of convolutions and linear layers, never biases or batch norm. A mask is a bool tensor of its
-weight's shape, True where the weight survives. Next: `trainables.pack` applies the masks and trains.
+Prunable are the weights of convolutions and linear layers, or, for criteria that remove whole filters, those of
+convolutions; never biases or batch norm. A mask is a bool tensor of its weight's shape, True where the weight survives.
+Next: `trainables.pack` applies the masks and trains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -20,16 +22,96 @@ class EmptyLayerError(Exception):
     """Pruning would leave a layer without a single weight: the chain ends here, and the message says where."""
 
 
-def prunable(network: nn.Module, keep_output: bool) -> list[str]:
+@dataclass(frozen=True)
+class Evidence:
+    """What a criterion may look at, by parameter name."""
+
+    weights: Weights
+    gradients: Weights
+    """Of the mean loss over the training split; empty unless the criterion asks for them."""
+    norms: Mapping[str, str]
+    """The batch norm that follows a convolution, by the convolution's weight; its parameters are NAME.weight, .bias."""
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How weights are scored, and what goes together."""
+
+    score: Callable[[str, Evidence], Tensor]
+    """(name of a weight, evidence) -> a score for each weight, or for each filter; the lowest go first."""
+    by_layer: bool
+    """Whether each layer loses its share, or the network as a whole."""
+    filters: bool = False
+    """Whether whole filters are removed, of convolutions alone."""
+
+
+def _magnitude(name: str, seen: Evidence) -> Tensor:
+    return seen.weights[name].abs()
+
+
+def _saliency(name: str, seen: Evidence) -> Tensor:
+    """|weight x gradient|: by how much the loss would change, to first order, without the weight."""
+    return (seen.weights[name] * seen.gradients[name]).abs()
+
+
+def _random(name: str, seen: Evidence) -> Tensor:
+    return torch.rand(seen.weights[name].shape, generator=seen.generator)
+
+
+def _l1_norm(name: str, seen: Evidence) -> Tensor:
+    """Sum a filter's absolute weights (Li et al., Pruning filters for efficient convnets)."""
+    return seen.weights[name].abs().flatten(1).sum(1)
+
+
+def _random_filter(name: str, seen: Evidence) -> Tensor:
+    return torch.rand(len(seen.weights[name]), generator=seen.generator)
+
+
+def _taylor_gate(name: str, seen: Evidence) -> Tensor:
+    """First-order Taylor importance at a gate right after batch norm (Molchanov et al., 2019, Taylor-FO-BN).
+
+    The gradient at the gate is the sum of (output x its gradient), which is scale x its gradient + shift x its
+    gradient.
+    """
+    norm = seen.norms[name]
+    gate = sum(seen.weights[f"{norm}.{part}"] * seen.gradients[f"{norm}.{part}"] for part in ("weight", "bias"))
+    assert isinstance(gate, Tensor)
+    return gate.square()
+
+
+CRITERIA: dict[CriterionName, Criterion] = {
+    "global_magnitude": Criterion(_magnitude, by_layer=False),
+    "layer_magnitude": Criterion(_magnitude, by_layer=True),
+    "global_gradient": Criterion(_saliency, by_layer=False),
+    "layer_gradient": Criterion(_saliency, by_layer=True),
+    "l1_filter": Criterion(_l1_norm, by_layer=True, filters=True),
+    "taylor_bn": Criterion(_taylor_gate, by_layer=True, filters=True),
+    "random": Criterion(_random, by_layer=False),
+    "random_filter": Criterion(_random_filter, by_layer=True, filters=True),
+}
+"""All but `none`, which removes nothing."""
+
+
+def prunable(network: nn.Module, keep_output: bool, criterion: CriterionName = "none") -> list[str]:
     """Return the parameter names of the prunable weights, in the network's order.
 
-    The output layer is the last linear layer; with `keep_output` its weight is left out.
-    Raises ValueError if nothing is left to prune.
+    The output layer is the last linear layer; with `keep_output` its weight is left out. Criteria that remove filters
+    look at convolutions alone. Raises ValueError if nothing is left to prune, if the criterion does not fit the
+    network, or for an unknown criterion.
     """
+    if criterion != "none" and criterion not in CRITERIA:
+        raise ValueError(f"unknown pruning criterion {criterion!r}; known are none, {', '.join(CRITERIA)}")
     layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     kept = {linear[-1]} if keep_output and linear else set()
     names = [f"{name}.weight" for name, _ in layers if name not in kept]
+    if criterion != "none" and CRITERIA[criterion].filters:
+        names = [f"{name}.weight" for name, module in layers if isinstance(module, nn.Conv2d)]
+        if not names:
+            raise ValueError(f"pruning {criterion} removes filters of convolutions, and the network has none")
+    if criterion == "taylor_bn" and (bare := [name for name in names if name not in batch_norms(network)]):
+        raise ValueError(f"pruning taylor_bn needs a batch norm after every convolution, but {bare[0]} has none")
     if not names:
         raise ValueError(
             "the network has no prunable weights: no convolution or linear layer besides a kept output layer"
@@ -37,35 +119,75 @@ def prunable(network: nn.Module, keep_output: bool) -> list[str]:
     return names
 
 
-def prune(criterion: CriterionName, weights: Weights, masks: Masks, rate: float) -> Masks:
-    """Return the masks after removing floor(rate x n) surviving weights, lowest |weight| first.
+def batch_norms(network: nn.Module) -> dict[str, str]:
+    """Return the batch norm of each convolution that has one, by the convolution's weight.
 
-    `global_magnitude` counts n over all layers, `layer_magnitude` in each layer, `none` removes nothing. Ties go by
-    position: the weight that comes first in the network's order is removed first. The masks given are not changed.
+    It is the one that is defined next, before any other convolution, and has as many channels: so it is in this
+    project's networks and in torchvision's.
+    """
+    found: dict[str, str] = {}
+    open_: tuple[str, nn.Conv2d] | None = None
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            open_ = name, module
+        elif isinstance(module, nn.BatchNorm2d) and open_ and module.num_features == open_[1].out_channels:
+            found[f"{open_[0]}.weight"] = name
+            open_ = None
+    return found
+
+
+def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -> Masks:
+    """Return the masks after removing floor(rate x n) of n survivors, lowest score first.
+
+    n counts the surviving weights of the network or, by layer, of each layer; for filters, a layer's surviving filters.
+    Ties go by position: what comes first in the network's order is removed first. The masks given are not changed.
     Raises EmptyLayerError if a layer would lose everything and ValueError for an unknown criterion.
     """
     if criterion == "none":
         return dict(masks)
-    if criterion == "global_magnitude":
-        groups = [list(masks)]
-    elif criterion == "layer_magnitude":
-        groups = [[name] for name in masks]
-    else:
-        raise ValueError(f"unknown pruning criterion {criterion!r}")
+    if criterion not in CRITERIA:
+        raise ValueError(f"unknown pruning criterion {criterion!r}; known are none, {', '.join(CRITERIA)}")
+    found = CRITERIA[criterion]
+    groups = [[name] for name in masks] if found.by_layer else [list(masks)]
     pruned: Masks = {}
     for group in groups:
-        scores = torch.cat([weights[name].abs().flatten() for name in group])
-        alive = torch.cat([masks[name].flatten() for name in group])
+        scores = torch.cat([found.score(name, seen).flatten() for name in group])
+        before = {name: _filters(masks[name]) if found.filters else masks[name].flatten() for name in group}
+        alive = torch.cat(list(before.values()))
         count = int(Fraction(str(rate)) * int(alive.sum()))  # in binary, 0.29 of 100 would be 28
         alive = remove_lowest(scores, alive, count)
-        pruned |= {
-            name: part.view_as(masks[name])
-            for name, part in zip(group, alive.split([masks[name].numel() for name in group]), strict=True)
-        }
+        for name, part in zip(group, alive.split([len(part) for part in before.values()]), strict=True):
+            if found.filters:
+                pruned[name] = masks[name] & part.view(-1, *[1] * (masks[name].dim() - 1))
+            else:
+                pruned[name] = part.view_as(masks[name])
     for name, mask in pruned.items():
         if not mask.any():
             raise EmptyLayerError(f"layer {name.removesuffix('.weight')} has lost all its weights")
     return pruned
+
+
+def along(criterion: CriterionName, network: nn.Module, masks: Masks) -> Masks:
+    """Return the masks of what goes with a removed filter: its bias, and its batch norm's scale and shift.
+
+    Empty for criteria that remove single weights, which leave biases and batch norm alone.
+    """
+    if criterion == "none" or not CRITERIA[criterion].filters:
+        return {}
+    names = dict(network.named_parameters())
+    norms = batch_norms(network)
+    found: Masks = {}
+    for name, mask in masks.items():
+        beside = [name.removesuffix("weight") + "bias"]
+        if name in norms:
+            beside += [f"{norms[name]}.weight", f"{norms[name]}.bias"]
+        found |= {other: _filters(mask) for other in beside if other in names}
+    return found
+
+
+def _filters(mask: Tensor) -> Tensor:
+    """Return which filters have any weight left."""
+    return mask.flatten(1).any(1)
 
 
 def remove_lowest(scores: Tensor, alive: Tensor, count: int) -> Tensor:

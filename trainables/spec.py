@@ -14,7 +14,19 @@ TRAINING_VERSION = 1
 ModelName = Literal["mlp", "resnet20"]
 DatasetName = Literal["digits", "fashion_mnist", "cifar10"]
 SplitName = Literal["pooled", "fixed_test"]
-CriterionName = Literal["global_magnitude", "layer_magnitude", "none"]
+CriterionName = Literal[
+    "global_magnitude",
+    "layer_magnitude",
+    "global_gradient",
+    "layer_gradient",
+    "l1_filter",
+    "taylor_bn",
+    "random",
+    "random_filter",
+    "none",
+]
+GRADIENT_CRITERIA = ("global_gradient", "layer_gradient", "taylor_bn")
+"""Those that score weights by gradients of the loss."""
 RewindName = Literal["none", "init"]
 ScheduleName = Literal["warmup", "constant", "decay", "cyclical"]
 OptimizerName = Literal["sgd", "adam", "rmsprop"]
@@ -39,6 +51,8 @@ class TrainSpec:
     """Share of the surviving prunable weights that a cycle removes, in (0, 1)."""
     keep_output: bool
     """True: the output layer is never pruned."""
+    score_batches: int | None = None
+    """Batches of the training split that gradient scores are taken over; None: all of it, or no gradients needed."""
     rewind: RewindName
     schedule: ScheduleName
     steps: int
@@ -61,8 +75,8 @@ class TrainSpec:
     def __post_init__(self) -> None:
         if not 0 < self.prune_rate < 1:
             raise ValueError(f"prune_rate must lie in (0, 1), but got {self.prune_rate:g}")
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("steps", "batch_size", "score_batches"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
         if self.schedule == "cyclical" and self.cycle_steps < 1:
             raise ValueError(f"cycle_steps must be at least 1, but got {self.cycle_steps}")

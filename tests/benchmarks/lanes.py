@@ -66,7 +66,8 @@ class Problem:
         self.labels = torch.randint(0, source.classes, (spec.batch_size,))
         self.network = models.build(spec, source.shape, source.classes, SEED)
         weights = dict(self.network.named_parameters())
-        self.masks = {n: torch.rand_like(weights[n]) < 0.5 for n in pruning.prunable(self.network, spec.keep_output)}
+        prunable = pruning.prunable(self.network, spec.keep_output, spec.pruning)
+        self.masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
 
     def one_by_one(self, foreach: bool) -> Train:
         """Return an ordinary network in an ordinary loop: lanes in turn, so its rate is the same for every K."""

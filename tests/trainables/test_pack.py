@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables import datasets, models
 from trainables import pack as pack_module
 from trainables.datasets import Dataset
 from trainables.pack import _starts, train_pack
-from trainables.pruning import EmptyLayerError, prunable
+from trainables.pruning import CRITERIA, EmptyLayerError, along, prunable
 from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, path_of, save_state
 
@@ -285,7 +286,8 @@ def start_of(spec: TrainSpec, dataset: Dataset, folder: Path, result: LaneResult
     """The state from which cycle 1 starts, after pruning and rewinding."""
     template = models.build(spec, dataset.shape, dataset.classes, derive_seed(seed, "weights"))
     pack = pack_of([0.1], [result.state], cycle=1, seed=seed, initial=result.parent_state)
-    _, [start] = _starts(spec, pack, template, folder)
+    train = datasets.split(dataset, spec.split, derive_seed(seed, "split")).train
+    _, [start] = _starts(spec, pack, template, folder, dataset, train)
     return start
 
 
@@ -325,6 +327,58 @@ def test_the_unpruned_control_goes_on_from_exactly_its_parent(
     start = start_of(make_spec(model="resnet20", pruning="none"), dataset, tmp_path, result)
     assert all(torch.equal(tensor, trained.tensors[name]) for name, tensor in start.tensors.items())
     assert all(mask.all() for mask in start.masks.values())
+
+
+@pytest.mark.parametrize("rewind", ["none", "init"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_prunes_a_chain_whose_removed_weights_stay_exactly_zero(
+    criterion: str, rewind: str, make_spec: Maker, make_images: Maker, tmp_path: Path
+) -> None:
+    spec = make_spec(model="resnet20", pruning=criterion, rewind=rewind, steps=3, warmup_steps=1, milestones=())
+    dataset, seed = make_images(), 3
+    [result] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
+    initial, left = result.parent_state, 100.0
+    for cycle in (1, 2):
+        pack = pack_of([0.1], [result.state], cycle=cycle, seed=seed, initial=initial)
+        [result] = train_pack(spec, pack, dataset, tmp_path, CPU)
+        assert 0.6 * left < result.percent_remaining < 0.9 * left  # a fifth, less what rounding keeps of few filters
+        left = result.percent_remaining
+        state = load_state(tmp_path, result.state)
+        template = models.build(spec, dataset.shape, dataset.classes, 0)
+        beside = along(criterion, template, state.masks)
+        assert bool(beside) == CRITERIA[criterion].filters
+        for name, mask in (state.masks | beside).items():
+            assert (state.tensors[name][~mask] == 0).all(), name
+            assert (state.tensors[name][mask] != 0).all() or name.endswith("bias"), name
+
+
+@pytest.mark.parametrize("score_batches", [None, 2])
+def test_gradient_scores_are_those_of_the_mean_loss_over_the_training_split_in_eval_mode(
+    score_batches: int | None, make_spec: Maker, make_images: Maker, plain_images: Maker, reload: Maker, tmp_path: Path
+) -> None:
+    spec = make_spec(model="resnet20", pruning="global_gradient", score_batches=score_batches)
+    dataset = make_images(augment=True)
+    [result] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
+    start = start_of(spec, dataset, tmp_path, result)
+    train = datasets.split(dataset, spec.split, derive_seed(3, "split")).train
+    images = train if score_batches is None else train[: 2 * spec.batch_size]
+    network = reload(spec, dataset, tmp_path, result.state).eval()
+    functional.cross_entropy(network(plain_images(dataset, images)), dataset.labels[images]).backward()
+    scores = {name: (network.get_parameter(name) * network.get_parameter(name).grad).abs() for name in start.masks}
+    kept = torch.cat([scores[name][mask] for name, mask in start.masks.items()])
+    gone = torch.cat([scores[name][~mask] for name, mask in start.masks.items()])
+    assert len(gone) == (len(gone) + len(kept)) // 5
+    assert gone.max() <= kept.min() * (1 + 1e-9)
+
+
+def test_random_pruning_follows_run_and_cycle_and_not_the_lane(
+    make_spec: Maker, make_images: Maker, tmp_path: Path
+) -> None:
+    spec, dataset = make_spec(pruning="random"), make_images()
+    results = train_pack(spec, pack_of([0.1, 0.01]), dataset, tmp_path, CPU)
+    masks = [start_of(spec, dataset, tmp_path, result).masks["1.weight"] for result in results]
+    assert torch.equal(*masks)
+    assert not torch.equal(masks[0], start_of(spec, dataset, tmp_path, results[0], seed=4).masks["1.weight"])
 
 
 def test_rewinding_goes_back_to_the_runs_file_and_not_to_a_new_draw(

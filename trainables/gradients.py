@@ -1,0 +1,30 @@
+"""Gradients of a network's mean loss, for criteria that score weights by them.
+
+In: one network and images. Out: a gradient for every parameter. Next: `trainables.pruning` scores with them.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.datasets import Dataset
+
+SCORE_BATCH = 256
+"""Images at a time: the mean does not depend on it."""
+
+
+def mean_gradients(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the gradient of the mean cross-entropy over the images at `indices`, by parameter name, on the CPU.
+
+    Eval mode, without augmentation: batch norm uses its running statistics and dropout drops nothing. The network, on
+    the data set's device, is left in eval mode.
+    """
+    network.eval()
+    parameters = dict(network.named_parameters())
+    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    for part in indices.split(SCORE_BATCH):
+        labels = dataset.labels[part.to(dataset.labels.device)]
+        loss = functional.cross_entropy(network(dataset.batch(part, dtype)), labels, reduction="sum") / len(indices)
+        for total, gradient in zip(sums.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
+            total += gradient
+    return {name: total.cpu() for name, total in sums.items()}
