@@ -56,6 +56,7 @@ class Spec(BaseModel):
     )
     model: ModelName = Field(description="Network. Without --preset it takes the preset of this name.")
     hidden: tuple[int, ...] = Field(description="Widths of the hidden layers of `mlp`.")
+    batch_norm: bool = Field(False, description="Batch norm in the hidden layers of `mlp` (Figure 3).")
     dataset: DatasetName = Field(description="Data set.")
     data_dir: Path = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
     download: bool = Field(False, description="Fetch the data set into --data-dir if it is not there.")
@@ -200,6 +201,7 @@ class Spec(BaseModel):
         return TrainSpec(
             model=self.model,
             hidden=self.hidden if self.model == "mlp" else (),
+            batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,
             split=self.split,
             pruning="global_magnitude" if self.pruning == "imp" else self.pruning,

@@ -7,11 +7,13 @@ Next: `trainables.pack` draws batches.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from trainables import tiny_imagenet
 from trainables.models import Shape
 from trainables.spec import SplitName, derive_seed
 
@@ -89,7 +91,8 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: bool
-    fingerprint: str
+    fingerprint: str | Callable[[Path], str] | None
+    """sha256 of images and labels; how to know it without reading them all; or None where no edition is prescribed."""
     needs: str
     """What has to lie in the data folder; empty where the data comes with the installation."""
 
@@ -110,10 +113,11 @@ def _fashion_mnist(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
     return images, torch.cat([part.targets for part in parts]).long()
 
 
-def _cifar10(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    from torchvision.datasets import CIFAR10
+def _cifar(name: str, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
+    import torchvision.datasets
 
-    parts = [CIFAR10(str(folder), train=train, download=download) for train in (True, False)]
+    read = getattr(torchvision.datasets, name)
+    parts = [read(str(folder), train=train, download=download) for train in (True, False)]
     images = torch.cat([torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in parts]).contiguous()
     return images, torch.tensor([label for part in parts for label in part.targets])
 
@@ -144,7 +148,7 @@ DATASETS: dict[str, Source] = {
         needs="FashionMNIST/raw/ with the four idx files",
     ),
     "cifar10": Source(
-        read=_cifar10,
+        read=partial(_cifar, "CIFAR10"),
         size=60_000,
         test_size=10_000,
         shape=(3, 32, 32),
@@ -154,6 +158,30 @@ DATASETS: dict[str, Source] = {
         augment=True,
         fingerprint="88cb2239d6faefc5313a1d8af7f0e1a122be82a5a0930f0bea3314cf9c3f44ca",
         needs="cifar-10-batches-py/ with the python batches",
+    ),
+    "cifar100": Source(
+        read=partial(_cifar, "CIFAR100"),
+        size=60_000,
+        test_size=10_000,
+        shape=(3, 32, 32),
+        classes=100,
+        mean=(129.30, 124.07, 112.43),
+        std=(68.17, 65.39, 70.42),
+        augment=True,
+        fingerprint=None,  # torchvision checks the files' own digests
+        needs="cifar-100-python/ with the python batches",
+    ),
+    "tiny_imagenet": Source(
+        read=tiny_imagenet.read,
+        size=110_000,
+        test_size=10_000,
+        shape=(3, 64, 64),
+        classes=200,
+        mean=(122.46, 114.26, 101.37),
+        std=(70.63, 68.61, 71.93),
+        augment=True,
+        fingerprint=tiny_imagenet.fingerprint,
+        needs="tiny-imagenet-200/ with wnids.txt, train/ and val/",
     ),
 }
 
@@ -172,10 +200,13 @@ def load(name: str, folder: Path, download: bool = False) -> Dataset:
     except Exception as error:  # torchvision raises RuntimeError, OSError, ValueError, EOFError, pickle's and more
         reason = " ".join(str(error).split())
         raise DataError(f"{name} is missing or damaged in {str(folder)!r} ({reason}): {remedy}") from error
-    digest = hashlib.sha256(images.numpy().data)
-    digest.update(labels.numpy().data)
-    fingerprint = digest.hexdigest()
-    if fingerprint != source.fingerprint:
+    if callable(source.fingerprint):
+        fingerprint = source.fingerprint(folder)
+    else:
+        digest = hashlib.sha256(images.numpy().data)
+        digest.update(labels.numpy().data)
+        fingerprint = digest.hexdigest()
+    if isinstance(source.fingerprint, str) and fingerprint != source.fingerprint:
         raise DataError(
             f"{name} in {str(folder)!r} is damaged or another edition: its contents hash to {fingerprint[:12]}, "
             f"the published files to {source.fingerprint[:12]}; {remedy}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.spec import DtypeName, TrainSpec
 
@@ -16,15 +17,15 @@ Shape = tuple[int, int, int]
 DTYPES: dict[DtypeName, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 
 
-def mlp(shape: Shape, classes: int, hidden: Sequence[int]) -> nn.Module:
+def mlp(shape: Shape, classes: int, hidden: Sequence[int], batch_norm: bool = False) -> nn.Module:
     """Return fully connected layers with ReLU, He initialisation and zero biases (S-Cyc paper, section 3.1).
 
-    `hidden` are the widths of the hidden layers.
+    `hidden` are the widths of the hidden layers; with `batch_norm` each is normalised before its ReLU (Figure 3).
     """
     layers: list[nn.Module] = [nn.Flatten()]
     width = shape[0] * shape[1] * shape[2]
     for size in hidden:
-        layers += [nn.Linear(width, size), nn.ReLU()]
+        layers += [nn.Linear(width, size), *([nn.BatchNorm1d(size)] if batch_norm else []), nn.ReLU()]
         width = size
     layers.append(nn.Linear(width, classes))
     for layer in layers:
@@ -82,9 +83,39 @@ class ResNet20(nn.Module):
         return self.fc(self.flatten(self.pool(x)))  # type: ignore[no-any-return]
 
 
+class Resized(nn.Module):
+    """A network for larger images than the data set has: they are resized up on the fly."""
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < self.size:
+            x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=False)
+        return self.network(x)  # type: ignore[no-any-return]
+
+
+def from_torchvision(name: str, shape: Shape, classes: int, size: int = 0) -> nn.Module:
+    """Return a network of torchvision, unchanged and untrained, for images resized up to at least `size` pixels.
+
+    Raises ValueError for images that are not in colour.
+    """
+    import torchvision  # takes a second that the other networks need not
+
+    if shape[0] != 3:
+        raise ValueError(f"torchvision's {name} takes images of 3 channels, but got {shape[0]}")
+    network: nn.Module = torchvision.models.get_model(name, num_classes=classes)
+    return Resized(network, size) if size else network
+
+
 MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
-    "mlp": lambda spec, shape, classes: mlp(shape, classes, spec.hidden),
+    "mlp": lambda spec, shape, classes: mlp(shape, classes, spec.hidden, spec.batch_norm),
     "resnet20": lambda spec, shape, classes: ResNet20(shape[0], classes),
+    "vgg16": lambda spec, shape, classes: from_torchvision("vgg16_bn", shape, classes),
+    "vgg19": lambda spec, shape, classes: from_torchvision("vgg19_bn", shape, classes),
+    "alexnet": lambda spec, shape, classes: from_torchvision("alexnet", shape, classes, size=64),
+    "resnet50": lambda spec, shape, classes: from_torchvision("resnet50", shape, classes),
 }
 
 

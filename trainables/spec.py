@@ -11,8 +11,8 @@ from typing import Literal, get_args
 TRAINING_VERSION = 1
 """Raised whenever the same settings would train another network: finished lanes of an older version are not reused."""
 
-ModelName = Literal["mlp", "resnet20"]
-DatasetName = Literal["digits", "fashion_mnist", "cifar10"]
+ModelName = Literal["mlp", "resnet20", "vgg16", "vgg19", "alexnet", "resnet50"]
+DatasetName = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet"]
 SplitName = Literal["pooled", "fixed_test"]
 CriterionName = Literal[
     "global_magnitude",
@@ -44,6 +44,8 @@ class TrainSpec:
     model: str
     hidden: tuple[int, ...]
     """Widths of the `mlp`'s hidden layers; empty for other models."""
+    batch_norm: bool = False
+    """Whether the `mlp` normalises its hidden layers; False for other models."""
     dataset: str
     split: SplitName
     pruning: CriterionName

@@ -205,7 +205,7 @@ REFUSED = {
     "an unknown command": (["oracel"], r'"oracel".*oracle'),
     "an unknown flag": (["oracle", "--cycels", "3"], r"--cycels.*--cycles"),
     "an unknown preset": (["oracle", "--preset", "digit"], r"'digit'; did you mean digits\?"),
-    "an unknown model": (["oracle", "--model", "resnet21"], r"'mlp' or 'resnet20', but got 'resnet21'"),
+    "an unknown model": (["oracle", "--model", "resnet21"], r"'mlp', 'resnet20', .*but got 'resnet21'"),
     "an unknown data set": (["oracle", "--dataset", "mnist"], r"'fashion_mnist'.*'mnist'"),
     "an unknown pruning": (["oracle", "--pruning", "magnitude"], r"'global_magnitude'.*'magnitude'"),
     "a reversed grid": (["oracle", "--max-lr", "1:0.1:x5"], r"--max-lr.*0\.1"),

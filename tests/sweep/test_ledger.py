@@ -21,6 +21,7 @@ PACK = Pack(cycle=1, run=0, seed=11, initial="i" * 64, lanes=(Lane(0.1, "p" * 64
 OTHER_SETTINGS: dict[str, Any] = {
     "model": "resnet20",
     "hidden": (64, 64),
+    "batch_norm": True,
     "dataset": "cifar10",
     "split": "fixed_test",
     "pruning": "layer_magnitude",
@@ -43,7 +44,7 @@ OTHER_SETTINGS: dict[str, Any] = {
 }
 
 
-KNOWN_KEY = "d03799e25210e1baf8b5f0d58e8295a7c61b7fc7685a877d8f0e9a1c7c8cb262"
+KNOWN_KEY = "15bb89392d7f9dde7cd1ae61befeee82e055166f9e20a7206b2a5a10b2e347e1"
 """The key of `PACK`'s first lane, as the first version of the training code has it."""
 
 

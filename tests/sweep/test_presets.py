@@ -71,6 +71,43 @@ def test_resnet20_is_table_7_as_its_caption_has_it() -> None:
     assert spec.scyc is not None and SCyc.parse(spec.scyc) == ORACLE_TABLES[7].scyc
 
 
+@pytest.mark.parametrize(("name", "table"), [("resnet20", 7), ("vgg19", 3), ("resnet50", 8)])
+def test_the_presets_of_the_oracle_tables_have_their_network_data_and_s_cyc(name: str, table: int) -> None:
+    spec, printed = resolve({"model": name}), ORACLE_TABLES[table]
+    of_paper(spec, SETUPS[name])
+    assert (spec.model, spec.dataset) == (printed.model, printed.dataset)
+    assert spec.scyc is not None and SCyc.parse(spec.scyc) == printed.scyc
+    assert name == "resnet20" or spec.pruning == printed.pruning == SETUPS[name].pruning
+    assert f"Table {table}" in PRESETS[name].stands_for
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_presets_without_an_oracle_of_the_paper_have_no_s_cyc_and_say_what_is_settled(name: str) -> None:
+    spec = resolve({"model": name})
+    of_paper(spec, SETUPS[name])
+    assert spec.pruning == SETUPS[name].pruning and spec.steps == SETUPS[name].iterations
+    assert spec.scyc is None and "no S-Cyc" in PRESETS[name].settled
+    assert (spec.cycles, spec.runs, spec.prune_rate, spec.weight_decay) == (25, 5, 0.2, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "scyc", "rates"),
+    [  # Tables 5 and 6: S-Cyc's row, and the lowest and highest rates of the warmup schedules and S-Cyc
+        ("resnet20-adam", "adam", "0.003,0.004,1,4", (0.003, 0.007)),
+        ("resnet20-rmsprop", "rmsprop", "0.001,0.002,2,5", (0.001, 0.003)),
+    ],
+)
+def test_tables_5_and_6_are_resnet20_by_global_magnitude_with_their_optimizers(
+    name: str, optimizer: str, scyc: str, rates: tuple[float, float]
+) -> None:
+    spec, base = resolve({"preset": name}), resolve({"preset": "resnet20"})
+    changed = {k for k in base.model_dump() if getattr(base, k) != getattr(spec, k)} - {"preset"}
+    assert changed <= {"optimizer", "momentum", "max_lr", "scyc"}
+    assert (spec.optimizer, spec.scyc) == (optimizer, scyc)
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert set(rates) <= set(grid) and grid[0] == 1e-4
+
+
 def test_resnet20_searches_every_value_that_the_paper_s_tables_print() -> None:
     grid = MaxLrGrid.parse(resolve({"preset": "resnet20"}).max_lr)
     assert grid.values[0] == 1e-4 and grid.values[-1] == 0.1 and len(grid.values) == 51

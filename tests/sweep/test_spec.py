@@ -143,6 +143,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "preset": ("mlp", {}),
     "model": ("resnet20", {"model": "resnet20", "hidden": ()}),
     "hidden": ((8,), {"hidden": (8,)}),
+    "batch_norm": (True, {"batch_norm": True}),
     "dataset": ("cifar10", {"dataset": "cifar10"}),
     "data_dir": (Path("elsewhere"), {}),
     "download": (True, {}),
@@ -221,11 +222,11 @@ class TestOneDefinition:
 
 REJECTED = [
     # What was given; what the message has to name: the setting or rule, the value, the choices or the nearest name.
-    ({"model": "resnet"}, ["unknown model 'resnet'", "did you mean resnet20?", "mlp, resnet20"]),
+    ({"model": "resnet"}, ["unknown model 'resnet'", "did you mean resnet50?", "mlp, resnet20"]),
     ({"preset": "digit"}, ["unknown preset 'digit'", "did you mean digits?", "digits, mlp, resnet20"]),
     ({"preset": "zzz"}, ["unknown preset 'zzz'; known are digits, mlp, resnet20"]),
     ({"lane": 3}, ["unknown setting 'lane'; did you mean lanes?"]),
-    ({"dataset": "cifar"}, ["--dataset", "'digits', 'fashion_mnist' or 'cifar10'", "got 'cifar'"]),
+    ({"dataset": "cifar"}, ["--dataset", "'digits', 'fashion_mnist', 'cifar10'", "got 'cifar'"]),
     ({"pruning": "magnitude"}, ["--pruning", "'global_magnitude', 'layer_magnitude', ", "'magnitude'"]),
     ({"split": "pool"}, ["--split", "'pooled' or 'fixed_test'", "'pool'"]),
     ({"score": "final"}, ["--score", "'best' or 'last'", "'final'"]),
@@ -300,8 +301,8 @@ REJECTED_TOML = [
     ("hidden = [true]", ["hidden", "valid integer", "got [True]"]),
     ("milestones = [300.0]", ["milestones", "valid integer", "got [300.0]"]),
     ("out = 3", ["out", "path", "got 3"]),
-    ("dataset = 'cifar'", ["dataset", "'digits', 'fashion_mnist' or 'cifar10'", "got 'cifar'"]),
-    ("model = 'resnet'", ["model", "'mlp' or 'resnet20'", "got 'resnet'"]),
+    ("dataset = 'cifar'", ["dataset", "'digits', 'fashion_mnist', 'cifar10'", "got 'cifar'"]),
+    ("model = 'resnet'", ["model", "'mlp', 'resnet20', 'vgg16', 'vgg19'", "got 'resnet'"]),
     ("preset = 'digit'", ["unknown preset 'digit'; did you mean digits?"]),
     ("runs = -1", ["--runs", "greater than or equal to 1", "got -1"]),
     ("runs =", ["sweep.toml cannot be read"]),

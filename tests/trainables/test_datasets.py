@@ -314,7 +314,7 @@ def test_cifar10_is_read_as_channels_first_with_its_test_part_last(
     (batches / "test_batch").write_bytes(pickle.dumps({"data": pixels, "labels": [7, 8]}))
     monkeypatch.setattr("torchvision.datasets.CIFAR10._check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *a: True)
-    images, labels = datasets._cifar10(tmp_path, False)
+    images, labels = datasets._cifar("CIFAR10", tmp_path, False)
     assert images.shape == (12, 3, 32, 32)
     assert images.dtype == torch.uint8
     assert images.is_contiguous()
@@ -363,4 +363,4 @@ def test_the_table_of_data_sets_agrees_with_itself() -> None:
     for name, source in DATASETS.items():
         assert len(source.mean) == len(source.std) == source.shape[0], name
         assert 0 <= source.test_size < source.size
-        assert len(source.fingerprint) == 64
+        assert source.fingerprint is None or callable(source.fingerprint) or len(source.fingerprint) == 64
