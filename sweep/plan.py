@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from search_spaces.max_lr import MaxLrGrid
+from sweep.errors import SpecError
 from sweep.folder import cores
 from sweep.spec import Spec
 from sweep.worker import Measure, pick_device
@@ -47,6 +48,7 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
     `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured.
     """
     torch.set_num_threads(spec.threads)
+    parameters, state_bytes = state_size(spec)
     points = len(MaxLrGrid.parse(spec.max_lr).values)
     device = pick_device(spec.device)
     if spec.workers != "auto":
@@ -58,7 +60,6 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
     rates = measure.lane_rates(spec.training(), device, [wanted] if wanted else job.sizes)
     size = job.best(rates)
     lanes = (spec.cycles + 1) * points * spec.runs
-    parameters, state_bytes = state_size(spec)
     return Plan(
         cycles=spec.cycles + 1,
         runs=spec.runs,
@@ -78,14 +79,21 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
 
 
 def state_size(spec: Spec) -> tuple[int, int]:
-    """Return a network's number of parameters, and the bytes of one state of it (weights, buffers, a byte a mask)."""
+    """Return a network's number of parameters, and the bytes of one state of it (weights, buffers, a byte a mask).
+
+    Raises SpecError where the network does not fit the data set's images, or the pruning the network.
+    """
     source = DATASETS[spec.dataset]
-    # Not on torch's meta device, which needs no memory but 1.4 s of imports.
-    network = models.build(spec.training(), source.shape, source.classes, seed=0)
+    try:
+        # Not on torch's meta device, which needs no memory but 1.4 s of imports.
+        network = models.build(spec.training(), source.shape, source.classes, seed=0)
+        names = pruning.prunable(network, spec.keep_output, spec.training().pruning)
+    except ValueError as error:
+        raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     weights = dict(network.named_parameters())
-    masks = sum(weights[name].numel() for name in pruning.prunable(network, spec.keep_output, spec.training().pruning))
+    masks = sum(weights[name].numel() for name in names)
     return parameters, tensors + masks
 
 

@@ -64,7 +64,7 @@ def plan_table(plan: Plan, extra: str) -> RenderableType:
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
-        "speed": f"{plan.lane_steps_per_second:,.0f} lane-steps per second and worker, measured here",
+        "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second and worker, measured here",
         "time": f"about {duration(plan.seconds)} of training with {plan.workers} workers here",
     }
     for name, value in rows.items():
@@ -283,6 +283,10 @@ def _gap(value: float) -> str:
 def _setting(value: object) -> str:
     text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return text if len(text) < 60 else f"{text[:40]} ... {text[-12:]}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _bytes(count: int) -> str:

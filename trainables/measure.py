@@ -16,6 +16,8 @@ from trainables.pack import lane_losses
 from trainables.spec import TrainSpec
 
 BLOCKS, BLOCK_SECONDS, MEASURE_SECONDS = 4, 0.05, 1.0
+BUDGET_SECONDS = 8.0
+"""For all sizes together; a size that would probably not fit in is not tried."""
 GAIN = 1.05
 """How much faster than the best before it a size has to be to count as a gain."""
 
@@ -24,12 +26,16 @@ def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> d
     """Measure the lane-steps per second of packs of these sizes, smallest first.
 
     The best of a few blocks counts, since anything else the machine does can only slow a block down. Measuring ends
-    with the second size in a row that is no gain, or where memory runs out: still larger packs would cost minutes and
-    gigabytes to measure (stacked convolutions on a CPU) and gain nothing. At least the smallest size is in the answer.
+    with the second size in a row that is no gain, where memory runs out, or where the time is spent: still larger packs
+    would cost minutes and gigabytes to measure (stacked convolutions on a CPU) and gain nothing. At least the smallest
+    size is in the answer.
     """
     rates: dict[int, float] = {}
-    without_gain = 0
+    without_gain, last, took, started = 0, 0, 0.0, time.perf_counter()
     for size in sorted(sizes):
+        if rates and time.perf_counter() - started + took * size / last > BUDGET_SECONDS:
+            break
+        begun = time.perf_counter()
         best = max(rates.values(), default=0.0)
         try:
             rates[size] = size * _steps_per_second(spec, device, size)
@@ -37,6 +43,7 @@ def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> d
             if not rates or not is_out_of_memory(error):
                 raise
             break
+        last, took = size, time.perf_counter() - begun
         without_gain = 0 if rates[size] > GAIN * best else without_gain + 1
         if without_gain == 2:
             break
@@ -54,6 +61,7 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
     stacked = lanes.stack(template, size).to(device)
     weights = dict(stacked.named_parameters())
     prunable = pruning.prunable(template, spec.keep_output, spec.pruning)
+    del template  # half a gigabyte, of a VGG
     masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     images = torch.randn(spec.batch_size, *source.shape, dtype=DTYPES[spec.dtype], device=device)
@@ -75,6 +83,8 @@ def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float
 
     seconds(1)  # the first step also allocates memory and picks algorithms
     step = seconds(1)
+    if step > MEASURE_SECONDS:
+        return 1 / step
     steps = max(1, round(BLOCK_SECONDS / step))
     blocks = max(1, min(BLOCKS, int(MEASURE_SECONDS / (steps * step))))
     return steps / min(seconds(steps) for _ in range(blocks))

@@ -217,6 +217,15 @@ REFUSED = {
     "no runs": (["oracle", "--runs", "0"], r"--runs.*0"),
     "a word for a number": (["oracle", "--runs", "five"], r"--runs.*integer.*'five'"),
     "imp without rewinding": (["oracle", "--rewind", "none"], r"imp rewinds by definition"),
+    "filters of a network without": (
+        ["oracle", "--pruning", "l1_filter"],
+        r"pruning l1_filter: .*the network has none",
+    ),
+    "grey images for a colour network": (
+        ["oracle", "--model", "vgg16", "--dataset", "digits"],
+        r"3 channels, but got 1",
+    ),
+    "a plan for what does not fit": (["oracle", "--plan", "--pruning", "taylor_bn"], r"taylor_bn.*has none"),
     "missing data": (["oracle", "--model", "mlp", "--data-dir", "nowhere"], r"fashion_mnist is missing.*--download"),
     "ray://": (["oracle", "--address", "ray://head:10001"], r"ray://head:10001.*HOST:PORT"),
     "an unreachable Ray": (["oracle", "--address", "127.0.0.1:9"], r"no Ray reachable at 127\.0\.0\.1:9"),
