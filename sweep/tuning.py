@@ -1,30 +1,24 @@
 """Tuning a schedule: a strategy. In: the ledger's rows. Out: packs to train, and finished trials.
 
-A trial is one chain of cycles in each run, under a max_lr for each cycle. The trials of a batch train together, cycle
-by cycle, as lanes of the same packs; where trials agree in their first cycles, these are trained once. Next:
-`sweep.results` makes tables of the trials.
+A trial is one chain of cycles in each run, under a max_lr for each cycle; the trials of a batch train together
+(`sweep.chains`). Next: `sweep.results` makes tables of the trials.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from statistics import fmean
-from typing import Any
 
 from search_spaces.scyc import SCyc
+from sweep.chains import Chain, ChainStrategy
 from sweep.errors import TrainingError
 from sweep.ledger import Ledger
 from sweep.oracle import choose, mean_scores
-from sweep.strategy import Progress, Strategy
+from sweep.strategy import Progress
 from sweep.studies import Ending, Journal, Search, Trial
 from sweep.tuning_spec import TuningSpec
-from trainables.spec import Lane, Pack
-
-Chain = tuple[float, ...]
-"""max_lr of the cycles 0, 1, ...; of two chains that begin alike the beginning is trained once."""
-Row = dict[str, Any]
+from trainables.spec import Pack
 
 
 @dataclass(frozen=True)
@@ -50,15 +44,10 @@ class TunedTrial:
     """Device time of the new ones."""
 
 
-class _LostError(Exception):
-    """A state that a lane must start from is gone: the lane that made it has to be trained again."""
-
-
-class Tuning(Strategy):
+class Tuning(ChainStrategy):
     """Tunes S-Cyc by stages or jointly, or one max_lr for all cycles of another schedule (S-Cyc paper, section 4.3).
 
-    The whole search is one generator that yields the packs of a round and goes on when the ledger has them. A new
-    process runs it again from the top, on the same rows, to the same point.
+    A trial is one chain in each run.
     """
 
     spec: TuningSpec
@@ -73,79 +62,18 @@ class Tuning(Strategy):
         journal: Journal | None = None,
     ) -> None:
         """See `Strategy`; `journal` is told what is asked and found."""
-        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
         self.journal = journal
         self.ranges = spec.ranges()
-        self.runs = range(spec.runs)
-        self._begin()
+        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
 
     def _begin(self) -> None:
+        super()._begin()
         self.trials: list[TunedTrial] = []
         """Those that ended, in order."""
         self.searches: dict[str, Search] = {}
-        self.found: dict[tuple[int, Chain], Row] = {}
-        """The rows of a run after the cycles of a chain."""
-        self.kept: set[Chain] = set()
-        """Chains whose networks later trials start from, or that a user will want."""
         self.counted: set[str] = set()
+        """Lanes whose steps an earlier trial took, or an oracle."""
         self.label = ""
-        self.round: list[Pack] = []
-        self.left: Iterator[Pack] = iter(())
-        self.open = 0
-        self._done = False
-        self.program = self._program()
-
-    # What an engine asks.
-
-    @property
-    def finished(self) -> bool:
-        """Whether all trials have ended."""
-        return self._done
-
-    @property
-    def ended(self) -> list[str]:
-        """Nothing: a chain that cannot be pruned any further is an error here."""
-        return []
-
-    def ask(self) -> Pack | None:
-        """Return the next pack. See `Strategy`."""
-        while not self._done:
-            for planned in self.left:
-                pack = self.unfinished(planned)
-                if pack is not None:
-                    self.open += 1
-                    return pack
-            if self.open:
-                return None
-            try:
-                self.round = next(self.program)
-                self.left = iter(self.round)
-            except StopIteration:
-                self._done, self.round = True, []
-            except _LostError:
-                self._begin()
-        return None
-
-    def tell(self, pack: Pack) -> None:
-        """See `Strategy`."""
-        self.open -= 1
-        if pack.cycle == 0:
-            self.check_initial(pack, [row for row in self.ledger.rows.values() if row["cycle"] == 0])
-
-    def end(self, pack: Pack, reason: str) -> None:
-        """Raise TrainingError: all trials of a batch end with the chain, so none would reach the target."""
-        raise TrainingError(f"cycle {pack.cycle}, run {pack.run}: {reason}; give a lower --target-cycle")
-
-    def needed_states(self) -> set[str]:
-        """Return the digests of what is kept, of the open round's parents and lanes, and of the initial weights."""
-        needed = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
-        needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
-        for pack in self.round:
-            needed |= {lane.parent for lane in pack.lanes if lane.parent}
-            rows = self.rows_of(pack)
-            needed |= {row["state"] for row in rows}
-            needed |= {row["parent_state"] for row in rows if pack.cycle == 0}
-        return needed - {None}
 
     def progress(self) -> Progress:
         """Return how far the tuning is; planned lanes are those of chains that share nothing that is not known yet."""
@@ -153,8 +81,7 @@ class Tuning(Strategy):
         new = {"epsilon": 1, "delta": 1, "shape": spec.target}
         planned = sum(trials * new.get(stage, spec.target + 1) for stage, trials in spec.stages.items())
         planned += spec.target - 1 if "delta" in spec.stages else 0
-        rows = {row["trial_id"]: row for row in self.found.values()}
-        rows |= {row["trial_id"]: row for pack in self.round for row in self.rows_of(pack)}
+        rows = self.rows_so_far()
         best = self.best(self.trials[-1].stage) if self.trials else None
         return Progress(
             cycle=self.round[0].cycle if self.round else 0,
@@ -179,13 +106,10 @@ class Tuning(Strategy):
         """The best trial of the last stage; None before one is complete."""
         return self.best(list(self.spec.stages)[-1])
 
-    def rows_of_chain(self, chain: Chain) -> list[Row]:
-        """Return the rows of all cycles and runs of a chain that was trained."""
-        return [self.found[run, chain[: cycle + 1]] for cycle in range(len(chain)) for run in self.runs]
-
     # What is done, in order.
 
-    def _program(self) -> Generator[list[Pack], None, None]:
+    def program(self) -> Generator[list[Pack], None, None]:
+        """Go stage by stage, search by search."""
         spec = self.spec
         length = spec.target + 1
         if spec.schedule != "scyc":
@@ -226,7 +150,7 @@ class Tuning(Strategy):
         choice = choose(scores, self.spec.tolerance, self.spec.tolerance_kind)
         if choice is None:
             raise TrainingError("the oracle's cycle 0 has no score: everything diverged")
-        self._take([(point,) for point in sorted(scores)])
+        self.take([(point,) for point in sorted(scores)])
         self.counted = {row["trial_id"] for row in self.found.values()}
         for number, point in enumerate(sorted(scores)):
             state: Ending = "diverged" if scores[point] is None else "complete"
@@ -277,10 +201,10 @@ class Tuning(Strategy):
             self.label = f"{stage}: {some} of {self.spec.stages[stage]}"
             # Chains that agree so far are one.
             parts = list(dict.fromkeys(chains[trial.number][: cycle + 1] for trial in going))
-            packs = self._packs(parts)
+            packs = self.packs(parts)
             if any(self.unfinished(pack) for pack in packs):
                 yield packs
-            self._take(parts)
+            self.take(parts)
             for trial in going:
                 rows = [self.found[run, chains[trial.number][: cycle + 1]] for run in self.runs]
                 if any(row["status"] == "diverged" for row in rows):
@@ -319,42 +243,6 @@ class Tuning(Strategy):
         )
         self.trials.append(trial)
         return trial
-
-    # Packs and rows.
-
-    def _packs(self, chains: Sequence[Chain]) -> list[Pack]:
-        """Return the packs of the last cycle of these chains, in nearly equal parts, and for each part all runs.
-
-        The parts depend on the chains alone and not on what is finished: a tuning that goes on trains the same packs.
-        Raises _LostError, having forgotten what has to come again, where a lane's start state is gone.
-        """
-        count = -(-len(chains) // self.lanes_per_pack)
-        short, longer = divmod(len(chains), count)
-        left = iter(chains)
-        parts = [list(islice(left, short + (index < longer))) for index in range(count)]
-        packs = [self._pack(run, part) for part in parts for run in self.runs]
-        for pack in packs:
-            missing = self.unfinished(pack)
-            for parent in {lane.parent for lane in missing.lanes if lane.parent} if missing else ():
-                if not self.has_state(parent):
-                    self.forget(next(row["trial_id"] for row in self.found.values() if row["state"] == parent))
-                    raise _LostError
-        return packs
-
-    def _pack(self, run: int, chains: Sequence[Chain]) -> Pack:
-        """Return the pack that trains the last cycle of these chains in a run."""
-        cycle = len(chains[0]) - 1
-        starts = [self.found[run, chain[:-1]] for chain in chains] if cycle else [None] * len(chains)
-        lanes = tuple(Lane(chain[-1], row["state"] if row else None) for chain, row in zip(chains, starts, strict=True))
-        initial = self.found[run, chains[0][:1]]["parent_state"] if cycle else None
-        return Pack(cycle, run, self.run_seed(run), initial, lanes)
-
-    def _take(self, chains: Sequence[Chain]) -> None:
-        """Note the rows of the last cycle of these chains."""
-        for run in self.runs:
-            pack = self._pack(run, chains)
-            for chain, row in zip(chains, self.rows_of(pack), strict=True):
-                self.found[run, chain] = row
 
     def _settings_digest(self, fixed: Mapping[str, float]) -> str:
         """Return a name for all that determines a search but how lanes train, which a folder's identity says."""
