@@ -57,8 +57,8 @@ class Range:
         if self.integer:
             return min(self.high, math.floor(self.low + share * (self.high - self.low + 1)))
         if self.log:
-            return float(self.low ** (1 - share) * self.high**share)
-        return self.low + share * (self.high - self.low)
+            return min(self.high, max(self.low, float(self.low ** (1 - share) * self.high**share)))
+        return min(self.high, self.low + share * (self.high - self.low))
 
     def rounded(self, value: float) -> float:
         """Return a value of the range as whole number or with six significant digits, as `MaxLrGrid` has them."""

@@ -4,16 +4,17 @@ Chains train together, cycle by cycle, as lanes of the same packs; where they ag
 trained once. Next: `sweep.tuning` is such a strategy.
 """
 
+import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from sweep.errors import TrainingError
 from sweep.ledger import Ledger
 from sweep.spec import Spec
 from sweep.strategy import Strategy
-from trainables.spec import Lane, Pack
+from trainables.spec import Lane, LaneResult, Pack
 
 Chain = tuple[float, ...]
 """max_lr of the cycles 0, 1, ...; of two chains that begin alike the beginning is trained once."""
@@ -36,6 +37,10 @@ class ChainStrategy(Strategy):
         """See `Strategy`."""
         super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
         self.runs = range(spec.runs)
+        self._lost: set[Chain] = set()
+        """Chains whose networks had to come again."""
+        self._again: dict[tuple[int, Chain], str] = {}
+        """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
         self._begin()
 
     @abstractmethod
@@ -61,7 +66,7 @@ class ChainStrategy(Strategy):
 
     @property
     def ended(self) -> list[str]:
-        """Nothing: a chain that cannot be pruned any further is an error here."""
+        """Nothing: a chain that ended before its last cycle has a row that says so."""
         return []
 
     def ask(self) -> Pack | None:
@@ -78,7 +83,7 @@ class ChainStrategy(Strategy):
                 self.round = next(self._program)
                 self._left = iter(self.round)
             except StopIteration:
-                self._done, self.round = True, []
+                self._done, self.round, self._again = True, [], {}
             except _LostError:
                 self._begin()
         return None
@@ -90,13 +95,19 @@ class ChainStrategy(Strategy):
             self.check_initial(pack, [row for row in self.ledger.rows.values() if row["cycle"] == 0])
 
     def end(self, pack: Pack, reason: str) -> None:
-        """Raise TrainingError: all chains of a round end with the pack, so none would reach its last cycle."""
-        raise TrainingError(f"cycle {pack.cycle}, run {pack.run}: {reason}; give a lower --target-cycle")
+        """Write rows for lanes that could not be trained: their chains end, and no process tries them again."""
+        logging.getLogger(__name__).warning("cycle %s, run %s: %s: its chain ends", pack.cycle, pack.run, reason)
+        results = [
+            LaneResult(lane.max_lr, lane.parent or "", None, percent_remaining=math.nan, status="ended", steps=0)
+            for lane in pack.lanes
+        ]
+        self.ledger.append(pack, [self.id_of(pack, lane) for lane in pack.lanes], results, device="", host="")
 
     def needed_states(self) -> set[str]:
         """Return the digests of what is kept, of the open round's parents and lanes, and of the initial weights."""
         needed = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
         needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
+        needed |= set(self._again.values())
         for pack in self.round:
             needed |= {lane.parent for lane in pack.lanes if lane.parent}
             rows = self.rows_of(pack)
@@ -124,12 +135,15 @@ class ChainStrategy(Strategy):
         left = iter(chains)
         parts = [list(islice(left, short + (index < longer))) for index in range(count)]
         packs = [self._pack(run, part) for part in parts for run in self.runs]
-        for pack in packs:
-            missing = self.unfinished(pack)
-            for parent in {lane.parent for lane in missing.lanes if lane.parent} if missing else ():
-                if not self.has_state(parent):
-                    self.forget(next(row["trial_id"] for row in self.found.values() if row["state"] == parent))
-                    raise _LostError
+        missing = [pack for planned in packs if (pack := self.unfinished(planned))]
+        starts = {(pack.run, lane.parent) for pack in missing for lane in pack.lanes if lane.parent}
+        lost = {(run, digest) for run, digest in starts if not self.has_state(digest)}
+        for key, row in self.found.items():
+            if (key[0], row["state"]) in lost:
+                self._lost.add(key[1])
+                self.ledger.rows.pop(row["trial_id"], None)  # its old row stays on disk until the new one replaces it
+        if lost:
+            raise _LostError
         return packs
 
     def _pack(self, run: int, chains: Sequence[Chain]) -> Pack:
@@ -146,3 +160,5 @@ class ChainStrategy(Strategy):
             pack = self._pack(run, chains)
             for chain, row in zip(chains, self.rows_of(pack), strict=True):
                 self.found[run, chain] = row
+                if chain in self._lost and row["state"]:
+                    self._again[run, chain] = row["state"]

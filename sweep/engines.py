@@ -131,11 +131,14 @@ class Jobs:
             return
         attempts, task = self._open.pop(job)
         try:
-            if outcome.failure == "chain ended":
-                if task.parts:  # not said already by another part of the same pack
-                    self.strategy.end(task.pack, outcome.reason)
-                task.parts = 0
-                self._parts = deque(part for part in self._parts if part[2] is not task)
+            if outcome.failure == "chain ended" and len({lane.parent for lane in job.lanes}) > 1:
+                # One of several networks has nothing left to prune; the others can be trained.
+                alone = [replace(job, lanes=(lane,)) for lane in job.lanes]
+                task.parts += len(alone) - 1
+                self._parts.extend((part, attempts, task) for part in alone)
+            elif outcome.failure == "chain ended":
+                self.strategy.end(job, outcome.reason)
+                self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
             elif outcome.failure:
@@ -150,6 +153,10 @@ class Jobs:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
         rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
         self._deletable |= {row["state"] for row in rows if row["state"]}
+        self._back(task)
+
+    def _back(self, task: _Task) -> None:
+        """Take note that a part of a pack is back; when all are, tell the strategy and let states go."""
         task.parts -= 1
         if task.parts == 0:
             self.strategy.tell(task.pack)

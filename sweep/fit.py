@@ -43,7 +43,7 @@ class Line:
         return self.first + (self.last - self.first) * cycle / max(1, self.cycles)
 
     def __str__(self) -> str:
-        return f"{self.first:.4g},{self.last:.4g}"
+        return f"{self.first:.6g},{self.last:.6g}"
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,7 @@ def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[
         if r.log:
             begin[:, index] = np.log(begin[:, index])
     begin = np.unique(begin, axis=0)
+    begin = np.resize(begin, (max(5, len(begin)), begin.shape[1]))  # the fewest that the search takes
     found = differential_evolution(
         cost,
         [(math.log(r.low), math.log(r.high)) if r.log else (r.low, r.high) for r in family.ranges],

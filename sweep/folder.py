@@ -108,7 +108,9 @@ def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
     return {**training, "seed": spec.seed, "data": fingerprint, "training_version": TRAINING_VERSION}
 
 
-def check_identity(folder: Folder, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_identity(
+    folder: Folder, found: dict[str, Any], wanted: dict[str, Any], advice: str = "give another --out"
+) -> None:
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
     different = [
         f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
@@ -116,9 +118,7 @@ def check_identity(folder: Folder, found: dict[str, Any], wanted: dict[str, Any]
         if found.get(name) != wanted.get(name)
     ]
     if different:
-        raise FolderError(
-            f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); give another --out"
-        )
+        raise FolderError(f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); {advice}")
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:

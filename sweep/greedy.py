@@ -179,9 +179,8 @@ class GreedyOracle(Strategy):
             self.check_initial(pack, chain.rows())
 
     def end(self, pack: Pack, reason: str) -> None:
-        """End the chain of a pack before its cycle, for a reason that the results will state."""
+        """See `Strategy`; the results will state the reason."""
         chain = self._chain(pack)
-        chain.open -= 1
         chain.ended = f"cycle {pack.cycle}, run {pack.run}: {reason}"
 
     @property

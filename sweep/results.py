@@ -3,9 +3,9 @@
 In: a folder. Out: `Results`, with trials, oracle, curves and comparison, or `TuningResults`. Nothing is unpickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
-from sweep.tuning import TunedTrial, Tuning
+from sweep.tuning import Given, TunedTrial, Tuning
 from sweep.tuning_spec import TuningSpec
 
 AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
@@ -56,7 +56,7 @@ class Opened:
         """Whether nothing is left to train."""
         return self.manifest["finished_at"] is not None
 
-    def _replayed(self, strategy: type[AnyStrategy]) -> AnyStrategy:
+    def _replayed(self, strategy: Callable[..., AnyStrategy]) -> AnyStrategy:
         """Return the strategy, having decided all that the finished lanes allow."""
         ledger, fingerprint = Ledger(self.folder.trials), self.manifest["identity"]["data"]
         found = strategy(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
@@ -118,7 +118,9 @@ class TuningResults(Opened):
     @cached_property
     def replay(self) -> Tuning:
         """The strategy, having decided all that the finished lanes allow."""
-        return self._replayed(Tuning)
+        given = self.manifest.get("given")
+        found = given and Given(tuple(given["points"]), given["epsilon"])
+        return self._replayed(partial(Tuning, given=found))
 
     @cached_property
     def tuning(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ from sweep.results import Results, TuningResults
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
 from sweep.studies import open_journal
-from sweep.tuning import Tuning
+from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker, load_dataset
 from trainables.datasets import DataError
@@ -67,28 +68,42 @@ def run_tuning(
 
     Raises as `run_oracle` does.
     """
+    if spec.by == "fit":
+        raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
     points = max(spec.batch(stage) for stage in spec.stages)
     where = Folder(spec.folder)
-    given = _finished_oracle(spec) if spec.oracle else None
+    oracle = _finished_oracle(spec) if spec.oracle else None
+    given = _cycle_0(oracle) if oracle and spec.takes_over else None
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
-        journal = open_journal(where.journal, folders.identity(spec, fingerprint)) if live else None
-        if given is None:
-            return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, journal)
-        folders.check_identity(given.folder, given.manifest["identity"], folders.identity(spec, fingerprint))
-        for key, row in given.replay.ledger.rows.items():
+        identity = folders.identity(spec, fingerprint)
+        journal = open_journal(where.journal, identity) if live else None
+        if given is None or oracle is None:
+            return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
+        advice = "tune with its settings, or give another --oracle"
+        folders.check_identity(oracle.folder, oracle.manifest["identity"], identity, advice)
+        for key, row in oracle.replay.ledger.rows.items():
             if row["cycle"] == 0:
                 ledger.rows.setdefault(key, row)
-        if live:
-            _take_over(given, where)
-        there = given.folder.states
+        there = oracle.folder.states
         return Tuning(
-            spec, fingerprint, ledger, lanes_per_pack, lambda d: has_state(d) or path_of(there, d).exists(), journal
+            spec,
+            fingerprint,
+            ledger,
+            lanes_per_pack,
+            lambda d: has_state(d) or path_of(there, d).exists(),
+            given,
+            journal,
         )
+
+    def prepare() -> None:
+        if given is not None and oracle is not None:
+            _take_over(oracle, where)
 
     # A batch's parents and lanes, what later trials start from, and the initial weights.
     states = spec.runs * (2 * points + int(spec.ranges()["q"].high) + 4)
-    sweep = _Sweep("tuning", spec, where, points, states, strategy, listener, command)
+    sweep = _Sweep("tuning", spec, where, points, states, strategy, listener, command, prepare)
+    sweep.notes = {"given": asdict(given) if given else None}
     with where.locked(command):
         sweep.train()
         results = TuningResults(where.path)
@@ -102,7 +117,7 @@ def run_tuning(
             )
             origin = f"scyc-sweep tune --by {spec.by}, seed {spec.seed}: {value}"
             trajectories.write(spec.schedule, parameters, origin, where.path)
-        plots.tuning(results, given, where.tuning_picture)
+        plots.tuning(results, oracle, where.tuning_picture)
     return results
 
 
@@ -112,12 +127,11 @@ def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit
     Raises FolderError for an oracle that is unfinished or too short.
     """
     results = _finished_oracle(spec, fitting=True)
-    grid = MaxLrGrid.parse(results.spec.max_lr).values
-    rates = Range(grid[0], grid[-1], log=True)
+    low, high = float(results.oracle["grid_low"].min()), float(results.oracle["grid_high"].max())
     told = spec.ranges()
     ranges = told | {
-        "epsilon": told["epsilon"] if spec.epsilon else rates,
-        "delta": told["delta"] if spec.delta else Range(0.0, grid[-1]),  # without growth S-Cyc is a constant
+        "epsilon": told["epsilon"] if spec.epsilon else Range(low, high, log=True),
+        "delta": told["delta"] if spec.delta else Range(0.0, high),  # without growth S-Cyc is a constant
     }
     given: dict[str, SCyc] = {}
     for name in ("paper", "silo"):
@@ -127,6 +141,10 @@ def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit
         given["preset"] = SCyc.parse(results.spec.scyc)
     where = Folder(spec.out.expanduser() if spec.out else results.folder.path)
     with where.locked(command):
+        if spec.out and where.path.resolve() != results.folder.path.resolve():
+            folders.check_kind(where, where.manifest() or {"kind": "oracle"}, "oracle")
+            if where.manifest() is None and where.foreign() and not where.fit.exists():
+                raise FolderError(f"{where.path} has other files: give another --out")
         fits = fit.fit(results, ranges, given, spec.seed)
         tables.write("fit", fits.table, where.fit)
         scyc = fits.scyc
@@ -150,13 +168,17 @@ class _Sweep:
         strategy: Callable[[str, Ledger, int, HasState, bool], Strategy],
         listener: Listener,
         command: Sequence[str],
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         """`points`: lanes of a run and cycle, at least in the beginning. `states`: those that may lie on disk at once.
 
-        `strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train.
+        `strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train; `prepare` is
+        called before it does, when the folder has its manifest.
         """
         self.kind, self.spec, self.where, self.points, self.states = kind, spec, where, points, states
-        self.strategy, self.listener, self.command = strategy, listener, command
+        self.strategy, self.listener, self.command, self.prepare = strategy, listener, command, prepare
+        self.notes: dict[str, Any] = {}
+        """What else the manifest has to say."""
 
     def train(self) -> None:
         """Have every lane trained that the ledger lacks."""
@@ -174,7 +196,7 @@ class _Sweep:
                 f"{where.path} has files but no manifest.json: it is no results folder, give another --out"
             )
         folders.check_kind(where, found, self.kind)
-        manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found)
+        manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found) | self.notes
         if found is not None:
             folders.check_identity(where, found["identity"], manifest["identity"])
         ledger = Ledger(where.trials)
@@ -197,6 +219,7 @@ class _Sweep:
             strategy = strategy_now(live=True)
             manifest["lanes_per_pack"] = chosen
             where.write_manifest(manifest)
+            self.prepare()
             _clean_states(where, rehearsal.needed_states())
 
             def keep_lanes_per_pack(lanes: int) -> None:
@@ -243,16 +266,26 @@ def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
     """
     assert spec.oracle is not None
     oracle = Results(spec.oracle)
+    if oracle.oracle.empty:
+        raise FolderError(f"{spec.oracle} has no decided cycle; its lanes are of another version, or none")
     if not oracle.finished:
         raise FolderError(f"{spec.oracle} is unfinished; its own command goes on with it: {oracle.manifest['command']}")
     if fitting and spec.target_cycle is None:
         return oracle
-    if (oracle.spec.runs < spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
+    if oracle.spec.decide == "per_run" and not fitting:
+        raise FolderError(f"{spec.oracle} has an oracle for each run; a tuning takes one with --decide shared")
+    if (oracle.spec.runs != spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
         raise FolderError(
             f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {oracle.oracle['cycle'].max()}; "
             f"{spec.runs} runs and cycle {spec.target} were asked for"
         )
     return oracle
+
+
+def _cycle_0(oracle: Results) -> Given:
+    """Return what an oracle has tried and chosen in cycle 0."""
+    first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
+    return Given(tuple(sorted({row["max_lr"] for row in first.rows})), first.choice.best_max_lr)
 
 
 def _take_over(oracle: Results, where: Folder) -> None:

@@ -66,14 +66,17 @@ class Strategy(ABC):
 
     @abstractmethod
     def tell(self, pack: Pack) -> None:
-        """Take note that the ledger has rows for all lanes of a pack that was asked for.
+        """Take note that a pack that was asked for is back: the ledger has rows for all lanes but those that ended.
 
         Raises TrainingError if it started from other initial weights than its like.
         """
 
     @abstractmethod
     def end(self, pack: Pack, reason: str) -> None:
-        """Take note that a pack that was asked for cannot be trained, as nothing is left to prune: its chain ends."""
+        """Take note that a pack, or lanes of it, cannot be trained, as nothing is left to prune: their chains end.
+
+        They start from one state. The pack is told as any other when the rest of it is back.
+        """
 
     @abstractmethod
     def needed_states(self) -> set[str]:

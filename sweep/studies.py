@@ -7,7 +7,7 @@ Next: `sweep.tuning` trains them.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,13 +25,14 @@ from trainables.spec import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial otherwise
 
-Ending = Literal["complete", "pruned", "diverged"]
+Ending = Literal["complete", "pruned", "diverged", "ended"]
 
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    # To a sampler a diverged trial is one that ended early, and worse than all that did not. Failed ones it ignores.
+    # To a sampler these are trials that ended early, worse than all that did not. Failed ones it would ignore.
     "diverged": TrialState.PRUNED,
+    "ended": TrialState.PRUNED,
 }
 
 
@@ -48,8 +49,7 @@ class Trial:
     def report(self, step: int, value: float) -> None:
         """Take note of a value on the way; larger is better, and it may only rise from step to step."""
         self.optuna.report(value, step)
-        if self.search.journal:
-            self.search.journal.report(self, step, value)
+        self.search.tell_journal(lambda journal: journal.report(self, step, value))
 
     def should_prune(self) -> bool:
         """Return whether the pruner ends this trial at the step last reported."""
@@ -57,9 +57,13 @@ class Trial:
 
     def end(self, state: Ending, value: float | None) -> None:
         """Take note of the trial's end; `value` counts if it is complete."""
-        self.search.study.tell(self.number, value if state == "complete" else None, _STATES[state])
-        if self.search.journal:
-            self.search.journal.end(self, state, value)
+        if state == "complete":
+            self.search.study.tell(self.number, value)
+        elif self.search.sampler == "gp":  # looks at complete trials alone, and would try the same again
+            self.search.study.tell(self.number, self.search.worst())
+        else:
+            self.search.study.tell(self.number, state=_STATES[state])
+        self.search.tell_journal(lambda journal: journal.end(self, state, value))
 
 
 class Search:
@@ -104,9 +108,23 @@ class Search:
             params = {name: self.ranges[name].rounded(value) for name, value in asked.params.items()}
             batch.append(Trial(self, asked, asked.number, params))
         self.asked += count
-        if self.journal:
-            self.journal.begin(batch)
+        self.tell_journal(lambda journal: journal.begin(batch))
         return batch
+
+    def tell_journal(self, what: Callable[["Journal"], None]) -> None:
+        """Tell the journal; where it fails the search goes on without, as nothing depends on it."""
+        if self.journal is None:
+            return
+        try:
+            what(self.journal)
+        except Exception as error:  # Optuna's own, and the file system's
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            logging.getLogger(__name__).warning("the journal for optuna-dashboard is given up: %s", reason)
+            self.journal = None
+
+    def worst(self) -> float:
+        """Return the lowest value so far, 0 before there is one."""
+        return min((trial.value for trial in self.study.trials if trial.value is not None), default=0.0)
 
     def _sampler(self, seed: int) -> BaseSampler:
         if self.sampler == "random":
@@ -127,7 +145,8 @@ class Journal:
 
         `identity` is what determines the lanes of the folder.
         """
-        self.path = path
+        self.path = path = path.resolve()  # Optuna's lock would point nowhere otherwise
+        _lock_of(path).unlink(missing_ok=True)  # a killed driver's: there is one at a time
         self.identity = json.dumps(identity, sort_keys=True)
         self.studies: dict[str, optuna.Study] = {}
         self.running: dict[tuple[str, int], optuna.Trial] = {}
@@ -139,6 +158,7 @@ class Journal:
         except (ValueError, KeyError, AssertionError) as error:
             reason = " ".join(str(error).split())[:120]
             raise FolderError(f"{path} is damaged or no journal of Optuna ({reason}): remove it") from error
+        _mend(path)
 
     def begin(self, batch: list[Trial]) -> None:
         """Add the trials of a batch as running, but those that ended in an earlier session."""
@@ -197,6 +217,17 @@ def open_journal(path: Path, identity: Mapping[str, object]) -> Journal | None:
     except OSError as error:
         logging.getLogger(__name__).warning("no journal for optuna-dashboard at %s: %s", path, error)
         return None
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _mend(path: Path) -> None:
+    """Cut off a record that a killed driver left half-written: the next one would be glued to it."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 def _names(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ def parse(texts: Sequence[str], model: str, dataset: str) -> dict[str, SCyc]:
     found: dict[str, SCyc] = {}
     for text in texts:
         name, scyc = _parse(text.strip(), model, dataset)
+        name = text.strip() if name in found else name
         found["S-Cyc" if len(texts) == 1 and name == text.strip() and "," in name else name] = scyc
     return found
 

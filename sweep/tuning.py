@@ -14,7 +14,6 @@ from search_spaces.scyc import SCyc
 from sweep.chains import Chain, ChainStrategy
 from sweep.errors import TrainingError
 from sweep.ledger import Ledger
-from sweep.oracle import choose, mean_scores
 from sweep.strategy import Progress
 from sweep.studies import Ending, Journal, Search, Trial
 from sweep.tuning_spec import TuningSpec
@@ -44,6 +43,14 @@ class TunedTrial:
     """Device time of the new ones."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What an oracle in hand says of cycle 0: every max_lr that it tried, and its choice."""
+
+    points: tuple[float, ...]
+    epsilon: float
+
+
 class Tuning(ChainStrategy):
     """Tunes S-Cyc by stages or jointly, or one max_lr for all cycles of another schedule (S-Cyc paper, section 4.3).
 
@@ -59,10 +66,11 @@ class Tuning(ChainStrategy):
         ledger: Ledger,
         lanes_per_pack: int,
         has_state: Callable[[str], bool],
+        given: Given | None = None,
         journal: Journal | None = None,
     ) -> None:
         """See `Strategy`; `journal` is told what is asked and found."""
-        self.journal = journal
+        self.given, self.journal = given, journal
         self.ranges = spec.ranges()
         super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
 
@@ -117,8 +125,8 @@ class Tuning(ChainStrategy):
         elif spec.by == "joint":
             yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
         else:
-            if spec.oracle is not None:
-                epsilon = self._given_epsilon()
+            if self.given is not None:
+                epsilon = yield from self._given_epsilon(self.given)
             else:
                 yield from self._search("epsilon", ["epsilon"], {}, lambda p: (p["epsilon"],))
                 epsilon = self._best_of("epsilon")
@@ -139,23 +147,24 @@ class Tuning(ChainStrategy):
 
     def _best_of(self, stage: str) -> float:
         best = self.best(stage)
-        if best is None:
-            raise TrainingError(f"every trial of {stage} diverged; give --{stage} a lower range")
+        assert best is not None  # a search without one is an error
         return best.params[stage]
 
-    def _given_epsilon(self) -> float:
-        """Return the best max_lr of an oracle's cycle 0, which the ledger has; its points are trials at no cost."""
-        first = [row for row in self.ledger.rows.values() if row["cycle"] == 0 and row["run"] in self.runs]
-        scores = mean_scores(first)
-        choice = choose(scores, self.spec.tolerance, self.spec.tolerance_kind)
-        if choice is None:
-            raise TrainingError("the oracle's cycle 0 has no score: everything diverged")
-        self.take([(point,) for point in sorted(scores)])
-        self.counted = {row["trial_id"] for row in self.found.values()}
-        for number, point in enumerate(sorted(scores)):
-            state: Ending = "diverged" if scores[point] is None else "complete"
-            self._note("epsilon", number, {"epsilon": point}, (point,), state, int(state == "complete"))
-        return choice.best_max_lr
+    def _given_epsilon(self, given: Given) -> Generator[list[Pack], None, float]:
+        """Take an oracle's cycle 0, which the ledger has, as trials at no cost; return the oracle's choice.
+
+        What of it is lost is trained again.
+        """
+        chains = [(point,) for point in given.points]
+        packs = self.packs(chains)
+        self.counted = {self.id_of(pack, lane) for pack in packs for lane in pack.lanes}
+        if any(self.unfinished(pack) for pack in packs):
+            yield packs
+        self.take(chains)
+        for number, chain in enumerate(chains):
+            whole = all(self.found[run, chain]["status"] == "ok" for run in self.runs)
+            self._note("epsilon", number, {"epsilon": chain[0]}, chain, "complete" if whole else "diverged", int(whole))
+        return given.epsilon
 
     def _search(
         self,
@@ -187,6 +196,8 @@ class Tuning(ChainStrategy):
             best = self.best(stage)
             if best is not None:
                 self.kept = kept | {best.chain}
+        if self.best(stage) is None:
+            raise TrainingError(f"no trial of {stage} reached its end: all diverged or had nothing left to prune")
 
     def _train(
         self, stage: str, batch: Sequence[Trial], chains: Mapping[int, Chain]
@@ -207,8 +218,9 @@ class Tuning(ChainStrategy):
             self.take(parts)
             for trial in going:
                 rows = [self.found[run, chains[trial.number][: cycle + 1]] for run in self.runs]
-                if any(row["status"] == "diverged" for row in rows):
-                    early[trial.number] = "diverged", cycle
+                if any(row["status"] != "ok" for row in rows):
+                    ended = any(row["status"] == "ended" for row in rows)
+                    early[trial.number] = "ended" if ended else "diverged", cycle
                     continue
                 # A sum, since a pruner compares best values so far, and accuracies fall as weights go.
                 sums[trial.number] += fmean(row["val_accuracy"] for row in rows)
@@ -224,7 +236,7 @@ class Tuning(ChainStrategy):
         self, stage: str, number: int, params: Mapping[str, float], chain: Chain, state: Ending, cycles: int
     ) -> TunedTrial:
         """Write down how a trial ended, and what it took; `cycles` are those that all runs completed."""
-        trained = cycles + (state == "diverged")
+        trained = cycles + (state in ("diverged", "ended"))
         rows = [self.found[run, chain[: cycle + 1]] for cycle in range(trained) for run in self.runs]
         new = [row for row in rows if row["trial_id"] not in self.counted]
         self.counted |= {row["trial_id"] for row in new}

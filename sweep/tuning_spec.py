@@ -29,7 +29,7 @@ class TuningSpec(Spec):
         "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
     )
     oracle: Path | None = Field(
-        None, description="Results folder of a finished oracle, whose cycle 0 is then not trained again."
+        None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon, untrained again."
     )
     trials: int = Field(20, ge=1, description="Trials in all; one trial is a chain of cycles in each run.")
     at_once: Literal["auto"] | int = Field(
@@ -48,6 +48,11 @@ class TuningSpec(Spec):
     delta: str | None = Field(None, description="Range LO:HI of delta. Default: that of --max-lr.")
     q: str = Field(SCYC_Q, description="Range LO:HI of q, whole numbers.")
     beta: str = Field(SCYC_BETA, description="Range LO:HI of beta.")
+
+    @field_validator("oracle")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path else path
 
     @field_validator("epsilon", "delta")
     @classmethod
@@ -78,7 +83,7 @@ class TuningSpec(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.target > self.cycles or self.target < 1:
+        if self.by != "fit" and not 1 <= self.target <= self.cycles:
             raise ValueError(f"--target-cycle must lie in 1..cycles={self.cycles}, but got {self.target}")
         if self.by == "fit" and self.oracle is None:
             raise ValueError("--by fit needs a finished oracle: give --oracle DIR")
@@ -100,13 +105,18 @@ class TuningSpec(Spec):
         return self.out.expanduser() if self.out else Path("results") / f"{self.preset}-tuning"
 
     @property
+    def takes_over(self) -> bool:
+        """Whether an oracle's cycle 0 takes the place of the first stage."""
+        return self.oracle is not None and self.by == "stages" and self.schedule == "scyc"
+
+    @property
     def stages(self) -> dict[str, int]:
         """The trials of each stage that trains, in order: 40 % for epsilon, 30 % each for delta and the shape."""
         if self.schedule != "scyc":
             return {"max_lr": self.trials}
         if self.by != "stages":
             return {"joint": self.trials}
-        if self.oracle is not None:
+        if self.takes_over:
             return {"delta": self.trials - self.trials // 2, "shape": self.trials // 2}
         shape = max(1, round(0.3 * self.trials))
         delta = max(1, round(0.3 * self.trials))
@@ -131,7 +141,9 @@ class TuningSpec(Spec):
     def training(self) -> TrainSpec:
         """See `Spec`; S-Cyc gives each cycle's max_lr to a warmup schedule."""
         if self.schedule == "scyc":
-            return Spec.training(self.model_copy(update={"schedule": "warmup"}))
+            # Without warmup and drops that is a constant rate, and goes by that name.
+            schedule = "warmup" if self.warmup_steps or self.milestones else "constant"
+            return Spec.training(self.model_copy(update={"schedule": schedule}))
         return super().training()
 
 

@@ -126,7 +126,7 @@ class LaneResult:
     """Digest of the scored network, None where the lane diverged."""
     percent_remaining: float
     status: str
-    """`ok` or `diverged`."""
+    """`ok`, `diverged`, or `ended`: nothing was left to prune."""
     steps: int
     """Optimizer steps trained."""
     best_step: int | None = None

@@ -15,7 +15,7 @@ from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.spec import Spec, resolve
 from sweep.strategy import Strategy
-from sweep.tuning import Tuning
+from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from trainables.spec import Lane, LaneResult, Pack, derive_seed
 
@@ -104,6 +104,7 @@ class Sweep:
     simulation: Simulation
     spec: Spec
     lanes_per_pack: int = 2
+    given: Given | None = None
 
     def oracle(self) -> GreedyOracle:
         return GreedyOracle(
@@ -112,7 +113,8 @@ class Sweep:
 
     def tuning(self) -> Tuning:
         assert isinstance(self.spec, TuningSpec)
-        return Tuning(self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has)
+        ledger = Ledger(self.folder / "trials")
+        return Tuning(self.spec, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has, self.given)
 
     def train(self, strategy: Strategy, pack: Pack) -> None:
         """Train a pack, write it down and tell the strategy."""

@@ -68,6 +68,33 @@ def test_the_first_batch_covers_the_ranges_evenly(sampler: str) -> None:
     assert sorted(trial.params["q"] for trial in batch) == [0, 1, 2, 3]
 
 
+def test_a_first_batch_follows_the_seed_and_chance_alone_is_not_stratified() -> None:
+    def quarters(sampler: str, seed: int) -> list[int]:
+        batch = search(sampler=sampler, seed=seed).ask()
+        return sorted(int(4 * (math.log10(trial.params["rate"]) + 3) / 3) for trial in batch)
+
+    first = [[trial.params["rate"] for trial in search(seed=seed).ask()] for seed in range(3)]
+    assert first[0] != first[1] != first[2]
+    assert all(quarters("tpe", seed) == [0, 1, 2, 3] for seed in range(8))
+    assert not all(quarters("random", seed) == [0, 1, 2, 3] for seed in range(8))
+
+
+def test_parameters_are_rounded_as_a_grid_s() -> None:
+    for trial in search(trials=8, batch=8).ask():
+        assert trial.params["rate"] == float(f"{trial.params['rate']:.6g}")
+
+
+def test_gp_takes_what_ended_early_for_the_worst_and_does_not_stay_there() -> None:
+    found = search(sampler="gp", trials=12, batch=4)
+    for trial in found.ask():
+        bad = trial.params["rate"] > 0.03
+        trial.end("diverged" if bad else "complete", None if bad else value(trial))
+    told = [trial.value for trial in found.study.trials]
+    assert None not in told and min(told) == min(v for v in told)
+    later = [trial.params["rate"] for trial in found.ask()]
+    assert sum(rate > 0.03 for rate in later) < 4
+
+
 def test_later_batches_depend_on_the_values_of_earlier_ones() -> None:
     def ends(sign: int) -> list[dict[str, float]]:
         found, asked = search(trials=16), []
@@ -130,6 +157,39 @@ class TestJournal:
         for trial in search(journal=journal, trials=4).ask():
             trial.end("complete", 1.0)
         assert states(tmp_path / "journal.log") == [TrialState.COMPLETE] * 4
+
+    def test_a_number_with_other_parameters_is_another_trial(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        for seed in (0, 1):
+            for trial in search(journal=Journal(path, IDENTITY), trials=4, seed=seed).ask():
+                trial.end("complete", 1.0)
+        assert states(path) == [TrialState.COMPLETE] * 8
+
+    def test_a_pruned_trial_has_no_value(self, tmp_path: Path) -> None:
+        found = search(journal=Journal(tmp_path / "journal.log", IDENTITY), trials=4)
+        found.ask()[0].end("pruned", 3.0)
+        backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
+        study = optuna.load_study(study_name="study", storage=optuna.storages.JournalStorage(backend))
+        assert study.trials[0].value is None
+
+    def test_a_half_written_record_and_a_stale_lock_are_cleared_away(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "journal.log"
+        search(journal=Journal(path, IDENTITY), trials=4).ask()
+        path.write_bytes(path.read_bytes()[:-7])
+        (tmp_path / "journal.log.lock").symlink_to(path)
+        monkeypatch.chdir(tmp_path)
+        for trial in search(journal=Journal(Path("journal.log"), IDENTITY), trials=4).ask():
+            trial.end("complete", 1.0)
+        assert states(path).count(TrialState.COMPLETE) == 4 and states(path)[-1] == TrialState.COMPLETE
+
+    def test_a_journal_that_fails_is_given_up_and_the_search_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        found = search(journal=Journal(tmp_path / "no" / "such" / "folder" / "journal.log", IDENTITY), trials=8)
+        assert len(finish(found)) == 8
+        assert "the journal for optuna-dashboard is given up" in caplog.text
 
     def test_a_journal_of_another_experiment_is_refused_and_left_as_it_is(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.log"

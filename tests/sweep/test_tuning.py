@@ -1,7 +1,9 @@
 """Tuning on simulated training whose best rates are known: what it asks for, shares, chooses, keeps and survives."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError, TrainingError
 from sweep.spec import resolve
-from sweep.tuning import Tuning
+from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 
 MakeTuning = Callable[..., Any]
@@ -142,25 +144,46 @@ class TestSharing:
 
 
 class TestOracleInHand:
-    def test_its_cycle_0_gives_epsilon_and_is_not_trained_again(self, make_tuning: MakeTuning, tmp_path: Any) -> None:
-        alone = make_tuning(rising, trials=20)
-        # An oracle's cycle 0 of the same lanes: the grid in both runs.
-        points = (0.01, 0.0316228, 0.1, 0.316228, 1.0)
-        sweep = make_tuning(rising, oracle=tmp_path, trials=6)
+    POINTS = (0.01, 0.0316228, 0.1, 0.316228, 1.0)
+
+    def begun(self, make_tuning: MakeTuning, tmp_path: Any, **settings: object) -> Any:
+        """A tuning whose ledger has the cycle 0 of an oracle: the grid in both runs, and in a third, not asked for."""
+        sweep = make_tuning(hot, oracle=tmp_path, trials=6, **settings)
+        sweep.given = Given(self.POINTS, epsilon=0.1)
         first = sweep.tuning()
-        for run_ in (0, 1):
-            pack = first._pack(run_, [(point,) for point in points])
+        for run_ in (0, 1, 2):
+            pack = first._pack(run_, [(point,) for point in self.POINTS])
             ids = [first.id_of(pack, lane) for lane in pack.lanes]
             first.ledger.append(pack, ids, sweep.simulation.train(pack), "cpu", "here")
         sweep.simulation.trained.clear()
+        return sweep
+
+    def test_its_choice_is_epsilon_and_its_cycle_0_is_not_trained_again(
+        self, make_tuning: MakeTuning, tmp_path: Any
+    ) -> None:
+        sweep = self.begun(make_tuning, tmp_path)
         tuning = run(sweep)
         given = [t for t in tuning.trials if t.stage == "epsilon"]
-        assert [t.params["epsilon"] for t in given] == list(points)
-        assert [(t.trained_steps, t.new_steps) for t in given] == [(20, 0)] * 5
-        assert {t.params["epsilon"] for t in tuning.trials if t.stage != "epsilon"} == {0.0316228}
+        assert [t.params["epsilon"] for t in given] == list(self.POINTS)
+        assert [(t.state, t.trained_steps, t.new_steps) for t in given] == [("complete", 20, 0)] * 3 + [
+            ("diverged", 14, 0)
+        ] * 2
+        # 0.0316 scores higher in this simulation, and the oracle is to be believed.
+        assert {t.params["epsilon"] for t in tuning.trials if t.stage != "epsilon"} == {0.1}
         assert [t.stage for t in tuning.trials if t.stage != "epsilon"] == ["delta"] * 3 + ["shape"] * 3
         assert all(pack.cycle > 0 for pack in sweep.simulation.trained)
-        assert any(pack.cycle == 0 for pack in run(alone) and alone.simulation.trained)
+
+    def test_a_winner_whose_network_is_lost_is_trained_again_and_stays_the_winner(
+        self, make_tuning: MakeTuning, tmp_path: Any
+    ) -> None:
+        expected = timeless(run(self.begun(make_tuning, tmp_path)))
+        sweep = self.begun(make_tuning, tmp_path)
+        for row in sweep.rows().values():
+            if row["max_lr"] == 0.1:
+                sweep.simulation.lose(row["state"])
+        assert timeless(run(sweep)) == expected
+        again = [(pack.run, lane.max_lr) for pack in sweep.simulation.trained for lane in pack.lanes if pack.cycle == 0]
+        assert sorted(again) == [(0, 0.1), (1, 0.1)]
 
 
 class TestKilled:
@@ -201,19 +224,54 @@ class TestKilled:
         assert len(tuning.needed_states()) == 2 + 2 * 4 + 2
         assert len(sweep.rows()) > 40
 
-    def test_a_lost_state_is_trained_again_and_nothing_else(self, make_tuning: MakeTuning) -> None:
-        sweep = make_tuning(rising, trials=10)
-        expected = timeless(run(sweep, stop_after=None))
-        sweep = make_tuning(rising, trials=10)
-        tuning = run(sweep, stop_after=12)
-        open_ = [pack for pack in sweep.simulation.trained if pack.cycle == 2]
-        lost = open_[0].lanes[0].parent
-        before = len(sweep.simulation.trained)
-        assert lost in tuning.needed_states()
-        sweep.simulation.lose(lost)
-        assert timeless(run(sweep)) == expected
-        again = [p for p in sweep.simulation.trained[before:] if p.cycle == 1 and p.run == open_[0].run]
-        assert sum(len(pack.lanes) for pack in again) <= 1 + 3  # the lost lane; others of cycle 1 belong to the shape
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"by": "joint"},
+            {"by": "joint", "epsilon": "0.05:0.05", "trials": 8},  # batches share their first cycles
+            {"q": "2:3", "at_once": 1},
+            {"schedule": "warmup"},
+        ],
+    )
+    @pytest.mark.parametrize("stop", [3, 11, 19])
+    def test_states_that_are_lost_are_made_again_once_and_the_trials_stay_the_same(
+        self, make_tuning: MakeTuning, settings: dict[str, object], stop: int
+    ) -> None:
+        expected = timeless(run(make_tuning(rising, **settings)))
+        sweep = make_tuning(rising, **settings)
+        run(sweep, stop_after=stop)
+        for digest in sweep.simulation.kept():
+            sweep.simulation.lose(digest)
+        assert timeless(self.run_keeping_only_what_is_needed(sweep)) == expected
+        lanes = [(pack.run, pack.cycle, lane) for pack in sweep.simulation.trained for lane in pack.lanes]
+        assert max(Counter(lanes).values()) <= 3  # before, for its own sake, and for a later lane's
+
+    def run_keeping_only_what_is_needed(self, sweep: Any) -> Tuning:
+        tuning: Tuning = sweep.tuning()
+        while (pack := tuning.ask()) is not None:
+            sweep.train(tuning, pack)
+            for digest in sweep.simulation.kept() - tuning.needed_states():
+                sweep.simulation.lose(digest)
+            assert len(sweep.simulation.trained) < 400, "this tuning goes round in circles"
+        assert tuning.finished
+        return tuning
+
+    def test_nothing_is_trained_twice_where_only_needed_states_are_kept_and_q_is_large(
+        self, make_tuning: MakeTuning
+    ) -> None:
+        sweep = make_tuning(rising, q="3:3", trials=14)
+        self.run_keeping_only_what_is_needed(sweep)
+        lanes = [(pack.run, pack.cycle, lane) for pack in sweep.simulation.trained for lane in pack.lanes]
+        assert len(lanes) == len(set(lanes))
+
+    def test_a_finished_tuning_goes_on_to_more_cycles(self, make_tuning: MakeTuning) -> None:
+        expected = timeless(run(make_tuning(rising, schedule="warmup", cycles=4)))
+        sweep = make_tuning(rising, schedule="warmup", cycles=3)
+        self.run_keeping_only_what_is_needed(sweep)
+        sweep.spec = sweep.spec.model_copy(update={"cycles": 4})
+        found = self.run_keeping_only_what_is_needed(sweep)
+        assert [row[:4] for row in timeless(found)][:5] == [row[:4] for row in expected][:5]
 
 
 class TestEndings:
@@ -239,17 +297,60 @@ class TestEndings:
             assert trial.trained_steps == 2 * STEPS * len(trial.chain)
         assert len(tuning.trials) == 16
 
-    def test_where_everything_diverges_it_says_so(self, make_tuning: MakeTuning) -> None:
-        with pytest.raises(TrainingError, match="every trial of epsilon diverged; give --epsilon a lower range"):
-            run(make_tuning(lambda cycle, run, max_lr: None))
+    @pytest.mark.parametrize(
+        ("settings", "stage"), [({}, "epsilon"), ({"by": "joint"}, "joint"), ({"schedule": "decay"}, "max_lr")]
+    )
+    def test_where_everything_diverges_it_says_so(
+        self, make_tuning: MakeTuning, settings: dict[str, object], stage: str
+    ) -> None:
+        with pytest.raises(TrainingError, match=f"no trial of {stage} reached its end: all diverged"):
+            run(make_tuning(lambda cycle, run, max_lr: None, **settings))
 
-    def test_a_chain_that_cannot_be_pruned_ends_the_tuning_with_the_reason(self, make_tuning: MakeTuning) -> None:
-        tuning = make_tuning(rising).tuning()
-        pack = tuning.ask()
-        with pytest.raises(
-            TrainingError, match=r"cycle 0, run 0: layer fc lost everything; give a lower --target-cycle"
-        ):
-            tuning.end(pack, "layer fc lost everything")
+    def test_a_chain_with_nothing_left_to_prune_ends_alone_and_is_not_tried_again(
+        self, make_tuning: MakeTuning
+    ) -> None:
+        sweep = make_tuning(rising, by="joint", trials=6)
+        tuning = sweep.tuning()
+        ended = None
+        while (pack := tuning.ask()) is not None:
+            if pack.cycle == 2 and ended is None:
+                ended = replace(pack, lanes=pack.lanes[:1])
+                tuning.end(ended, "layer fc lost everything")
+                sweep.train(tuning, replace(pack, lanes=pack.lanes[1:]))
+            else:
+                sweep.train(tuning, pack)
+        [trial] = [t for t in tuning.trials if t.state == "ended"]
+        assert (trial.number, len(trial.chain), trial.value) == (0, 2, None)
+        assert [t.state for t in tuning.trials if t is not trial] == ["complete"] * 5
+        trained = len(sweep.simulation.trained)
+        assert timeless(run(sweep)) == timeless(tuning) and len(sweep.simulation.trained) == trained
+
+    def test_of_equal_trials_the_first_wins(self, make_tuning: MakeTuning) -> None:
+        winner = run(make_tuning(lambda cycle, run, max_lr: 90.0, by="joint")).winner
+        assert winner is not None and winner.number == 0
+
+    def test_a_trial_that_is_worst_at_its_last_cycle_is_complete_all_the_same(self, make_tuning: MakeTuning) -> None:
+        def late(cycle: int, run: int, max_lr: float) -> float:
+            return 90.0 if cycle < 4 else 50.0 - 10 * max_lr
+
+        tuning = run(make_tuning(late, by="joint", trials=12, at_once=4, pruner="median"))
+        assert {t.state for t in tuning.trials} == {"complete"}
+
+    def test_a_pruner_compares_what_was_gained_so_far_although_accuracies_fall(self, make_tuning: MakeTuning) -> None:
+        def falling(cycle: int, run: int, max_lr: float) -> float:
+            return 90.0 - 10 * cycle - (5 * cycle if max_lr > 0.3 else 0)  # all alike in cycle 0
+
+        sweep = make_tuning(falling, schedule="warmup", trials=16, at_once=8, pruner="median", sampler="random")
+        tuning = run(sweep)
+        late = tuning.trials[8:]
+        assert {t.state for t in late if t.params["max_lr"] > 0.3} == {"pruned"}
+        assert {t.state for t in late if t.params["max_lr"] <= 0.3} == {"complete"}
+        assert {len(t.chain) for t in late if t.state == "pruned"} == {2}  # cycle 1 is the first that tells them apart
+
+    def test_seconds_are_those_of_the_new_lanes(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising)
+        tuning = run(sweep)
+        assert sum(t.seconds for t in tuning.trials) == pytest.approx(0.125 * len(sweep.rows()))
 
     def test_initial_weights_of_another_torch_are_refused(self, make_tuning: MakeTuning) -> None:
         sweep = make_tuning(rising)
@@ -344,11 +445,16 @@ class TestSpec:
     def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:
         ranges = resolve({"delta": "0.01:0.1"}, kind=TuningSpec).ranges()
         assert (ranges["epsilon"].low, ranges["epsilon"].high, ranges["epsilon"].log) == (0.001, 1.0, True)
-        assert (ranges["delta"].low, ranges["delta"].high) == (0.01, 0.1)
+        assert (ranges["delta"].low, ranges["delta"].high, ranges["delta"].log) == (0.01, 0.1, True)
         assert (ranges["q"].low, ranges["q"].high, ranges["beta"].low, ranges["beta"].high) == (0, 3, 3, 6)
 
     def test_a_tuning_lies_beside_the_oracle_of_its_preset(self) -> None:
         assert str(resolve({}, kind=TuningSpec).folder) == "results/digits-tuning"
+
+    def test_a_batch_is_half_a_stage_or_as_many_as_told_and_no_more_than_there_are(self) -> None:
+        assert [resolve({}, kind=TuningSpec).batch(stage) for stage in ("epsilon", "delta", "shape")] == [4, 3, 3]
+        assert resolve({"at_once": 7}, kind=TuningSpec).batch("epsilon") == 7
+        assert resolve({"at_once": 7}, kind=TuningSpec).batch("delta") == 6
 
     def test_target_is_the_last_cycle_unless_told_otherwise(self) -> None:
         assert resolve({}, kind=TuningSpec).target == 15
@@ -356,4 +462,5 @@ class TestSpec:
 
     def test_lanes_are_those_of_the_oracle_with_the_same_settings(self) -> None:
         assert resolve({}, kind=TuningSpec).training() == resolve({}).training()
-        assert resolve({"preset": "mlp"}, kind=TuningSpec).training().schedule == "warmup"
+        # A warmup of no steps without drops is the constant rate that the preset's oracle has.
+        assert resolve({"preset": "mlp"}, kind=TuningSpec).training() == resolve({"preset": "mlp"}).training()
