@@ -28,8 +28,14 @@ TRUTH = SCyc(epsilon=0.04, delta=0.08, q=2, beta=4.0)
 Curve = Callable[[int], float]
 
 
-def oracle(best: Curve, runs: int = 3, noise: float = 0.0, seed: int = 0) -> Any:
-    """An oracle with peaks on a curve: half a point is lost 16 % off the peak."""
+def oracle(
+    best: Curve,
+    runs: int = 3,
+    noise: float = 0.0,
+    seed: int = 0,
+    of_run: Callable[[int], float] = lambda run: 1.0,
+) -> Any:
+    """An oracle with peaks on a curve, times a factor of each run: half a point is lost 16 % off the peak."""
     random = np.random.default_rng(seed)
     closed = []
     for cycle in range(CYCLES + 1):
@@ -39,8 +45,10 @@ def oracle(best: Curve, runs: int = 3, noise: float = 0.0, seed: int = 0) -> Any
                 "run": run,
                 "max_lr": max_lr,
                 "percent_remaining": 100 * 0.8**cycle,
-                "val_accuracy": (val := 95 - 120 * math.log10(max_lr / best(cycle)) ** 2 + noise * random.normal()),
-                "test_accuracy": val - 1,
+                "val_accuracy": 95
+                - 120 * math.log10(max_lr / best(cycle) / of_run(run)) ** 2
+                + noise * random.normal(),
+                "test_accuracy": 50 + max_lr,
                 "status": "ok",
                 "steps": 1,
                 "wall_seconds": 0.0,
@@ -159,6 +167,59 @@ def test_a_single_run_leaves_none_out(s_shaped: Any) -> None:
     assert table["left_out_inside"].isna().all() and table["left_out_gap"].isna().all()
     assert s_shaped.table["left_out_inside"].notna().all()
     assert list(table["free"]) == [4, 1, 2, 2, 0]
+
+
+def test_a_run_left_out_is_scored_on_its_own_region_and_curve_by_a_fit_to_the_others() -> None:
+    # Runs 0 and 1 want 0.05, run 2 twice that: fitted without it the constant is 0.05, outside of run 2's region by a
+    # factor of 2, which costs it 120 log10(2)^2 = 10.9 points. With it, and one of the others, it lies between.
+    found = oracle(lambda m: 0.05, of_run=lambda run: 2.0 if run == 2 else 1.0)
+    row = of(fit(found, RANGES, {"given": SCyc(0.05, 0.0, 0, 4)}, seed=0).table, "given")
+    assert row["left_out_inside"] == pytest.approx(2 / 3)
+    assert row["left_out_gap"] == pytest.approx((0 + 0 + 10.87) / 3, abs=0.15)
+    constant = of(fit(found, RANGES, {}, seed=0).table, "constant")
+    between = math.log10(math.sqrt(2)) ** 2 * 120  # fitted to one run of each kind: the middle, by symmetry
+    assert constant["left_out_inside"] == 0.0
+    assert constant["left_out_gap"] == pytest.approx((2 * between + 10.87) / 3, abs=0.4)
+
+
+def test_a_region_of_one_point_is_as_wide_as_the_gap_beside_it() -> None:
+    found = oracle(lambda m: 0.05, runs=1)
+    table = found.oracle[found.oracle["cycle"] == 0].copy()
+    table["feasible_low"] = table["feasible_high"] = table["best_max_lr"] = GRID[54]
+    region = region_of(table, found.curves)
+    assert region.width.item() == pytest.approx(math.log(GRID[55] / GRID[54]), rel=1e-3)
+
+
+def test_regions_of_runs_that_decide_for_themselves_have_their_own_grids() -> None:
+    found = oracle(lambda m: 0.05, runs=1)
+    tables_ = [found.oracle.assign(run=run) for run in (0, 1)]
+    coarse = found.curves[found.curves["max_lr"].isin(GRID[::8])]
+    curves = pd.concat([found.curves.assign(run=0), coarse.assign(run=1)]).astype({"run": "Int32"})
+    both = pd.concat(tables_).astype({"run": "Int32"})
+    both["feasible_low"] = both["feasible_high"] = both["best_max_lr"] = GRID[48]
+    width = region_of(both, curves).width
+    assert width[: CYCLES + 1] == pytest.approx(math.log(10) * 3 / 96, rel=1e-3)
+    assert width[CYCLES + 1 :] == pytest.approx(8 * math.log(10) * 3 / 96, rel=1e-3)
+
+
+def test_a_row_inside_counts_more_than_any_distance() -> None:
+    found = oracle(lambda m: 0.05, runs=1)
+    far = found.oracle["cycle"] >= 2
+    found.oracle["feasible_low"], found.oracle["feasible_high"] = 0.9, 1.0
+    found.oracle.loc[far, ["feasible_low", "feasible_high"]] = [0.001, 0.0011]
+    found.oracle.loc[found.oracle["cycle"] >= 9, ["feasible_low", "feasible_high"]] = [0.9, 1.0]
+    row = of(fit(found, RANGES, {}, seed=0).table, "constant")
+    assert row["inside"] == 9  # seven rows at 0.001, nine at 0.9, and nothing for being between
+
+
+def test_parameters_have_six_digits_and_lie_in_their_ranges() -> None:
+    narrow = RANGES | {"epsilon": Range(0.06, 0.07, log=True), "beta": Range(4.0, 4.0), "q": Range(1, 1, integer=True)}
+    found = fit(oracle(lambda m: 0.05, runs=1), narrow, {}, seed=0)
+    scyc = found.scyc
+    assert (scyc.epsilon, scyc.q, scyc.beta) == (0.06, 1, 4.0)
+    assert SCyc.parse(str(scyc)) == scyc and len(str(scyc.delta)) <= 10
+    one = {name: Range(r.low, r.low, r.log, r.integer) for name, r in narrow.items()}
+    assert of(fit(oracle(lambda m: 0.05, runs=1), one, {}, seed=0).table, "constant")["parameters"] == "0.06,0.06"
 
 
 def test_the_same_seed_fits_the_same() -> None:

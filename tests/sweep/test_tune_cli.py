@@ -117,6 +117,7 @@ def test_the_winner_is_the_best_trial_and_its_chain_follows_its_curve(tuned: Pat
     scyc = read(tuned / "scyc.toml")
     results = load(tuned)
     assert results.scyc == scyc
+    assert f"mean validation accuracy {results.winner.value:.2f} % over 2 runs" in (tuned / "scyc.toml").read_text()
     shape = results.tuning[results.tuning["stage"] == "shape"]
     best = shape.loc[shape["value"].idxmax()]
     assert scyc == SCyc(best["epsilon"], best["delta"], int(best["q"]), best["beta"])
@@ -191,6 +192,56 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(run: Run, 
     assert "the oracle's" in result.stdout
     again = run(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
     assert again.returncode == 0, again.stderr
+
+
+def test_a_take_over_that_is_interrupted_goes_on(oracle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, copied = shutil.copyfile, []
+
+    def interrupt(source: Path, target: Path) -> None:
+        copied.append(copy(source, target))
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfile", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5")
+    monkeypatch.undo()
+    results = tune(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5")
+    assert results.winner is not None
+    kept = {path.stem for path in (tmp_path / "t" / "states").iterdir()}
+    assert kept == results.replay.needed_states()  # nothing else is left at the end
+
+
+def test_beside_other_ways_an_oracle_is_only_shown(oracle: Path, tmp_path: Path) -> None:
+    results = tune(out=tmp_path / "t", oracle=oracle, by="joint", trials=2)
+    assert set(results.tuning["stage"]) == {"joint"}
+    assert len(results.trials) == results.tuning["new_steps"].sum() / 34
+
+
+def test_where_everything_diverges_an_earlier_winner_is_not_shown_as_the_result(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="no trial of max_lr reached its end"):
+        tune(out=tmp_path / "t", schedule="warmup", trials=2, cycles=1, max_lr="1e20:1e25:x3")
+    assert not (tmp_path / "t" / "warmup.toml").exists()
+
+
+def test_a_fit_reaches_the_grid_s_extensions_and_keeps_to_ranges_and_folders(
+    oracle: Path, tuned: Path, tmp_path: Path
+) -> None:
+    flags = {name: value for name, value in SETTINGS.items() if name != "trials"} | {"cycles": "1", "steps": "102"}
+    sweep.build_oracle(**flags, max_lr="0.001:0.004:x3", out=tmp_path / "o", progress=False)
+    table = sweep.load(tmp_path / "o").oracle  # type: ignore[union-attr]
+    assert table["extended"].any() and table["feasible_low"].max() > 0.004
+    fits = sweep.fit_scyc(tmp_path / "o", out=tmp_path / "f")
+    assert fits.table["inside"].max() > 0
+    assert sweep.fit_scyc(oracle, out=tmp_path / "g", epsilon="0.2:0.3").scyc.epsilon >= 0.2
+    with pytest.raises(SweepError, match="holds an earlier tuning"):
+        sweep.fit_scyc(oracle, out=tuned)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(SweepError, match="has other files"):
+        sweep.fit_scyc(oracle, out=tmp_path / "other")
+    with pytest.raises(SweepError, match="use fit_scyc"):
+        tune(by="fit", oracle=oracle)
 
 
 def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(tmp_path: Path) -> None:
@@ -286,12 +337,19 @@ class TestRefusedOracles:
     def test_one_of_a_newer_schema(self, oracle: Path, tmp_path: Path) -> None:
         assert "schema version 99" in self.refused(self.changed(oracle, tmp_path, schema_version=99), tmp_path)
 
+    def test_one_in_which_each_run_decided_for_itself(self, tmp_path: Path) -> None:
+        flags = {name: value for name, value in SETTINGS.items() if name != "trials"} | {"cycles": "1"}
+        sweep.build_oracle(**flags, max_lr="0.1,0.2", decide="per_run", out=tmp_path / "o", progress=False)
+        assert "has an oracle for each run" in self.refused(tmp_path / "o", tmp_path, cycles=1)
+
     def test_one_without_the_cycles_or_runs_asked_for(self, oracle: Path, tmp_path: Path) -> None:
         assert re.search(r"cycles up to 3; 2 runs and cycle 4", self.refused(oracle, tmp_path, cycles=4))
         assert re.search(r"has 2 runs .*; 3 runs", self.refused(oracle, tmp_path, runs=3))
+        assert re.search(r"has 2 runs .*; 1 runs", self.refused(oracle, tmp_path, runs=1))
 
     def test_one_of_other_lanes(self, oracle: Path, tmp_path: Path) -> None:
-        assert "batch_size was 32, now 16" in self.refused(oracle, tmp_path, batch_size=16)
+        line = self.refused(oracle, tmp_path, batch_size=16)
+        assert "batch_size was 32, now 16" in line and "give another --oracle" in line
 
     def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
         assert "holds an earlier tuning, no oracle" in self.refused(tuned, tmp_path)
