@@ -44,7 +44,7 @@ Json = Annotated[bool, Parameter(negative="")]
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except KeyboardInterrupt:
         from sweep.run import command_line
 

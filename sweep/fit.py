@@ -139,8 +139,8 @@ def fit(results: Results, ranges: Mapping[str, Range], given: Mapping[str, SCyc]
                 "free": len(families[name].ranges) if name in families else 0,
                 "cycles": len(region.cycle),
                 "inside": int(inside),
-                "distance": float(distance),
-                "distance_to_best": float(to_best),
+                "widths_outside": float(distance),
+                "widths_to_best": float(to_best),
                 "left_out_inside": float(np.mean([other["inside"].mean() for other in others])) if others else None,
                 "left_out_gap": float(np.mean(gaps)) if others else None,
             }

@@ -186,7 +186,7 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
 def fit_table(fits: Fits) -> RenderableType:
     """Return the fits to an oracle, best first of those fitted, and how they do on runs left out of the fit."""
     table = Table(box=box.SIMPLE_HEAD)
-    headings = ("curve", "parameters", "free", "inside", "distance", "to best", "left out: inside", "gap")
+    headings = ("curve", "parameters", "free", "inside", "outside by", "to best", "left out: inside", "gap")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("curve", "parameters") else "right")
     for row in fits.table.to_dict("records"):
@@ -196,13 +196,13 @@ def fit_table(fits: Fits) -> RenderableType:
             row["parameters"],
             str(row["free"]) if row["free"] else "given",
             f"{row['inside']} of {row['cycles']}",
-            f"{row['distance']:.3g}",
-            f"{row['distance_to_best']:.3g}",
+            f"{row['widths_outside']:.3g}",
+            f"{row['widths_to_best']:.3g}",
             left_out,
             _gap(row["left_out_gap"]),
         )
     lines = (
-        "inside: cycles whose feasible region holds the curve; distances in widths of the region, mean over cycles",
+        "inside: cycles whose feasible region holds the curve; outside by, to best: in mean widths of the region",
         "left out: fitted to all runs but one, scored on that one; gap: its best accuracy minus the curve's, in points",
     )
     return Group(table, *map(Text, lines))

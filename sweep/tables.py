@@ -135,8 +135,8 @@ FIT: list[Column] = [
     ("free", pa.int32(), "", "parameters that were fitted; 0 where they were given"),
     ("cycles", pa.int32(), "", "rows of the oracle table"),
     ("inside", pa.int32(), "", "of these, rows whose feasible region holds the curve"),
-    ("distance", pa.float64(), "widths", "mean distance to the region, in widths of the region in log max_lr"),
-    ("distance_to_best", pa.float64(), "widths", "likewise to the best max_lr"),
+    ("widths_outside", pa.float64(), "widths", "mean distance to the region, in widths of the region in log max_lr"),
+    ("widths_to_best", pa.float64(), "widths", "likewise to the best max_lr"),
     (
         "left_out_inside",
         pa.float64(),

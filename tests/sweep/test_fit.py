@@ -112,7 +112,7 @@ def test_where_it_takes_an_s_the_simpler_curves_lie_inside_less_often(s_shaped: 
 def test_each_simpler_curve_is_found_where_it_is_true(curve: str, truth: Curve) -> None:
     fits = fit(oracle(truth, runs=2), RANGES, {}, seed=0)
     row = of(fits.table, curve)
-    assert (row["inside"], row["distance"], row["left_out_inside"]) == (CYCLES + 1, 0.0, 1.0)
+    assert (row["inside"], row["widths_outside"], row["left_out_inside"]) == (CYCLES + 1, 0.0, 1.0)
     found = fits.curves[curve]
     for cycle in (0, 7, CYCLES):
         assert found.max_lr(cycle, 0.2) == pytest.approx(truth(cycle), rel=0.075)
@@ -124,7 +124,10 @@ def test_a_curve_that_contains_another_is_never_worse() -> None:
         constant = of(table, "constant")
         for name in ("scyc", "line", "exponential"):
             row = of(table, name)
-            better = (-row["inside"], round(row["distance"], 6)), (-constant["inside"], round(constant["distance"], 6))
+            better = (
+                (-row["inside"], round(row["widths_outside"], 6)),
+                (-constant["inside"], round(constant["widths_outside"], 6)),
+            )
             assert better[0] <= better[1], name
 
 

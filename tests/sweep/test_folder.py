@@ -123,7 +123,7 @@ class TestManifest:
         return make_spec(threads=2)
 
     def test_it_holds_the_whole_spec_versions_hardware_and_what_determines_lanes(self, spec: Spec) -> None:
-        manifest = new_manifest(spec, "fingerprint", COMMAND, None)
+        manifest = new_manifest("oracle", spec, "fingerprint", COMMAND, None)
         assert manifest["schema_version"] == tables.SCHEMA_VERSION == 1
         assert Spec.model_validate(manifest["spec"]) == spec
         assert manifest["identity"] == identity(spec, "fingerprint")
@@ -145,9 +145,9 @@ class TestManifest:
         assert found["memory_bytes"] is None or found["memory_bytes"] > 2**28
 
     def test_a_sweep_that_goes_on_keeps_its_packs_size_and_what_earlier_sessions_were(self, spec: Spec) -> None:
-        first = new_manifest(spec, "fingerprint", ["first"], None) | {"lanes_per_pack": 7}
-        second = new_manifest(spec, "fingerprint", ["second"], first)
-        third = new_manifest(spec, "fingerprint", ["third"], second)
+        first = new_manifest("oracle", spec, "fingerprint", ["first"], None) | {"lanes_per_pack": 7}
+        second = new_manifest("oracle", spec, "fingerprint", ["second"], first)
+        third = new_manifest("oracle", spec, "fingerprint", ["third"], second)
         assert second["lanes_per_pack"] == third["lanes_per_pack"] == 7
         assert third["command"] == "third"
         assert [session["command"] for session in third["earlier_sessions"]] == ["first", "second"]
@@ -156,7 +156,7 @@ class TestManifest:
     def test_it_reads_back_as_it_was_written(self, tmp_path: Path, spec: Spec) -> None:
         folder = Folder(tmp_path)
         assert folder.manifest() is None
-        manifest = new_manifest(spec, "fingerprint", COMMAND, None)
+        manifest = new_manifest("oracle", spec, "fingerprint", COMMAND, None)
         folder.write_manifest(manifest)
         assert folder.manifest() == manifest
         assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

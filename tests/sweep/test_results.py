@@ -157,7 +157,7 @@ class TestUnfinished:
         pd.testing.assert_frame_equal(ours, finished.comparison.iloc[:1], check_dtype=False)
 
     def test_a_sweep_that_has_only_begun_has_empty_tables(self, tmp_path: Path, tiny: Callable[..., Spec]) -> None:
-        Folder(tmp_path).write_manifest(new_manifest(tiny(tmp_path), "fingerprint", [], None))
+        Folder(tmp_path).write_manifest(new_manifest("oracle", tiny(tmp_path), "fingerprint", [], None))
         begun = sweep.load(tmp_path)
         assert begun.trials.empty and begun.oracle.empty and begun.curves.empty and not begun.finished
 
@@ -185,7 +185,7 @@ class TestGoingOn:
         )
         with pytest.raises(TrainingError, match="cycle 1"):
             simulated.run()
-        manifest = new_manifest(simulated.spec, "fingerprint of the data", [], None)
+        manifest = new_manifest("oracle", simulated.spec, "fingerprint of the data", [], None)
         Folder(simulated.folder).write_manifest(manifest)
         results = sweep.load(simulated.folder)
         assert results.oracle["cycle"].tolist() == [0]
@@ -206,7 +206,7 @@ class TestRefused:
             sweep.load(tmp_path)
 
     def test_a_foreign_file_among_the_trials_is_named(self, tmp_path: Path, make_spec: Callable[..., Spec]) -> None:
-        Folder(tmp_path).write_manifest(new_manifest(make_spec(), "fingerprint", [], None))
+        Folder(tmp_path).write_manifest(new_manifest("oracle", make_spec(), "fingerprint", [], None))
         (tmp_path / "trials").mkdir()
         pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "trials" / "mine.parquet")
         with pytest.raises(FolderError, match=r"mine\.parquet is no table of trials"):

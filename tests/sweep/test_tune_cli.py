@@ -136,8 +136,8 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
     assert f"tuned: S-Cyc {read(tuned / 'scyc.toml')}" in " ".join(text.split())
 
 
-def test_show_prints_the_table_of_trials_as_json(run: Run, tuned: Path) -> None:
-    shown = json.loads(run("show", tuned, "--json").stdout)
+def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
+    shown = json.loads(here("show", tuned, "--json").stdout)
     assert list(shown) == [name for name, *_ in tables.TUNING]
     assert shown["value"] == list(load(tuned).tuning["value"])
 
@@ -180,8 +180,8 @@ def test_on_ray_the_tables_are_those_of_one_process(run: Run, tuned: Path, tmp_p
     assert_equal_tables(tmp_path / "t", tuned)
 
 
-def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(run: Run, oracle: Path, tmp_path: Path) -> None:
-    result = run(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
+def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(here: Run, oracle: Path, tmp_path: Path) -> None:
+    result = here(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
     assert result.returncode == 0, result.stderr
     results, first = load(tmp_path / "t"), sweep.load(oracle).oracle.iloc[0]  # type: ignore[union-attr]
     given = results.tuning[results.tuning["stage"] == "epsilon"]
@@ -190,7 +190,7 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(run: Run, 
     theirs = sweep.load(oracle).trials
     assert set(results.trials.query("cycle == 0")["trial_id"]) == set(theirs.query("cycle == 0")["trial_id"])
     assert "the oracle's" in result.stdout
-    again = run(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
+    again = here(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
     assert again.returncode == 0, again.stderr
 
 
@@ -250,21 +250,23 @@ def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(tmp_path:
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
 
 
-def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(run: Run, oracle: Path, tmp_path: Path) -> None:
+def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
+    here: Run, oracle: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "o"
     shutil.copytree(oracle, folder)
-    result = run("tune", "--by", "fit", "--oracle", folder, "--json")
+    result = here("tune", "--by", "fit", "--oracle", folder, "--json")
     assert result.returncode == 0, result.stderr
     table = json.loads(result.stdout)
     assert table["curve"] == ["scyc", "constant", "line", "exponential", "preset"]
     assert {"fit.parquet", "fit.png", "scyc.toml"} <= {path.name for path in folder.iterdir()}
     assert str(read(folder / "scyc.toml")) == table["parameters"][0]
-    compared = run("compare", folder, "--scyc", folder / "scyc.toml", "--scyc", "0.05,0,0,4", "--json")
+    compared = here("compare", folder, "--scyc", folder / "scyc.toml", "--scyc", "0.05,0,0,4", "--json")
     rows = json.loads(compared.stdout)
     assert list(dict.fromkeys(rows["trajectory"])) == ["o/scyc.toml", "0.05,0,0,4"]
     inside = [i for name, i in zip(rows["trajectory"], rows["inside"], strict=True) if name == "o/scyc.toml"]
     assert sum(inside) == table["inside"][0]
-    assert "0.05,0,0,4 lies in the feasible region" in run("show", folder).stdout
+    assert "0.05,0,0,4 lies in the feasible region" in here("show", folder).stdout
 
 
 def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(
@@ -307,9 +309,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("flags, message", REFUSED.values(), ids=REFUSED.keys())
 def test_bad_input_is_one_clear_line_status_2_and_nothing_written(
-    run: Run, tmp_path: Path, flags: list[str], message: str
+    here: Run, tmp_path: Path, flags: list[str], message: str
 ) -> None:
-    result = run("tune", *flags, cwd=tmp_path)
+    result = here("tune", *flags, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("scyc-sweep: ") and re.search(message, last), last
@@ -370,8 +372,8 @@ def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None
     assert journal.read_bytes() == before
 
 
-def test_every_setting_of_a_tuning_is_a_flag_with_help(run: Run) -> None:
-    text = run("tune", "--help", env={"COLUMNS": "200"}).stdout
+def test_every_setting_of_a_tuning_is_a_flag_with_help(here: Run) -> None:
+    text = here("tune", "--help", env={"COLUMNS": "200"}).stdout
     for name, field in TuningSpec.model_fields.items():
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name
         assert field.description and " ".join(field.description.split()[:3]) in " ".join(text.split())
