@@ -12,7 +12,7 @@ from sweep.errors import SpecError
 from sweep.folder import cores
 from sweep.spec import Spec
 from sweep.worker import Measure, pick_device
-from trainables import measure, models, pruning
+from trainables import lanes, measure, models, pruning
 from trainables.datasets import DATASETS, train_size
 
 
@@ -88,6 +88,8 @@ def state_size(spec: Spec) -> tuple[int, int]:
         # Not on torch's meta device, which needs no memory but 1.4 s of imports.
         network = models.build(spec.training(), source.shape, source.classes, seed=0)
         names = pruning.prunable(network, spec.keep_output, spec.training().pruning)
+        if ":" in spec.model:
+            lanes.check(network, torch.randn(4, *source.shape, dtype=models.DTYPES[spec.dtype]))
     except ValueError as error:
         raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
     parameters = sum(parameter.numel() for parameter in network.parameters())

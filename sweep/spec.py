@@ -5,13 +5,16 @@ Every setting is defined here once: the command line's flags, their help, the TO
 """
 
 import difflib
+import hashlib
+import importlib.util
 import inspect
 import math
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
+from typing import Annotated, Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
 from pydantic import (
     BaseModel,
@@ -43,6 +46,7 @@ from trainables.spec import (
     names,
 )
 
+UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 
 
@@ -54,7 +58,10 @@ class Spec(BaseModel):
     preset: str = Field(
         description="Settings to start from; see `scyc-sweep presets`. Default: that of --model, or digits."
     )
-    model: ModelName = Field(description="Network. Without --preset it takes the preset of this name.")
+    model: ModelName | UsersOwn = Field(
+        description="Network; without --preset it takes the preset of this name. Or a package.module:function of your "
+        "own, called with (shape, classes), where shape is (channels, height, width)."
+    )
     hidden: tuple[int, ...] = Field(description="Widths of the hidden layers of `mlp`.")
     batch_norm: bool = Field(False, description="Batch norm in the hidden layers of `mlp` (Figure 3).")
     dataset: DatasetName = Field(description="Data set.")
@@ -200,6 +207,7 @@ class Spec(BaseModel):
         warmup, cyclical = self.schedule == "warmup", self.schedule == "cyclical"
         return TrainSpec(
             model=self.model,
+            model_source=_source_digest(self.model) if ":" in self.model else "",
             hidden=self.hidden if self.model == "mlp" else (),
             batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,
@@ -258,6 +266,8 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
     if unknown:
         raise SpecError(f"unknown setting {unknown[0]!r}{nearest(unknown[0], kind.model_fields)}")
     preset = given.get("preset", given.get("model", "digits"))
+    if "preset" not in given and ":" in str(preset):
+        raise SpecError(f"--model {preset} needs a --preset to start from; known are {', '.join(PRESETS)}")
     if preset not in PRESETS:
         what, known = ("preset", list(PRESETS)) if "preset" in given else ("model", list(names(ModelName)))
         raise SpecError(f"unknown {what} {preset!r}{nearest(str(preset), known)}; known are {', '.join(known)}")
@@ -323,6 +333,20 @@ def one_line(error: ValidationError) -> str:
             message = f"{message[0].lower()}{message[1:]}, but got {detail['input']!r}"
         lines.append(f"--{name}: {message}" if name else message)
     return "; ".join(dict.fromkeys(lines))
+
+
+def _source_digest(name: str) -> str:
+    """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else."""
+    module = name.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # Ray's workers search where the driver does
+    try:
+        found = importlib.util.find_spec(module)
+    except ImportError:
+        found = None
+    if found is None or found.origin is None:
+        raise ValueError(f"--model {name}: there is no module {module} in the working folder or elsewhere")
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
 
 
 def _scaled(value: Any, factor: float) -> Any:

@@ -157,6 +157,24 @@ def stack(network: nn.Module, lanes: int) -> nn.Module:
     return stacked
 
 
+@torch.no_grad()
+def check(network: nn.Module, images: Tensor) -> None:
+    """Raise ValueError if lanes of this network would not compute what it computes alone, on some images.
+
+    Layers without parameters are taken as they are; one that mixes channels, as a softmax over them, mixes lanes.
+    """
+    other = copy.deepcopy(network)
+    for tensor in other.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.mul_(0.5)
+    stacked = stack(network, 2)
+    load_lane(stacked, 1, other.state_dict())
+    expected = torch.stack([network.eval()(images), other.eval()(images)])
+    found = stacked.eval()(images)
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+        raise ValueError("stacked lanes do not compute what the network computes alone: some layer mixes channels")
+
+
 def load_lane(stacked: nn.Module, lane: int, tensors: Mapping[str, Tensor]) -> None:
     """Copy one network's parameters and buffers into a lane. Raises KeyError if the names differ."""
     with torch.no_grad():
