@@ -1,6 +1,8 @@
 """A network of the user's own, named on the command line: one function in a file, nothing edited here."""
 
+import importlib
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +39,10 @@ FLAGS = ["--preset", "digits", "--cycles", "1", "--runs", "1", "--steps", "17", 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "nets", raising=False)  # another test's
+    importlib.invalidate_caches()
     (tmp_path / "nets.py").write_text(NETWORKS)
     return tmp_path
 
@@ -71,14 +76,14 @@ def test_it_trains_in_workers_of_ray_as_in_this_process_and_its_source_is_part_o
     ],
 )
 def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
-    run: Run, folder: Path, name: str, message: str
+    here: Run, folder: Path, name: str, message: str
 ) -> None:
-    result = run("oracle", "--model", name, *FLAGS, "--engine", "inline", "--out", "o", cwd=folder)
+    result = here("oracle", "--model", name, *FLAGS, "--engine", "inline", "--out", "o", cwd=folder)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr.strip().splitlines()[-1] and "Traceback" not in result.stderr
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"nets.py"}
 
 
-def test_it_needs_a_preset_to_start_from(run: Run, folder: Path) -> None:
-    result = run("oracle", "--model", "nets:small", cwd=folder)
+def test_it_needs_a_preset_to_start_from(here: Run, folder: Path) -> None:
+    result = here("oracle", "--model", "nets:small", cwd=folder)
     assert result.returncode == 2 and "--model nets:small needs a --preset to start from" in result.stderr
