@@ -235,9 +235,8 @@ class _Sweep:
                 lambda: self.listener(strategy.progress()),
                 measure,
             )
-            self.listener(
-                rehearsal.progress()
-            )  # the strategy itself has not asked yet, and so knows of no closed cycle
+            # The strategy itself has not asked yet, and so knows of no closed cycle.
+            self.listener(rehearsal.progress())
             worker = Worker(spec.training(), data_dir, where.states.resolve(), spec.device, spec.threads)
             engine.run(jobs, worker)
         finally:

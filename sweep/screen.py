@@ -205,7 +205,7 @@ def fit_table(fits: Fits) -> RenderableType:
         "inside: cycles whose feasible region holds the curve; outside by, to best: in mean widths of the region",
         "left out: fitted to all runs but one, scored on that one; gap: its best accuracy minus the curve's, in points",
     )
-    return Group(table, *map(Text, lines))
+    return Group(table, *map(Text, lines), Text(f"{fits.evaluations:,} curves tried"))
 
 
 def paper_table(results: Results, printed: OracleTable) -> RenderableType:

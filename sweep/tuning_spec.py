@@ -29,7 +29,7 @@ class TuningSpec(Spec):
         "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
     )
     oracle: Path | None = Field(
-        None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon, untrained again."
+        None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training."
     )
     trials: int = Field(20, ge=1, description="Trials in all; one trial is a chain of cycles in each run.")
     at_once: Literal["auto"] | int = Field(
