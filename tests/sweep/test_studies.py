@@ -182,7 +182,9 @@ class TestJournal:
         path.write_bytes(path.read_bytes()[:-7])
         (tmp_path / "journal.log.lock").symlink_to(path)
         monkeypatch.chdir(tmp_path)
-        for trial in search(journal=Journal(Path("journal.log"), IDENTITY), trials=4).ask():
+        journal = Journal(Path("journal.log"), IDENTITY)
+        assert journal.path.is_absolute()  # Optuna links to it from the lock, and a relative link would point elsewhere
+        for trial in search(journal=journal, trials=4).ask():
             trial.end("complete", 1.0)
         assert states(path).count(TrialState.COMPLETE) == 4 and states(path)[-1] == TrialState.COMPLETE
 

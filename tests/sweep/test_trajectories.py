@@ -32,6 +32,16 @@ def test_four_numbers_alone_are_s_cyc_and_beside_others_go_by_themselves(tmp_pat
     assert several[f"{tmp_path.name}/scyc.toml"] == SCyc(0.0316228, 0.05, 2, 4.5)
 
 
+def test_two_winners_of_one_name_stay_two(tmp_path: Path) -> None:
+    paths = [tmp_path / parent / "t" / "scyc.toml" for parent in ("a", "b")]
+    for path, epsilon in zip(paths, (0.1, 0.2), strict=True):
+        path.parent.mkdir(parents=True)
+        write("scyc", TUNED | {"epsilon": epsilon}, "found", path.parent)
+    found = parse([str(path) for path in paths], "mlp", "digits")
+    assert [scyc.epsilon for scyc in found.values()] == [0.1, 0.2]
+    assert list(found) == ["t/scyc.toml", str(paths[1])]
+
+
 def test_a_winner_reads_back_as_it_was_written(tmp_path: Path) -> None:
     path = write("scyc", TUNED, "tuned by hand", tmp_path)
     assert path == tmp_path / "scyc.toml"

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
+from sweep.engines import Jobs
 from sweep.errors import SpecError, TrainingError
 from sweep.spec import resolve
 from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
+from sweep.worker import Outcome
+from trainables.spec import Pack
 
 MakeTuning = Callable[..., Any]
 STEPS = 10
@@ -324,6 +327,23 @@ class TestEndings:
         assert [t.state for t in tuning.trials if t is not trial] == ["complete"] * 5
         trained = len(sweep.simulation.trained)
         assert timeless(run(sweep)) == timeless(tuning) and len(sweep.simulation.trained) == trained
+
+    def test_of_a_pack_one_of_whose_networks_is_empty_the_others_are_trained(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising, by="joint", trials=6)
+        tuning = sweep.tuning()
+        jobs = Jobs(tuning, tuning.ledger, sweep.simulation.states, lambda lanes: None, lambda: None, None)
+        empty = None
+        while (pack := jobs.next()) is not None:
+            assert isinstance(pack, Pack)
+            if pack.cycle == 2 and empty is None:
+                empty = pack.lanes[1].parent
+            if empty is not None and empty in {lane.parent for lane in pack.lanes}:
+                jobs.done(pack, Outcome(failure="chain ended", reason="layer fc lost everything"))
+            else:
+                jobs.done(pack, Outcome(sweep.simulation.train(pack)))
+        assert jobs.error is None and jobs.finished
+        assert [t.state for t in tuning.trials] == ["complete", "ended", *["complete"] * 4]
+        assert tuning.trials[1].trained_steps == 2 * STEPS * 2 + STEPS  # cycle 2 of the other run was trained
 
     def test_of_equal_trials_the_first_wins(self, make_tuning: MakeTuning) -> None:
         winner = run(make_tuning(lambda cycle, run, max_lr: 90.0, by="joint")).winner

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, models
+from trainables import datasets, gradients, models
 from trainables import pack as pack_module
 from trainables.datasets import Dataset
 from trainables.pack import _starts, train_pack
@@ -369,6 +369,25 @@ def test_gradient_scores_are_those_of_the_mean_loss_over_the_training_split_in_e
     gone = torch.cat([scores[name][~mask] for name, mask in start.masks.items()])
     assert len(gone) == (len(gone) + len(kept)) // 5
     assert gone.max() <= kept.min() * (1 + 1e-9)
+
+
+def test_mean_gradients_do_not_depend_on_how_many_images_go_at_a_time(
+    make_spec: Maker, make_images: Maker, plain_images: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_images()
+    network = models.build(make_spec(model="resnet20"), dataset.shape, dataset.classes, 0)
+    indices = torch.arange(40, 90)
+    network.eval()
+    loss = functional.cross_entropy(network(plain_images(dataset, indices)), dataset.labels[indices])
+    expected = dict(
+        zip(dict(network.named_parameters()), torch.autograd.grad(loss, list(network.parameters())), strict=True)
+    )
+    for size in (256, 50, 16):
+        monkeypatch.setattr(gradients, "SCORE_BATCH", size)
+        found = gradients.mean_gradients(network, dataset, indices, torch.float64)
+        assert list(found) == list(expected)
+        for name, gradient in found.items():
+            torch.testing.assert_close(gradient, expected[name], rtol=0.0, atol=1e-9)
 
 
 def test_random_pruning_follows_run_and_cycle_and_not_the_lane(

@@ -406,6 +406,17 @@ class TestScores:
         assert norms["layer1.0.downsample.0.weight"] == "layer1.0.downsample.1"
         assert len(batch_norms(vgg)) == 13
 
+    def test_a_convolution_s_batch_norm_is_the_first_that_fits_before_the_next_convolution(self) -> None:
+        network = nn.Sequential(
+            nn.Conv2d(1, 3, 1),
+            nn.BatchNorm2d(3),
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 4, 1),
+            nn.Conv2d(4, 4, 1),
+            nn.BatchNorm2d(4),
+        )
+        assert batch_norms(network) == {"0.weight": "1", "4.weight": "5"}
+
     @pytest.mark.parametrize("criterion", [name for name, found in CRITERIA.items() if found.filters])
     def test_filters_need_convolutions(self, criterion: str, make_spec: Maker) -> None:
         network = models.build(make_spec(), (1, 8, 8), 10, seed=0)
