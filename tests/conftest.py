@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +30,17 @@ def small() -> Small:
 
 
 @pytest.fixture(scope="session")
-def start() -> Start:
-    """Start `scyc-sweep` with the given arguments in a process group of its own."""
+def start() -> Iterator[Start]:
+    """Start `scyc-sweep` with the given arguments in a process group of its own.
+
+    What a failed test leaves running is ended after the last test, so that one failure stays one.
+    """
+    started: list[subprocess.Popen[str]] = []
 
     def popen(
         *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", "from sweep.cli import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -47,8 +51,14 @@ def start() -> Start:
             # A test run in the background ignores Ctrl-C, and its children would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        started.append(process)
+        return process
 
-    return popen
+    yield popen
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -215,7 +215,8 @@ def test_a_worker_that_dies_has_its_pack_trained_again(
     workers = [
         child
         for child in ray_processes(process)
-        if any("ray::" in part and "Trainable" in part for part in child.cmdline())
+        # Ray calls a worker by its method while it trains, and by its class between two packs.
+        if any("ray::" in part and ("Trainable" in part or "PackTrial" in part) for part in child.cmdline())
     ]
     assert workers
     workers[0].kill()
