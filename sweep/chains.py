@@ -9,15 +9,24 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweep.ledger import Ledger
 from sweep.spec import Spec
 from sweep.strategy import Strategy
-from trainables.spec import Lane, LaneResult, Pack
+from trainables.spec import Lane, LaneResult, Pack, Schedule
 
-Chain = tuple[float, ...]
-"""max_lr of the cycles 0, 1, ...; of two chains that begin alike the beginning is trained once."""
+
+class Link(NamedTuple):
+    """One cycle of a chain: what its lanes are trained under."""
+
+    max_lr: float
+    schedule: Schedule | None = None
+    """None: that of the settings."""
+
+
+Chain = tuple[Link, ...]
+"""The cycles 0, 1, ...; of two chains that begin alike the beginning is trained once."""
 Row = dict[str, Any]
 
 
@@ -39,7 +48,7 @@ class ChainStrategy(Strategy):
         self.runs = range(spec.runs)
         self._lost: set[Chain] = set()
         """Chains whose networks had to come again."""
-        self._again: dict[tuple[int, Chain], str] = {}
+        self._again: dict[tuple[int, Chain], set[str | None]] = {}
         """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
         self._begin()
 
@@ -98,7 +107,15 @@ class ChainStrategy(Strategy):
         """Write rows for lanes that could not be trained: their chains end, and no process tries them again."""
         logging.getLogger(__name__).warning("cycle %s, run %s: %s: its chain ends", pack.cycle, pack.run, reason)
         results = [
-            LaneResult(lane.max_lr, lane.parent or "", None, percent_remaining=math.nan, status="ended", steps=0)
+            LaneResult(
+                lane.max_lr,
+                lane.parent or "",
+                None,
+                percent_remaining=math.nan,
+                schedule=self.training.schedule_of(pack.cycle, lane).name,
+                status="ended",
+                steps=0,
+            )
             for lane in pack.lanes
         ]
         self.ledger.append(pack, [self.id_of(pack, lane) for lane in pack.lanes], results, device="", host="")
@@ -107,11 +124,13 @@ class ChainStrategy(Strategy):
         """Return the digests of what is kept, of the open round's parents and lanes, and of the initial weights."""
         needed = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
         needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
-        needed |= set(self._again.values())
+        beginnings = {chain[:1] for chain in self.kept}
+        needed |= {row["rewind_state"] for (_, chain), row in self.found.items() if chain in beginnings}
+        needed |= {digest for digests in self._again.values() for digest in digests}
         for pack in self.round:
-            needed |= {lane.parent for lane in pack.lanes if lane.parent}
+            needed |= {digest for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
             rows = self.rows_of(pack)
-            needed |= {row["state"] for row in rows}
+            needed |= {row["state"] for row in rows} | {row["rewind_state"] for row in rows}
             needed |= {row["parent_state"] for row in rows if pack.cycle == 0}
         return needed - {None}
 
@@ -136,10 +155,16 @@ class ChainStrategy(Strategy):
         parts = [list(islice(left, short + (index < longer))) for index in range(count)]
         packs = [self._pack(run, part) for part in parts for run in self.runs]
         missing = [pack for planned in packs if (pack := self.unfinished(planned))]
-        starts = {(pack.run, lane.parent) for pack in missing for lane in pack.lanes if lane.parent}
+        starts = {
+            (pack.run, digest)
+            for pack in missing
+            for lane in pack.lanes
+            for digest in (lane.parent, lane.rewind_to)
+            if digest
+        }
         lost = {(run, digest) for run, digest in starts if not self.has_state(digest)}
         for key, row in self.found.items():
-            if (key[0], row["state"]) in lost:
+            if (key[0], row["state"]) in lost or (key[0], row["rewind_state"]) in lost:
                 self._lost.add(key[1])
                 self.ledger.rows.pop(row["trial_id"], None)  # its old row stays on disk until the new one replaces it
         if lost:
@@ -148,11 +173,15 @@ class ChainStrategy(Strategy):
 
     def _pack(self, run: int, chains: Sequence[Chain]) -> Pack:
         """Return the pack that trains the last cycle of these chains in a run."""
-        cycle = len(chains[0]) - 1
-        starts = [self.found[run, chain[:-1]] for chain in chains] if cycle else [None] * len(chains)
-        lanes = tuple(Lane(chain[-1], row["state"] if row else None) for chain, row in zip(chains, starts, strict=True))
-        initial = self.found[run, chains[0][:1]]["parent_state"] if cycle else None
-        return Pack(cycle, run, self.run_seed(run), initial, lanes)
+        return Pack(len(chains[0]) - 1, run, self.run_seed(run), tuple(self._lane(run, chain) for chain in chains))
+
+    def _lane(self, run: int, chain: Chain) -> Lane:
+        """Return the lane that trains the last cycle of a chain in a run."""
+        last = chain[-1]
+        if len(chain) == 1:
+            return Lane(last.max_lr, None, None, last.schedule)
+        parent, first = self.found[run, chain[:-1]], self.found[run, chain[:1]]
+        return Lane(last.max_lr, parent["state"], first["rewind_state"], last.schedule)
 
     def take(self, chains: Sequence[Chain]) -> None:
         """Note the rows of the last cycle of these chains."""
@@ -160,5 +189,5 @@ class ChainStrategy(Strategy):
             pack = self._pack(run, chains)
             for chain, row in zip(chains, self.rows_of(pack), strict=True):
                 self.found[run, chain] = row
-                if chain in self._lost and row["state"]:
-                    self._again[run, chain] = row["state"]
+                if chain in self._lost:
+                    self._again[run, chain] = {row["state"], row["rewind_state"]}

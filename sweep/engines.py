@@ -6,10 +6,10 @@ strategy is told.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweep.errors import SweepError, TrainingError
 from sweep.ledger import Ledger
@@ -87,7 +87,7 @@ class Jobs:
         self._measured = 0
         self._parts: deque[tuple[Pack, int, _Task]] = deque()
         self._open: dict[Pack, tuple[int, _Task]] = {}
-        self._deletable = {row["state"] for row in ledger.rows.values() if row["state"]}
+        self._deletable = _states_of(ledger.rows.values())
 
     @property
     def finished(self) -> bool:
@@ -152,7 +152,7 @@ class Jobs:
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
         rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
-        self._deletable |= {row["state"] for row in rows if row["state"]}
+        self._deletable |= _states_of(rows)
         self._back(task)
 
     def _back(self, task: _Task) -> None:
@@ -184,3 +184,8 @@ class Jobs:
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
+
+
+def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the digests of the states that training these rows wrote, the initial weights aside."""
+    return {digest for row in rows for digest in (row["state"], row["rewind_state"]) if digest}

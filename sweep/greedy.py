@@ -27,7 +27,7 @@ class _Chain:
         self.oracle, self.runs, self.run = oracle, runs, run
         self.cycle = 0
         self.parents: dict[int, str | None] = dict.fromkeys(runs)
-        self.initial: dict[int, str | None] = dict.fromkeys(runs)
+        self.rewind_to: dict[int, str | None] = dict.fromkeys(runs)
         self.closed: list[ClosedCycle] = []
         self.below = self.above = 0
         # Made when the first is asked for: until then the packs' size may still have to be measured.
@@ -62,7 +62,8 @@ class _Chain:
     def needed_states(self) -> set[str]:
         """Past winners, and in the open cycle every lane whose max_lr may still have the highest mean."""
         kept: set[str] = {row["state"] for closed in self.closed for row in closed.best_rows}
-        kept |= {digest for digest in self.initial.values() if digest is not None}
+        kept |= {digest for digest in self.rewind_to.values() if digest is not None}
+        kept |= {row["parent_state"] for closed in self.closed[:1] for row in closed.best_rows}
         rows = [] if self.finished else self.rows()
         if self.cycle == 0:
             kept |= {row["parent_state"] for row in rows}
@@ -70,7 +71,13 @@ class _Chain:
         complete = {max_lr: s for max_lr, s in mean_scores(rows).items() if lanes[max_lr] == len(self.runs)}
         top = max((score for score in complete.values() if score is not None), default=0.0)
         hopeless = {max_lr for max_lr, score in complete.items() if score is None or score < top - 1e-6}
-        kept |= {row["state"] for row in rows if row["state"] and row["max_lr"] not in hopeless}
+        kept |= {
+            digest
+            for row in rows
+            if row["max_lr"] not in hopeless
+            for digest in (row["state"], row["rewind_state"])
+            if digest
+        }
         return kept
 
     def _decide(self) -> None:
@@ -93,7 +100,7 @@ class _Chain:
             self.packs = self._packs_of(new)
             return
         winners = {row["run"]: row for row in rows if row["max_lr"] == choice.best_max_lr}
-        lost = [run for run in self.runs if not self.oracle.has_state(winners[run]["state"])]
+        lost = [run for run in self.runs if not self._has_states(winners[run])]
         if lost:
             for run in lost:
                 self.oracle.forget(winners[run]["trial_id"])
@@ -102,10 +109,14 @@ class _Chain:
         self.closed.append(ClosedCycle(self.cycle, self.run, len(self.oracle.grid.values), rows, choice))
         self.parents = {run: winners[run]["state"] for run in self.runs}
         if self.cycle == 0:
-            self.initial = {run: winners[run]["parent_state"] for run in self.runs}
+            self.rewind_to = {run: winners[run]["rewind_state"] for run in self.runs}
         self.cycle += 1
         self.below = self.above = 0
         self.packs = self._packs_of(self.points)
+
+    def _has_states(self, row: dict[str, Any]) -> bool:
+        """Whether later cycles find what they start from: a winner's network, and what cycle 0 left to rewind to."""
+        return all(self.oracle.has_state(row[name]) for name in ("state", "rewind_state") if row[name])
 
     def _limit_extension(self) -> None:
         """Take back points beyond the limit, from the side that has more of them."""
@@ -131,8 +142,8 @@ class _Chain:
             start = end
 
     def _pack(self, run: int, points: Sequence[float]) -> Pack:
-        lanes = tuple(Lane(point, self.parents[run]) for point in points)
-        return Pack(self.cycle, run, self.oracle.run_seed(run), self.initial[run], lanes)
+        lanes = tuple(Lane(point, self.parents[run], self.rewind_to[run]) for point in points)
+        return Pack(self.cycle, run, self.oracle.run_seed(run), lanes)
 
 
 class GreedyOracle(Strategy):

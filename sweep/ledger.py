@@ -7,7 +7,7 @@ file is complete under its name. Next: the strategy reads the rows and goes on.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
     """Return the key of a lane: sha256 of everything that determines it and of nothing else.
 
     That is: training settings, the data's fingerprint, the run's seed and the cycle (they seed all random numbers), the
-    start state's digest, max_lr, and the version of the training code. Not the run's number, the pack, or the device.
+    start state's digest, what it is rewound to, its schedule, max_lr, and the version of the training code. Not the
+    run's number, the pack, or the device.
     """
     content = {
-        "training": asdict(training),
+        "training": asdict(replace(training, schedule=training.schedule_of(pack.cycle, lane))),
         "data": fingerprint,
         "seed": pack.seed,
         "cycle": pack.cycle,
         "start": lane.parent or "initial weights",
-        "rewound_to": pack.initial if training.rewind == "init" else None,
+        "rewound_to": lane.rewind_to,
         "max_lr": lane.max_lr,
         "version": TRAINING_VERSION,
     }

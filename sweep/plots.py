@@ -87,7 +87,12 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
         _oracle(axes, oracle.oracle, 1.0, "")
     if winner is not None:
         axes.plot(
-            range(len(winner.chain)), winner.chain, "-", color=ORANGE, lw=2, label=f"tuned {results.spec.schedule}"
+            range(len(winner.chain)),
+            [link.max_lr for link in winner.chain],
+            "-",
+            color=ORANGE,
+            lw=2,
+            label=f"tuned {results.spec.schedule}",
         )
     axes.set_yscale("log")
     axes.set_xlabel("cycle")

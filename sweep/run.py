@@ -297,7 +297,7 @@ def _take_over(oracle: Results, where: Folder) -> None:
                 shutil.copyfile(path, partial)
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
     for row in first.best_rows:
-        for digest in (row["state"], row["parent_state"]):
+        for digest in {row["state"], row["parent_state"], row["rewind_state"]} - {None}:
             source, target = path_of(oracle.folder.states, digest), path_of(where.states, digest)
             if source.exists() and not target.exists():
                 with tables.Replacing(target) as partial:

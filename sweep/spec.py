@@ -39,6 +39,7 @@ from trainables.spec import (
     ModelName,
     OptimizerName,
     RewindName,
+    Schedule,
     ScheduleName,
     ScoreName,
     SplitName,
@@ -83,9 +84,10 @@ class Spec(BaseModel):
         0.2, gt=0, lt=1, description="Share of the surviving prunable weights that a cycle removes."
     )
     keep_output: bool = Field(False, description="Never prune the output layer.")
-    rewind: RewindName | None = Field(
+    rewind: RewindName | int | None = Field(
         None,
-        description="init: after pruning, survivors go back to their initial values. Default: as --pruning says.",
+        description="init: after pruning, survivors go back to their initial values; a number: to those after so many "
+        "steps of cycle 0 (late rewinding). Default: as --pruning says.",
     )
     cycles: int = Field(ge=0, description="Prunings; cycles 0 to N are trained.")
     runs: int = Field(5, ge=1, description="Repetitions, each with its own split, initial weights and batch order.")
@@ -105,16 +107,25 @@ class Spec(BaseModel):
         "shared",
         description="shared: one max_lr a cycle for all runs, by their mean. per_run: each run is its own oracle.",
     )
-    schedule: ScheduleName = Field(description="Learning rate within a cycle (Table 1 of the S-Cyc paper).")
+    schedule: ScheduleName = Field(
+        description="Learning rate within a cycle: Table 1 of the S-Cyc paper, or for retraining after a cycle 0 of "
+        "warmup: ft, the smallest rate; lrw, the last rates; slr, all squeezed behind a short warmup; clr, one cosine "
+        "cycle (Le and Hua)."
+    )
     steps: int = Field(
         ge=1, description="Optimizer steps a cycle. Given alone, it rescales the preset's warmup and milestones too."
+    )
+    retrain_steps: int | None = Field(
+        None, ge=1, description="Optimizer steps of each cycle after cycle 0. Default: --steps."
     )
     warmup_steps: int = Field(ge=0, description="Steps over which the rate rises from 0 to max_lr.")
     milestones: tuple[int, ...] = Field(description="Steps at which the rate drops tenfold.")
     cycle_steps: int | None = Field(
         None, ge=1, description="cyclical: steps from rate 0 to max_lr. Default: an eighth of --steps, as in Table 9."
     )
-    scale: float = Field(1.0, gt=0, description="Multiplies steps, warmup_steps, milestones and cycle_steps.")
+    scale: float = Field(
+        1.0, gt=0, description="Multiplies steps, retrain_steps, warmup_steps, milestones and cycle_steps."
+    )
     batch_size: int = Field(ge=1, description="Images a step.")
     optimizer: OptimizerName = Field("sgd", description="Optimizer, as torch.optim has it.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; first beta of adam.")
@@ -201,10 +212,17 @@ class Spec(BaseModel):
         """The results folder."""
         return self.out.expanduser() if self.out else Path("results") / self.preset
 
+    def schedule_named(self, name: ScheduleName) -> Schedule:
+        """Return a schedule of this sweep: what it takes of warmup, milestones and cycle_steps."""
+        if name in ("constant", "decay"):
+            return Schedule(name)
+        if name == "cyclical":
+            return Schedule(name, cycle_steps=self.cycle_steps or max(1, round(self.steps / 8)))
+        return Schedule(name, self.warmup_steps, self.milestones)
+
     def training(self) -> TrainSpec:
         """Return the part that determines how a lane trains; changing it makes another experiment."""
         assert self.rewind is not None
-        warmup, cyclical = self.schedule == "warmup", self.schedule == "cyclical"
         return TrainSpec(
             model=self.model,
             model_source=_source_digest(self.model) if ":" in self.model else "",
@@ -217,11 +235,9 @@ class Spec(BaseModel):
             keep_output=self.keep_output,
             score_batches=self.score_batches if self.pruning in GRADIENT_CRITERIA else None,
             rewind=self.rewind,
-            schedule=self.schedule,
+            schedule=self.schedule_named(self.schedule),
             steps=self.steps,
-            warmup_steps=self.warmup_steps if warmup else 0,
-            milestones=self.milestones if warmup else (),
-            cycle_steps=(self.cycle_steps or max(1, round(self.steps / 8))) if cyclical else 0,
+            retrain_steps=None if self.retrain_steps == self.steps else self.retrain_steps,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             momentum=self.momentum,
@@ -280,6 +296,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
         stretched = factor * float(settings["steps"]) / base["steps"]
         for name, multiplier in (
             ("steps", factor),
+            ("retrain_steps", factor),
             ("warmup_steps", factor if "warmup_steps" in given else stretched),
             ("milestones", factor if "milestones" in given else stretched),
             ("cycle_steps", factor),

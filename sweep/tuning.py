@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from search_spaces.scyc import SCyc
-from sweep.chains import Chain, ChainStrategy
+from sweep.chains import Chain, ChainStrategy, Link
 from sweep.errors import TrainingError
 from sweep.ledger import Ledger
 from sweep.strategy import Progress
@@ -97,7 +97,7 @@ class Tuning(ChainStrategy):
             lanes_done=len(rows),
             lanes_planned=max(len(rows), planned * len(self.runs)),
             diverged=sum(row["status"] == "diverged" for row in rows.values()),
-            best_max_lr=best.chain[-1] if best else None,
+            best_max_lr=best.chain[-1].max_lr if best else None,
             val_accuracy=best.value if best else None,
             label=self.label,
         )
@@ -121,29 +121,29 @@ class Tuning(ChainStrategy):
         spec = self.spec
         length = spec.target + 1
         if spec.schedule != "scyc":
-            yield from self._search("max_lr", ["max_lr"], {}, lambda p: (p["max_lr"],) * length)
+            yield from self._search("max_lr", ["max_lr"], {}, lambda p: (Link(p["max_lr"]),) * length)
         elif spec.by == "joint":
             yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
         else:
             if self.given is not None:
                 epsilon = yield from self._given_epsilon(self.given)
             else:
-                yield from self._search("epsilon", ["epsilon"], {}, lambda p: (p["epsilon"],))
+                yield from self._search("epsilon", ["epsilon"], {}, lambda p: (Link(p["epsilon"]),))
                 epsilon = self._best_of("epsilon")
-            constant = (epsilon,) * spec.target
+            constant = (Link(epsilon),) * spec.target
             # Later chains leave the constant one where their growth begins, and for the target right before it.
             self.kept = leaving = {constant[:cycles] for cycles in range(1, int(self.ranges["q"].high) + 2)} | {
                 constant
             }
             found = {"epsilon": epsilon}
-            yield from self._search("delta", ["delta"], found, lambda p: (*constant, epsilon + p["delta"]))
+            yield from self._search("delta", ["delta"], found, lambda p: (*constant, Link(epsilon + p["delta"])))
             self.kept = leaving
             found["delta"] = self._best_of("delta")
             yield from self._search("shape", ["q", "beta"], found, self._scyc)
 
     def _scyc(self, params: Mapping[str, float]) -> Chain:
         scyc = SCyc(params["epsilon"], params["delta"], int(params["q"]), params["beta"])
-        return tuple(scyc.trajectory(self.spec.target, self.spec.prune_rate))
+        return tuple(map(Link, scyc.trajectory(self.spec.target, self.spec.prune_rate)))
 
     def _best_of(self, stage: str) -> float:
         best = self.best(stage)
@@ -155,7 +155,7 @@ class Tuning(ChainStrategy):
 
         What of it is lost is trained again.
         """
-        chains = [(point,) for point in given.points]
+        chains = [(Link(point),) for point in given.points]
         packs = self.packs(chains)
         self.counted = {self.id_of(pack, lane) for pack in packs for lane in pack.lanes}
         if any(self.unfinished(pack) for pack in packs):
@@ -163,7 +163,9 @@ class Tuning(ChainStrategy):
         self.take(chains)
         for number, chain in enumerate(chains):
             whole = all(self.found[run, chain]["status"] == "ok" for run in self.runs)
-            self._note("epsilon", number, {"epsilon": chain[0]}, chain, "complete" if whole else "diverged", int(whole))
+            self._note(
+                "epsilon", number, {"epsilon": chain[0].max_lr}, chain, "complete" if whole else "diverged", int(whole)
+            )
         return given.epsilon
 
     def _search(

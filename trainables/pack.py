@@ -52,21 +52,26 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
     along = [start.masks | pruning.along(spec.pruning, template, start.masks) for start in starts]
     masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
-    rate = schedules.rate(spec)
+    steps = spec.steps_of(pack.cycle)
+    names = [spec.schedule_of(pack.cycle, lane) for lane in pack.lanes]
+    rates_of = [schedules.rates(schedule, steps, spec.steps) for schedule in names]
     results = [
         LaneResult(
             max_lr=lane.max_lr,
             parent_state=lane.parent or initial,
             state=None,
             percent_remaining=pruning.percent_remaining(start.masks),
+            schedule=schedule.name,
             status="ok",
-            steps=spec.steps,
+            steps=steps,
+            rewind_state=initial if pack.cycle == 0 and spec.rewind == "init" else None,
         )
-        for lane, start in zip(pack.lanes, starts, strict=True)
+        for lane, start, schedule in zip(pack.lanes, starts, names, strict=True)
     ]
 
     alive = torch.ones(count, dtype=torch.bool)
     scored = {name: tensor.clone() for name, tensor in stacked.state_dict().items()}
+    late: dict[str, Tensor] = {}
     loss_since_evaluation = torch.zeros(count, dtype=torch.float64, device=device)
     steps_since_evaluation = 0
     eval_every = spec.eval_every or -(-len(split.train) // spec.batch_size)
@@ -77,13 +82,16 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
         for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
             losses = lane_losses(stacked(images), labels)
             slopes = torch.autograd.grad(losses.sum(), optimizer.parameters)
-            rates = torch.tensor([rate(step, lane.max_lr) for lane in pack.lanes], dtype=losses.dtype) * alive
+            now = [of.at(step, lane.max_lr) for of, lane in zip(rates_of, pack.lanes, strict=True)]
+            rates = torch.tensor(now, dtype=losses.dtype) * alive
             optimizer.step(slopes, rates.to(device))
             loss_since_evaluation += losses.detach()
             steps_since_evaluation += 1
 
             done = step + 1
-            if done % eval_every and done != spec.steps:
+            if pack.cycle == 0 and done == spec.rewind:
+                late = {name: tensor.clone() for name, tensor in stacked.state_dict().items()}
+            if done % eval_every and done != steps:
                 continue
             evaluation = _evaluate(stacked, dataset, split, DTYPES[spec.dtype])
             train_loss = (loss_since_evaluation / steps_since_evaluation).cpu()
@@ -94,10 +102,10 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
             alive &= finite
             if not alive.any():
                 break
-            after_warmup = done >= spec.warmup_steps
             improved = torch.zeros_like(alive)
             for index in alive.nonzero().flatten().tolist():
-                improved[index] = _record(results[index], spec, done, after_warmup, index, evaluation, train_loss)
+                may_score = done == steps if spec.score == "last" else done >= rates_of[index].warmup_steps
+                improved[index] = _record(results[index], done, may_score, index, evaluation, train_loss)
             if improved.any():
                 for name, tensor in stacked.state_dict().items():
                     scored[name][improved.to(device)] = tensor[improved.to(device)]
@@ -108,7 +116,11 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
         if result.status == "ok":
             network = {name: tensor[index] for name, tensor in scored.items()}
             result.state = save_state(states, State(network, starts[index].masks))
+            if late:
+                early = {name: tensor[index] for name, tensor in late.items()}
+                result.rewind_state = save_state(states, State(early, starts[index].masks))
         else:
+            result.rewind_state = None
             result.best_step = result.val_accuracy = result.test_accuracy = result.val_loss = result.train_loss = None
     seconds = (time.perf_counter() - started) / count
     for result in results:
@@ -126,27 +138,19 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def _starts(
     spec: TrainSpec, pack: Pack, template: nn.Module, states: Path, dataset: Dataset, train: Tensor
 ) -> tuple[str, list[State]]:
-    """Return the digest of the initial weights ("" where not needed) and every lane's start state.
+    """Return the digest of the initial weights ("" after cycle 0) and every lane's start state.
 
-    Cycle 0 draws the initial weights and writes them; a later cycle rewinds to that file, not to what another version
-    of torch might draw from the same seed.
+    Cycle 0 draws the initial weights and writes them; a later cycle rewinds to a file, not to what another version of
+    torch might draw from the same seed.
     """
     names = pruning.prunable(template, spec.keep_output, spec.pruning)
     weights = dict(template.named_parameters())
     initial = State(dict(template.state_dict()), {name: torch.ones_like(weights[name]).bool() for name in names})
-    parents = {lane.parent for lane in pack.lanes}
-    digest = ""
-    if None in parents:
-        digest = save_state(states, initial)
-    elif spec.rewind == "init" and pack.initial is not None:
-        initial = load_state(states, pack.initial)
-    starts: dict[str | None, State] = {None: initial}
-    for parent in parents:
-        if parent is None:
-            continue
-        state = load_state(states, parent)
-        if state.tensors.keys() != initial.tensors.keys() or state.masks.keys() != initial.masks.keys():
-            raise StateError(f"state {parent} is of another network: its tensors have other names")
+    digest = save_state(states, initial) if any(lane.parent is None for lane in pack.lanes) else ""
+    starts: dict[tuple[str | None, str | None], State] = {(None, None): initial}
+    for parent, rewind_to in {(lane.parent, lane.rewind_to) for lane in pack.lanes} - starts.keys():
+        assert parent is not None and (spec.rewind == "none") == (rewind_to is None)
+        state = _matching(states, parent, initial)
         # A file has its own order of names; ties are settled in the network's.
         masks = {name: state.masks[name] for name in names}
         seen = pruning.Evidence(
@@ -156,11 +160,19 @@ def _starts(
             generator=torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "pruning")),
         )
         masks = pruning.prune(spec.pruning, seen, masks, spec.prune_rate)
-        tensors = dict(initial.tensors if spec.rewind == "init" else state.tensors)
+        tensors = dict((_matching(states, rewind_to, initial) if rewind_to else state).tensors)
         for name, mask in (masks | pruning.along(spec.pruning, template, masks)).items():
             tensors[name] = tensors[name] * mask
-        starts[parent] = State(tensors, masks)
-    return digest, [starts[lane.parent] for lane in pack.lanes]
+        starts[parent, rewind_to] = State(tensors, masks)
+    return digest, [starts[lane.parent, lane.rewind_to] for lane in pack.lanes]
+
+
+def _matching(states: Path, digest: str, like: State) -> State:
+    """Return a state from its file. Raises StateError where it is lost, damaged, or of another network than `like`."""
+    state = load_state(states, digest)
+    if state.tensors.keys() != like.tensors.keys() or state.masks.keys() != like.masks.keys():
+        raise StateError(f"state {digest} is of another network: its tensors have other names")
+    return state
 
 
 def _score_gradients(
@@ -180,11 +192,11 @@ def _score_gradients(
 
 
 def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `spec.steps` batches: every epoch in a new order, its last batch whatever is left."""
+    """Yield the cycle's batches: every epoch in a new order, its last batch whatever is left."""
     per_epoch = -(-len(train) // spec.batch_size)
     augmentation = torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "augmentation"))
     order = train
-    for step in range(spec.steps):
+    for step in range(spec.steps_of(pack.cycle)):
         epoch, position = divmod(step, per_epoch)
         if position == 0:
             shuffle = torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "order", epoch))
@@ -213,27 +225,18 @@ def _evaluate(stacked: nn.Module, dataset: Dataset, split: datasets.Split, dtype
 
 
 def _record(
-    result: LaneResult,
-    spec: TrainSpec,
-    done: int,
-    after_warmup: bool,
-    index: int,
-    evaluation: _Evaluation,
-    train_loss: Tensor,
+    result: LaneResult, done: int, may_score: bool, index: int, evaluation: _Evaluation, train_loss: Tensor
 ) -> bool:
     """Append an evaluation to a lane's result; return whether it is now the one that scores.
 
-    `best`: the highest validation accuracy after the warmup, the earliest on a tie; `last`: the last evaluation.
+    That is the highest validation accuracy of those that may, the earliest on a tie.
     """
     val_accuracy = float(evaluation.val_accuracy[index])
     result.eval_steps.append(done)
     result.eval_val_accuracy.append(val_accuracy)
     result.eval_test_accuracy.append(float(evaluation.test_accuracy[index]))
     result.eval_val_loss.append(float(evaluation.val_loss[index]))
-    if spec.score == "best":
-        scores = after_warmup and (result.val_accuracy is None or val_accuracy > result.val_accuracy)
-    else:
-        scores = done == spec.steps
+    scores = may_score and (result.val_accuracy is None or val_accuracy > result.val_accuracy)
     if scores:
         result.best_step = done
         result.val_accuracy = val_accuracy

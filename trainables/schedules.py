@@ -1,11 +1,14 @@
 """Learning-rate schedules, as pure functions of the step. In: step and max_lr. Out: the rate of that step.
 
-Source: S-Cyc paper, Table 1. A schedule starts anew at every pruning cycle. Next: `trainables.pack` asks once a step.
+Sources: S-Cyc paper, Table 1; Le and Hua for the four of retraining. A schedule starts anew at every pruning cycle.
+Next: `trainables.pack` asks once a step.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from trainables.spec import TrainSpec
+from trainables.spec import Schedule
 
 
 def constant(step: int, max_lr: float) -> float:
@@ -41,17 +44,81 @@ def cyclical(step: int, max_lr: float, cycle_steps: int) -> float:
     return max_lr * (position if position <= 1 else 2 - position)
 
 
-def rate(spec: TrainSpec) -> Callable[[int, float], float]:
-    """Return the function (step, max_lr) -> learning rate that the settings name.
+def fine_tuning(step: int, max_lr: float, milestones: Sequence[int]) -> float:
+    """Return the last, smallest rate of the original training, at every step (FT).
+
+    Here and below the original training is `warmup` with peak max_lr. Source: Le and Hua, "Network Pruning That
+    Matters" (ICLR 2021).
+    """
+    return max_lr / 10.0 ** len(milestones)
+
+
+def lr_rewinding(
+    step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int], steps: int, first_steps: int
+) -> float:
+    """Return the rates of the original training's last `steps` steps of `first_steps` (LRW; source as above).
+
+    Where retraining is longer than the original, the original's first rate comes first.
+    """
+    return warmup(max(0, first_steps - steps + step), max_lr, warmup_steps, milestones)
+
+
+def scaled_restarting(step: int, max_lr: float, milestones: Sequence[int], steps: int, first_steps: int) -> float:
+    """Return the original training squeezed into `steps` steps behind a short warmup (SLR; source as above).
+
+    As in the released code, the warmup takes the first tenth and the drops are squeezed into the rest.
+    """
+    short = steps // 10
+    squeezed = [short + round((steps - short) * milestone / first_steps) for milestone in milestones]
+    return warmup(step, max_lr, short, squeezed)
+
+
+def cyclic_restarting(step: int, max_lr: float, milestones: Sequence[int], steps: int, first_steps: int) -> float:
+    """Return one cycle of `steps` steps: up to the rate that LRW starts from, and down to 0.001 of it (CLR; as above).
+
+    Both ways along a cosine from 0.001 of the peak, the peak at a tenth, as the released code has it; a warmup that LRW
+    would start in is passed over.
+    """
+    peak = max_lr / 10.0 ** sum(milestone <= first_steps - steps for milestone in milestones)
+    low, top, last = peak / 1000, steps // 10, max(1, steps - 1)
+    position = step / top if step < top else (last - step) / max(1, last - top)
+    return low + (peak - low) * (1 - math.cos(math.pi * position)) / 2
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A schedule made ready for one training."""
+
+    at: Callable[[int, float], float]
+    """(step, max_lr) -> learning rate."""
+    warmup_steps: int
+    """Steps of its warmup; evaluations before its end do not score."""
+
+
+def rates(schedule: Schedule, steps: int, first_steps: int) -> Rates:
+    """Return a schedule's rates in a training of `steps` steps; the original training, cycle 0, had `first_steps`.
 
     Raises ValueError for an unknown schedule.
     """
-    if spec.schedule == "constant":
-        return constant
-    if spec.schedule == "warmup":
-        return lambda step, max_lr: warmup(step, max_lr, spec.warmup_steps, spec.milestones)
-    if spec.schedule == "decay":
-        return lambda step, max_lr: decay(step, max_lr, spec.steps)
-    if spec.schedule == "cyclical":
-        return lambda step, max_lr: cyclical(step, max_lr, spec.cycle_steps)
-    raise ValueError(f"unknown schedule {spec.schedule!r}")
+    rise, drops = schedule.warmup_steps, schedule.milestones
+    match schedule.name:
+        case "constant":
+            return Rates(constant, 0)
+        case "warmup":
+            return Rates(lambda step, max_lr: warmup(step, max_lr, rise, drops), rise)
+        case "decay":
+            return Rates(lambda step, max_lr: decay(step, max_lr, steps), 0)
+        case "cyclical":
+            return Rates(lambda step, max_lr: cyclical(step, max_lr, schedule.cycle_steps), 0)
+        case "ft":
+            return Rates(lambda step, max_lr: fine_tuning(step, max_lr, drops), 0)
+        case "lrw":
+            return Rates(
+                lambda step, max_lr: lr_rewinding(step, max_lr, rise, drops, steps, first_steps),
+                max(0, min(steps, rise - first_steps + steps)),
+            )
+        case "slr":
+            return Rates(lambda step, max_lr: scaled_restarting(step, max_lr, drops, steps, first_steps), steps // 10)
+        case "clr":
+            return Rates(lambda step, max_lr: cyclic_restarting(step, max_lr, drops, steps, first_steps), steps // 10)
+    raise ValueError(f"unknown schedule {schedule.name!r}")

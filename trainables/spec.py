@@ -4,7 +4,7 @@ This module imports no torch, so that a command line can check names without wai
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -28,10 +28,39 @@ CriterionName = Literal[
 GRADIENT_CRITERIA = ("global_gradient", "layer_gradient", "taylor_bn")
 """Those that score weights by gradients of the loss."""
 RewindName = Literal["none", "init"]
-ScheduleName = Literal["warmup", "constant", "decay", "cyclical"]
+ScheduleName = Literal["warmup", "constant", "decay", "cyclical", "ft", "lrw", "slr", "clr"]
+RETRAINING = ("ft", "lrw", "slr", "clr")
+"""Those that say how a pruned network is trained again; the first training, cycle 0, is under `warmup`."""
 OptimizerName = Literal["sgd", "adam", "rmsprop"]
 ScoreName = Literal["best", "last"]
 DtypeName = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule but for its max_lr (`trainables.schedules` has the rates)."""
+
+    name: ScheduleName
+    warmup_steps: int = 0
+    """`warmup` and what is made from it: steps over which the rate rises to max_lr."""
+    milestones: tuple[int, ...] = ()
+    """Likewise: steps from which the rate is ten times lower, each time."""
+    cycle_steps: int = 0
+    """`cyclical`: steps from rate 0 to max_lr, half a triangle; 0 elsewhere."""
+
+    def check(self, steps: int) -> None:
+        """Raise ValueError where the schedule does not fit a training of so many steps."""
+        if self.name == "cyclical" and self.cycle_steps < 1:
+            raise ValueError(f"cycle_steps must be at least 1, but got {self.cycle_steps}")
+        if not 0 <= self.warmup_steps <= steps:
+            raise ValueError(f"warmup_steps must lie in 0..steps={steps}, but got {self.warmup_steps}")
+        if any(low >= high for low, high in pairwise(self.milestones)):
+            raise ValueError(f"milestones must increase, but got {list(self.milestones)}")
+        if any(not self.warmup_steps <= milestone < steps for milestone in self.milestones):
+            raise ValueError(
+                f"milestones must lie after the warmup and before the end, {self.warmup_steps}..{steps - 1}, "
+                f"but got {list(self.milestones)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +87,14 @@ class TrainSpec:
     """True: the output layer is never pruned."""
     score_batches: int | None = None
     """Batches of the training split that gradient scores are taken over; None: all of it, or no gradients needed."""
-    rewind: RewindName
-    schedule: ScheduleName
+    rewind: RewindName | int
+    """What survivors are set back to after pruning: nothing, the initial weights, or those after N steps of cycle 0."""
+    schedule: Schedule
+    """Of lanes that have none of their own."""
     steps: int
     """Optimizer steps of one cycle."""
-    warmup_steps: int
-    milestones: tuple[int, ...]
-    """Steps from which the rate is ten times lower, each time."""
-    cycle_steps: int = 0
-    """`cyclical`: steps from rate 0 to max_lr, half a triangle; at least 1 there, 0 elsewhere."""
+    retrain_steps: int | None = None
+    """Optimizer steps of the cycles after cycle 0; None: as many."""
     batch_size: int
     optimizer: OptimizerName = "sgd"
     momentum: float
@@ -80,20 +108,34 @@ class TrainSpec:
     def __post_init__(self) -> None:
         if not 0 < self.prune_rate < 1:
             raise ValueError(f"prune_rate must lie in (0, 1), but got {self.prune_rate:g}")
-        for name in ("steps", "batch_size", "score_batches"):
+        for name in ("steps", "retrain_steps", "batch_size", "score_batches"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
-        if self.schedule == "cyclical" and self.cycle_steps < 1:
-            raise ValueError(f"cycle_steps must be at least 1, but got {self.cycle_steps}")
-        if not 0 <= self.warmup_steps <= self.steps:
-            raise ValueError(f"warmup_steps must lie in 0..steps={self.steps}, but got {self.warmup_steps}")
-        if any(low >= high for low, high in pairwise(self.milestones)):
-            raise ValueError(f"milestones must increase, but got {list(self.milestones)}")
-        if any(not self.warmup_steps <= milestone < self.steps for milestone in self.milestones):
-            raise ValueError(
-                f"milestones must lie after the warmup and before the end, {self.warmup_steps}..{self.steps - 1}, "
-                f"but got {list(self.milestones)}"
-            )
+        if isinstance(self.rewind, int) and not 1 <= self.rewind <= self.steps:
+            raise ValueError(f"rewind must be none, init or lie in 1..steps={self.steps}, but got {self.rewind}")
+        self.schedule.check(self.steps)
+
+    def steps_of(self, cycle: int) -> int:
+        """Return the optimizer steps of a cycle."""
+        return self.steps if cycle == 0 or self.retrain_steps is None else self.retrain_steps
+
+    def schedule_of(self, cycle: int, lane: "Lane") -> Schedule:
+        """Return the schedule that a lane is trained under in a cycle: its own, or that of all.
+
+        The four for retraining come after a cycle 0 under `warmup`. The others shrink with the steps of later cycles.
+        """
+        schedule = lane.schedule or self.schedule
+        if schedule.name in RETRAINING:
+            return schedule if cycle else replace(schedule, name="warmup")
+        share = self.steps_of(cycle) / self.steps
+        if share == 1:
+            return schedule
+        return Schedule(
+            schedule.name,
+            round(schedule.warmup_steps * share),
+            tuple(round(milestone * share) for milestone in schedule.milestones),
+            schedule.cycle_steps and max(1, round(schedule.cycle_steps * share)),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +145,10 @@ class Lane:
     max_lr: float
     parent: str | None
     """Digest of the state whose pruned network this lane trains; None in cycle 0, which starts from initial weights."""
+    rewind_to: str | None = None
+    """Digest of the state that survivors are set back to; None in cycle 0 and without rewinding."""
+    schedule: Schedule | None = None
+    """Of this lane; None: the settings'."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +159,6 @@ class Pack:
     run: int
     seed: int
     """The run's seed: its split, initial weights and batch order follow from it."""
-    initial: str | None
-    """Digest of the run's initial weights, to rewind to; None in cycle 0, which draws them."""
     lanes: tuple[Lane, ...]
 
 
@@ -128,10 +172,14 @@ class LaneResult:
     state: str | None
     """Digest of the scored network, None where the lane diverged."""
     percent_remaining: float
+    schedule: str
+    """Name of the schedule that it was trained under."""
     status: str
     """`ok`, `diverged`, or `ended`: nothing was left to prune."""
     steps: int
     """Optimizer steps trained."""
+    rewind_state: str | None = None
+    """Digest of what later cycles of its chain are set back to; None after cycle 0 and without rewinding."""
     best_step: int | None = None
     """Steps after which the scored evaluation took place."""
     val_accuracy: float | None = None

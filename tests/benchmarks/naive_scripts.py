@@ -27,14 +27,14 @@ def epochs(dataset: Dataset, run: int, max_lr: float) -> Iterator[dict[str, floa
     parts = datasets.split(dataset, SPEC.split, derive_seed(seed, "split"))
     network = models.build(SPEC, dataset.shape, dataset.classes, derive_seed(seed, "weights"))
     optimizer = torch.optim.SGD(network.parameters(), max_lr, SPEC.momentum, weight_decay=SPEC.weight_decay)
-    rate = schedules.rate(SPEC)
+    rates = schedules.rates(SPEC.schedule, SPEC.steps, SPEC.steps)
     images = dataset.batch(torch.arange(len(dataset.labels)), torch.float32)
     step = epoch = 0
     while step < SPEC.steps:
         shuffle = torch.Generator().manual_seed(derive_seed(seed, 0, "order", epoch))
         order = parts.train[torch.randperm(len(parts.train), generator=shuffle)]
         for batch in order.split(SPEC.batch_size)[: SPEC.steps - step]:
-            optimizer.param_groups[0]["lr"] = rate(step, max_lr)
+            optimizer.param_groups[0]["lr"] = rates.at(step, max_lr)
             optimizer.zero_grad()
             functional.cross_entropy(network(images[batch]), dataset.labels[batch]).backward()
             optimizer.step()
@@ -48,7 +48,7 @@ def epochs(dataset: Dataset, run: int, max_lr: float) -> Iterator[dict[str, floa
             }
         network.train()
         accuracies = {f"{name}_accuracy": 100 * float(share) for name, share in correct.items()}
-        yield accuracies | {"counts": float(step >= SPEC.warmup_steps)}
+        yield accuracies | {"counts": float(step >= SPEC.schedule.warmup_steps)}
 
 
 def tutorial(config: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from sweep.folder import cores
 from sweep.results import Results
 from sweep.worker import keep_freed_memory, load_dataset
 from trainables.pack import train_pack
-from trainables.spec import Lane, Pack, TrainSpec
+from trainables.spec import Lane, Pack, Schedule, TrainSpec
 
 WALL_SECONDS, MEMORY_BYTES, SHARE = 90.0, 3e9, 0.8
 EVERY = 4
@@ -30,11 +30,14 @@ EVERY = 4
 Rows = Sequence[dict[str, Any]]
 
 
-def pack_of(rows: Rows, initial: str) -> Pack:
+def pack_of(rows: Rows, rewind_to: str | None) -> Pack:
     """Return the pack that these rows came of."""
     first = rows[0]
-    lanes = tuple(Lane(row["max_lr"], row["parent_state"] if first["cycle"] else None) for row in rows)
-    return Pack(first["cycle"], first["run"], first["seed"], initial if first["cycle"] else None, lanes)
+    lanes = tuple(
+        Lane(row["max_lr"], row["parent_state"], rewind_to) if first["cycle"] else Lane(row["max_lr"], None)
+        for row in rows
+    )
+    return Pack(first["cycle"], first["run"], first["seed"], lanes)
 
 
 def bare_loop(
@@ -45,10 +48,10 @@ def bare_loop(
     keep_freed_memory()
     device = torch.device("cpu")
     dataset = load_dataset(spec.dataset, data_dir, device, False)
-    short = replace(spec, steps=40, warmup_steps=0, milestones=())
+    short = replace(spec, steps=40, schedule=Schedule("constant"))
     with tempfile.TemporaryDirectory() as scratch:
         lanes = tuple(Lane(lane.max_lr, None) for lane in packs[0].lanes)
-        train_pack(short, replace(packs[0], cycle=0, initial=None, lanes=lanes), dataset, Path(scratch), device)
+        train_pack(short, replace(packs[0], cycle=0, lanes=lanes), dataset, Path(scratch), device)
     start.wait()
     started = time.perf_counter()
     results = [result for pack in packs for result in train_pack(spec, pack, dataset, states, device)]
@@ -57,8 +60,8 @@ def bare_loop(
 
 def bare_rate(results: Results, packs: Sequence[Rows], every: int, processes: int) -> tuple[float, int]:
     """Return the lane-steps per second of all plain processes together, and how many packs they trained."""
-    initial = {rows[0]["run"]: rows[0]["parent_state"] for rows in packs if not rows[0]["cycle"]}
-    chosen = [pack_of(rows, initial[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % every == 0]
+    rewind_to = {rows[0]["run"]: rows[0]["rewind_state"] for rows in packs if not rows[0]["cycle"]}
+    chosen = [pack_of(rows, rewind_to[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % every == 0]
     # Large packs first, dealt in turn: every process gets about the same work.
     chosen.sort(key=lambda pack: -len(pack.lanes))
     hands = [hand for hand in (chosen[index::processes] for index in range(processes)) if hand]

@@ -17,7 +17,7 @@ from sweep.spec import Spec, resolve
 from sweep.strategy import Strategy
 from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
-from trainables.spec import Lane, LaneResult, Pack, derive_seed
+from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
 
 FINGERPRINT = "fingerprint of the data"
 Truth = Callable[[int, int, float], float | None]
@@ -32,6 +32,7 @@ class Simulation:
     """Trains packs in no time: validation accuracy is `truth(cycle, run, max_lr)`, None where a lane diverges."""
 
     truth: Truth
+    training: TrainSpec
     states: Path
     """Scored networks, as empty files under their digests; a lane whose parent is missing cannot be trained."""
     test_accuracy: Truth = lambda cycle, run, max_lr: 50.0
@@ -44,23 +45,30 @@ class Simulation:
         return [self._train(pack, lane) for lane in pack.lanes]
 
     def _train(self, pack: Pack, lane: Lane) -> LaneResult:
-        initial = digest_of(self.weights, pack.seed)
+        initial, rewind = digest_of(self.weights, pack.seed), self.training.rewind
         if lane.parent is None:
             assert pack.cycle == 0
             self._save(initial)
         else:
             assert self.has(lane.parent), f"cycle {pack.cycle} starts from a state that is not there"
-            assert pack.initial is not None and self.has(pack.initial)
+            assert (lane.rewind_to is not None) == (rewind != "none")
+            assert lane.rewind_to is None or self.has(lane.rewind_to)
         accuracy = self.truth(pack.cycle, pack.run, lane.max_lr)
         ok = accuracy is not None
         state = digest_of("state", pack.seed, pack.cycle, lane.max_lr, lane.parent) if ok else None
         if state:
             self._save(state)
+        rewind_state = None
+        if ok and pack.cycle == 0 and rewind != "none":
+            rewind_state = initial if rewind == "init" else digest_of("early", rewind, pack.seed, lane.max_lr)
+            self._save(rewind_state)
         return LaneResult(
             max_lr=lane.max_lr,
             parent_state=lane.parent or initial,
             state=state,
             percent_remaining=100 * 0.8**pack.cycle,
+            schedule=self.training.schedule_of(pack.cycle, lane).name,
+            rewind_state=rewind_state,
             status="ok" if ok else "diverged",
             steps=10 if ok else 4,
             best_step=8 if ok else None,
@@ -154,10 +162,11 @@ def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[...
 
     def make(truth: Truth, *, lanes_per_pack: int = 2, test_accuracy: Truth | None = None, **settings: object) -> Sweep:
         folder = tmp_path_factory.mktemp("sweep")
-        simulation = Simulation(truth, folder / "states")
+        spec = make_spec(**settings)
+        simulation = Simulation(truth, spec.training(), folder / "states")
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
-        return Sweep(folder, simulation, make_spec(**settings), lanes_per_pack)
+        return Sweep(folder, simulation, spec, lanes_per_pack)
 
     return make
 
@@ -168,11 +177,12 @@ def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep
 
     def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **settings: object) -> Sweep:
         folder = tmp_path_factory.mktemp("tuning")
-        simulation = Simulation(truth, folder / "states")
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
+        spec = resolve(base | settings, kind=TuningSpec)
+        simulation = Simulation(truth, spec.training(), folder / "states")
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
-        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
-        return Sweep(folder, simulation, resolve(base | settings, kind=TuningSpec), lanes_per_pack)
+        return Sweep(folder, simulation, spec, lanes_per_pack)
 
     return make
 

@@ -88,12 +88,12 @@ class TestCycles:
         for pack in sweep.simulation.trained:
             assert pack.seed == run_seed(pack.run)
             if pack.cycle == 0:
-                assert (pack.initial, {lane.parent for lane in pack.lanes}) == (None, {None})
+                assert {(lane.parent, lane.rewind_to) for lane in pack.lanes} == {(None, None)}
                 continue
             before = [row for row in rows if (row["cycle"], row["run"]) == (pack.cycle - 1, pack.run)]
             winner = max(before, key=lambda row: truth(row["cycle"], row["run"], row["max_lr"]))
             assert {lane.parent for lane in pack.lanes} == {winner["state"]}
-            assert pack.initial == initial[pack.run]
+            assert {lane.rewind_to for lane in pack.lanes} == {initial[pack.run]}
         assert initial[0] != initial[1]
 
     def test_a_shared_decision_follows_the_mean_and_carries_every_run_s_own_network(
@@ -380,12 +380,12 @@ class TestKilled:
         sweep = make_sweep(moving, lanes_per_pack=5)
         oracle = sweep.oracle()
         pack = oracle.ask()
-        half = Pack(pack.cycle, pack.run, pack.seed, pack.initial, pack.lanes[1:3])
+        half = Pack(pack.cycle, pack.run, pack.seed, pack.lanes[1:3])
         oracle.ledger.append(
             half, [oracle.id_of(half, lane) for lane in half.lanes], sweep.simulation.train(half), "", ""
         )
         rest = sweep.oracle().ask()
-        assert rest == Pack(pack.cycle, pack.run, pack.seed, pack.initial, (pack.lanes[0], *pack.lanes[3:]))
+        assert rest == Pack(pack.cycle, pack.run, pack.seed, (pack.lanes[0], *pack.lanes[3:]))
 
     def test_a_finished_sweep_asks_for_nothing(self, make_sweep: MakeSweep) -> None:
         sweep = make_sweep(moving)
@@ -503,6 +503,38 @@ class TestExtended:
             (GRID[1], GRID[3]),
             (GRID[2], GRID[4]),
         ]
+
+
+class TestLateRewinding:
+    def test_every_cycle_goes_back_to_the_first_winner_after_so_many_steps(self, make_sweep: MakeSweep) -> None:
+        sweep = make_sweep(moving, rewind=3)
+        oracle = sweep.run()
+        winners = {row["run"]: row for row in oracle.closed[0].best_rows}
+        assert (
+            len({row["rewind_state"] for row in sweep.rows().values() if row["cycle"] == 0}) == 10
+        )  # 5 max_lr, 2 runs
+        for pack in sweep.simulation.trained:
+            expected = winners[pack.run]["rewind_state"] if pack.cycle else None
+            assert {lane.rewind_to for lane in pack.lanes} == {expected}
+        assert {row["rewind_state"] for row in sweep.rows().values() if row["cycle"]} == {None}
+
+    def test_what_it_goes_back_to_is_kept_and_made_again_where_it_is_lost(self, make_sweep: MakeSweep) -> None:
+        sweep = make_sweep(moving, rewind=3)
+        oracle = sweep.oracle()
+        while (pack := oracle.ask()) is not None:
+            sweep.train(oracle, pack)
+            for digest in sweep.simulation.kept() - oracle.needed_states():
+                sweep.simulation.lose(digest)  # the simulation refuses lanes that have nothing to go back to
+        early = {row["rewind_state"] for row in oracle.closed[0].best_rows}
+        states = {row["state"] for closed in oracle.closed for row in closed.best_rows}
+        initial = {row["parent_state"] for row in oracle.closed[0].best_rows}
+        assert sweep.simulation.kept() == early | states | initial
+        lost = oracle.closed[0].best_rows[1]["rewind_state"]
+        sweep.simulation.lose(lost)
+        before = len(sweep.simulation.trained)
+        sweep.run()
+        assert len(sweep.simulation.trained) == before + 1
+        assert sweep.simulation.has(lost)
 
 
 class TestNeededStates:

@@ -14,10 +14,10 @@ from sweep import tables
 from sweep.errors import FolderError
 from sweep.ledger import Ledger, trial_id
 from sweep.spec import resolve
-from trainables.spec import Lane, LaneResult, Pack, TrainSpec
+from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
 
 TRAINING = resolve({}).training()
-PACK = Pack(cycle=1, run=0, seed=11, initial="i" * 64, lanes=(Lane(0.1, "p" * 64), Lane(0.2, "p" * 64)))
+PACK = Pack(cycle=1, run=0, seed=11, lanes=(Lane(0.1, "p" * 64, "i" * 64), Lane(0.2, "p" * 64, "i" * 64)))
 OTHER_SETTINGS: dict[str, Any] = {
     "model": "resnet20",
     "model_source": "s" * 64,
@@ -30,11 +30,9 @@ OTHER_SETTINGS: dict[str, Any] = {
     "keep_output": True,
     "score_batches": 3,
     "rewind": "none",
-    "schedule": "constant",
+    "schedule": Schedule("constant"),
     "steps": 509,
-    "warmup_steps": 81,
-    "cycle_steps": 7,
-    "milestones": (254, 382),
+    "retrain_steps": 400,
     "batch_size": 31,
     "optimizer": "adam",
     "momentum": 0.8,
@@ -45,7 +43,7 @@ OTHER_SETTINGS: dict[str, Any] = {
 }
 
 
-KNOWN_KEY = "2d1279c7b08d8377a71460bedb15cc7d64fab17a8963b4819487a1d69020ac82"
+KNOWN_KEY = "f0fe82dc143a27f4e56556131fefce7e2e8f45aa22330895549aefef984ecbc7"
 """The key of `PACK`'s first lane, as the first version of the training code has it."""
 
 
@@ -59,6 +57,7 @@ def result(lane: Lane, val: float | None = 90.0, **changes: Any) -> LaneResult:
         parent_state=lane.parent or "initial",
         state=f"state of {lane.max_lr}" if val is not None else None,
         percent_remaining=80.0,
+        schedule="warmup",
         status="ok" if val is not None else "diverged",
         steps=10,
         best_step=8,
@@ -94,23 +93,37 @@ class TestKey:
             key(data="other data"),
             key(pack=dataclasses.replace(PACK, seed=12)),
             key(pack=dataclasses.replace(PACK, cycle=2)),
-            key(pack=dataclasses.replace(PACK, initial="j" * 64)),
-            key(lane=Lane(lane.max_lr, "q" * 64)),
-            key(lane=Lane(0.1000001, lane.parent)),
-            key(lane=Lane(lane.max_lr, None)),
+            key(lane=Lane(lane.max_lr, lane.parent, "j" * 64)),
+            key(lane=Lane(lane.max_lr, "q" * 64, lane.rewind_to)),
+            key(lane=Lane(0.1000001, lane.parent, lane.rewind_to)),
+            key(lane=Lane(lane.max_lr, None, lane.rewind_to)),
+            key(lane=dataclasses.replace(lane, schedule=Schedule("constant"))),
+            key(lane=dataclasses.replace(lane, schedule=dataclasses.replace(TRAINING.schedule, warmup_steps=7))),
         ]
         monkeypatch.setattr(ledger_module, "TRAINING_VERSION", ledger_module.TRAINING_VERSION + 1)
         keys.append(key())
-        assert len(set(keys)) == 9
+        assert len(set(keys)) == 11
 
     def test_the_key_depends_on_no_run_number_neighbours_or_size_of_the_pack(self) -> None:
         assert key(pack=dataclasses.replace(PACK, run=7)) == key()
         assert key(pack=dataclasses.replace(PACK, lanes=PACK.lanes[:1])) == key()
         assert key(pack=dataclasses.replace(PACK, lanes=PACK.lanes[::-1])) == key()
 
-    def test_where_nothing_is_rewound_the_initial_weights_do_not_count(self) -> None:
-        carried = dataclasses.replace(TRAINING, rewind="none")
-        assert key(carried, pack=dataclasses.replace(PACK, initial="j" * 64)) == key(carried)
+    def test_a_lane_s_own_schedule_counts_as_the_settings_same_schedule_does(self) -> None:
+        lane = PACK.lanes[0]
+        assert key(lane=dataclasses.replace(lane, schedule=TRAINING.schedule)) == key()
+        constant = dataclasses.replace(TRAINING, schedule=Schedule("constant"))
+        assert key(constant) == key(lane=dataclasses.replace(lane, schedule=Schedule("constant")))
+
+    def test_what_comes_before_retraining_is_shared_by_all_that_retrain_alike(self) -> None:
+        """Cycle 0 of ft, lrw, slr and clr is that of warmup; what follows is not."""
+        before = dataclasses.replace(PACK, cycle=0)
+        first, later = set(), set()
+        for name in ("warmup", "ft", "lrw", "slr", "clr"):
+            lane = Lane(0.1, None, None, dataclasses.replace(TRAINING.schedule, name=name))
+            first.add(key(pack=before, lane=lane))
+            later.add(key(lane=lane))
+        assert (len(first), len(later)) == (1, 5)
 
     @pytest.mark.parametrize(
         ("name", "value"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sweep.errors import SpecError
 from sweep.presets import PRESETS
 from sweep.spec import Flags, Spec, nearest, resolve
-from trainables.spec import TrainSpec
+from trainables.spec import Schedule, TrainSpec
 
 WriteToml = Callable[[str], Path]
 
@@ -93,19 +93,21 @@ class TestSteps:
     ) -> None:
         spec = resolve(flags)
         assert (spec.steps, spec.warmup_steps, spec.milestones) == (steps, warmup, milestones)
-        assert (spec.training().steps, spec.training().milestones) == (steps, milestones)
+        assert (spec.training().steps, spec.training().schedule.milestones) == (steps, milestones)
 
     @pytest.mark.parametrize(
         ("flags", "cycle_steps"),
         [({}, 64), ({"scale": 2.0}, 128), ({"cycle_steps": 10}, 10), ({"cycle_steps": 10, "scale": 2.0}, 20)],
     )
     def test_cycle_steps_are_an_eighth_of_the_steps_unless_given(self, flags: dict[str, Any], cycle_steps: int) -> None:
-        assert resolve({"schedule": "cyclical", **flags}).training().cycle_steps == cycle_steps
+        assert resolve({"schedule": "cyclical", **flags}).training().schedule == Schedule(
+            "cyclical", cycle_steps=cycle_steps
+        )
 
     @pytest.mark.parametrize("schedule", ["constant", "decay", "cyclical"])
     def test_what_belongs_to_the_warmup_does_not_count_elsewhere(self, schedule: str) -> None:
         training = resolve({"schedule": schedule}).training()
-        assert (training.warmup_steps, training.milestones) == (0, ())
+        assert (training.schedule.warmup_steps, training.schedule.milestones) == (0, ())
 
     def test_steps_from_a_toml_file_rescale_as_those_of_a_flag(self, toml: WriteToml) -> None:
         assert resolve({}, toml("steps = 100")).training() == resolve({"steps": 100}).training()
@@ -162,10 +164,11 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "score": ("last", {"score": "last"}),
     "decide": ("per_run", {}),
     # 510 / 8; a cyclical rate has neither warmup nor drops.
-    "schedule": ("cyclical", {"schedule": "cyclical", "cycle_steps": 64, "warmup_steps": 0, "milestones": ()}),
+    "schedule": ("cyclical", {"schedule": dataclasses.asdict(Schedule("cyclical", cycle_steps=64))}),
     "steps": (511, {"steps": 511}),
-    "warmup_steps": (10, {"warmup_steps": 10}),
-    "milestones": ((300,), {"milestones": (300,)}),
+    "retrain_steps": (200, {"retrain_steps": 200}),
+    "warmup_steps": (10, {"schedule": dataclasses.asdict(Schedule("warmup", 10, (255, 382)))}),
+    "milestones": ((300,), {"schedule": dataclasses.asdict(Schedule("warmup", 82, (300,)))}),
     "cycle_steps": (10, {}),  # of the cyclical schedule alone
     "scale": (2.0, {}),  # in the steps already
     "batch_size": (16, {"batch_size": 16}),
@@ -233,7 +236,7 @@ REJECTED = [
     ({"score": "final"}, ["--score", "'best' or 'last'", "'final'"]),
     ({"decide": "alone"}, ["--decide", "'shared' or 'per_run'", "'alone'"]),
     ({"rewind": "early"}, ["--rewind", "'none' or 'init'", "'early'"]),
-    ({"schedule": "cosine"}, ["--schedule", "'warmup', 'constant', 'decay' or 'cyclical'", "'cosine'"]),
+    ({"schedule": "cosine"}, ["--schedule", "'cyclical', 'ft', 'lrw', 'slr' or 'clr'", "'cosine'"]),
     ({"tolerance_kind": "both"}, ["--tolerance-kind", "'absolute' or 'relative'", "'both'"]),
     ({"engine": "dask"}, ["--engine", "'ray' or 'inline'", "'dask'"]),
     ({"device": "tpu"}, ["--device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),

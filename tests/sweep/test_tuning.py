@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
+from sweep.chains import Chain, Link
 from sweep.engines import Jobs
 from sweep.errors import SpecError, TrainingError
 from sweep.spec import resolve
 from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.worker import Outcome
-from trainables.spec import Pack
+from trainables.spec import Pack, Schedule
 
 MakeTuning = Callable[..., Any]
 STEPS = 10
@@ -45,6 +46,10 @@ def run(sweep: Any, stop_after: int | None = None) -> Tuning:
     return tuning
 
 
+def rates(chain: Chain) -> list[float]:
+    return [link.max_lr for link in chain]
+
+
 def timeless(tuning: Tuning) -> list[Any]:
     return [
         (t.stage, t.number, dict(t.params), t.chain, t.state, t.value, t.trained_steps, t.new_steps)
@@ -61,16 +66,16 @@ class TestStages:
         assert [len(trials) for trials in stages.values()] == [4, 3, 3]
         epsilon, delta = (max(stages[s], key=lambda t: t.value).params[s] for s in ("epsilon", "delta"))
         for trial in stages["epsilon"]:
-            assert trial.chain == (trial.params["epsilon"],)
-            assert trial.value == pytest.approx(rising(0, 0, trial.chain[0]) + 0.25)
+            assert rates(trial.chain) == [trial.params["epsilon"]]
+            assert trial.value == pytest.approx(rising(0, 0, trial.chain[0].max_lr) + 0.25)
         for trial in stages["delta"]:
-            assert trial.chain == (*[epsilon] * 4, epsilon + trial.params["delta"])
-            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1]) + 0.25)
+            assert rates(trial.chain) == [*[epsilon] * 4, epsilon + trial.params["delta"]]
+            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1].max_lr) + 0.25)
         for trial in stages["shape"]:
             assert (trial.params["epsilon"], trial.params["delta"]) == (epsilon, delta)
             scyc = SCyc(epsilon, delta, int(trial.params["q"]), trial.params["beta"])
-            assert list(trial.chain) == scyc.trajectory(4, 0.2)
-            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1]) + 0.25)
+            assert rates(trial.chain) == scyc.trajectory(4, 0.2)
+            assert trial.value == pytest.approx(rising(4, 0, trial.chain[-1].max_lr) + 0.25)
         assert tuning.winner == max(stages["shape"], key=lambda t: t.value)
 
     def test_with_many_trials_it_comes_near_the_true_rates(self, make_tuning: MakeTuning) -> None:
@@ -101,7 +106,18 @@ class TestStages:
                 assert [row["cycle"] for row in of_run] == list(range(len(trial.chain)))
                 assert all(before["state"] == after["parent_state"] for before, after in pairwise(of_run))
         for pack in sweep.simulation.trained:
-            assert pack.initial == (initial[pack.run] if pack.cycle else None)
+            assert {lane.rewind_to for lane in pack.lanes} == {initial[pack.run] if pack.cycle else None}
+
+    def test_late_rewinding_goes_back_to_each_chain_s_own_first_cycle(self, make_tuning: MakeTuning) -> None:
+        sweep = make_tuning(rising, rewind=3)
+        tuning = run(sweep)
+        for trial in tuning.trials:
+            for run_ in (0, 1):
+                first = tuning.found[run_, trial.chain[:1]]["rewind_state"]
+                for cycle in range(1, len(trial.chain)):
+                    assert tuning._lane(run_, trial.chain[: cycle + 1]).rewind_to == first
+        early = {row["rewind_state"] for row in sweep.rows().values() if row["cycle"] == 0}
+        assert len(early) == len([row for row in sweep.rows().values() if row["cycle"] == 0])
 
 
 class TestSharing:
@@ -155,7 +171,7 @@ class TestOracleInHand:
         sweep.given = Given(self.POINTS, epsilon=0.1)
         first = sweep.tuning()
         for run_ in (0, 1, 2):
-            pack = first._pack(run_, [(point,) for point in self.POINTS])
+            pack = first._pack(run_, [(Link(point),) for point in self.POINTS])
             ids = [first.id_of(pack, lane) for lane in pack.lanes]
             first.ledger.append(pack, ids, sweep.simulation.train(pack), "cpu", "here")
         sweep.simulation.trained.clear()
@@ -235,6 +251,7 @@ class TestKilled:
             {"by": "joint", "epsilon": "0.05:0.05", "trials": 8},  # batches share their first cycles
             {"q": "2:3", "at_once": 1},
             {"schedule": "warmup"},
+            {"rewind": 3},
         ],
     )
     @pytest.mark.parametrize("stop", [3, 11, 19])
@@ -388,13 +405,13 @@ class TestSchedules:
         tuning = run(make_tuning(rising, schedule=schedule))
         assert len(tuning.trials) == 10
         for trial in tuning.trials:
-            assert trial.chain == (trial.params["max_lr"],) * 5
+            assert rates(trial.chain) == [trial.params["max_lr"]] * 5
             assert trial.value == pytest.approx(rising(4, 0, trial.params["max_lr"]) + 0.25)
-        assert tuning.training.schedule == schedule
+        assert tuning.training.schedule.name == schedule
 
     def test_scyc_trains_under_the_preset_s_warmup(self, make_tuning: MakeTuning) -> None:
         training = make_tuning(rising).tuning().training
-        assert (training.schedule, training.steps, training.warmup_steps) == ("warmup", 10, 2)
+        assert (training.schedule, training.steps) == (Schedule("warmup", 2, (5, 7)), 10)
 
 
 class TestProgress:

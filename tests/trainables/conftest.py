@@ -14,7 +14,7 @@ from torch.nn import functional
 from trainables import models, schedules
 from trainables.datasets import Dataset
 from trainables.lanes import load_lane, stack
-from trainables.spec import TrainSpec
+from trainables.spec import Schedule, TrainSpec
 from trainables.states import load_state
 
 TORCH: dict[str, Callable[[nn.Module, TrainSpec], torch.optim.Optimizer]] = {
@@ -67,7 +67,11 @@ def make_spec() -> Callable[..., TrainSpec]:
         }
         if changes.get("model", "mlp") != "mlp":
             settings["hidden"] = ()
-        return TrainSpec(**(settings | changes))  # type: ignore[arg-type]
+        settings |= changes
+        own = {name: settings.pop(name) for name in ("warmup_steps", "milestones", "cycle_steps") if name in settings}
+        if not isinstance(settings["schedule"], Schedule):
+            settings["schedule"] = Schedule(settings["schedule"], **own)  # type: ignore[arg-type]
+        return TrainSpec(**settings)  # type: ignore[arg-type]
 
     return make
 
@@ -187,12 +191,14 @@ def train_alone() -> Callable[..., Iterator[float]]:
         max_lr: float,
         spec: TrainSpec,
         batches: Iterable[tuple[Tensor, Tensor]],
+        schedule: Schedule | None = None,
     ) -> Iterator[float]:
         parameters = dict(network.named_parameters())
         optimizer = TORCH[spec.optimizer](network, spec)
         network.train()
+        rates = schedules.rates(schedule or spec.schedule, spec.steps, spec.steps)
         for step, (images, labels) in enumerate(batches):
-            optimizer.param_groups[0]["lr"] = schedules.rate(spec)(step, max_lr)
+            optimizer.param_groups[0]["lr"] = rates.at(step, max_lr)
             loss = functional.cross_entropy(network(images), labels)
             optimizer.zero_grad()
             loss.backward()

@@ -61,7 +61,7 @@ def test_fifty_stacked_steps_equal_fifty_steps_of_each_network_alone(
     for step, (images, labels) in enumerate(batches):
         losses = lane_losses(stacked(images), labels)
         gradients = torch.autograd.grad(losses.sum(), updates.parameters)
-        rates = [schedules.rate(spec)(step, max_lr) for max_lr in max_lrs]
+        rates = [schedules.rates(spec.schedule, 50, 50).at(step, max_lr) for max_lr in max_lrs]
         updates.step(gradients, torch.tensor(rates, dtype=torch.float64))
         lane_by_lane.append(losses.detach())
     held_out = plain_images(dataset, torch.arange(100, 200))

@@ -17,7 +17,7 @@ from trainables import pack as pack_module
 from trainables.datasets import Dataset
 from trainables.pack import _starts, train_pack
 from trainables.pruning import CRITERIA, EmptyLayerError, along, prunable
-from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
+from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, path_of, save_state
 
 CPU = torch.device("cpu")
@@ -32,10 +32,11 @@ def pack_of(
     cycle: int = 0,
     seed: int = 3,
     run: int = 0,
-    initial: str | None = None,
+    rewind_to: str | None = None,
 ) -> Pack:
     parents = parents or [None] * len(max_lrs)
-    return Pack(cycle, run, seed, initial, tuple(Lane(*lane) for lane in zip(max_lrs, parents, strict=True)))
+    lanes = tuple(Lane(max_lr, parent, rewind_to) for max_lr, parent in zip(max_lrs, parents, strict=True))
+    return Pack(cycle, run, seed, lanes)
 
 
 def split_of(spec: TrainSpec, dataset: Dataset, seed: int = 3) -> datasets.Split:
@@ -126,12 +127,16 @@ def test_a_pack_equals_its_networks_trained_one_at_a_time_by_ordinary_torch(
     assert len(set(parents)) == 3
     drawn.clear()
     max_lrs = [0.05, 0.02, 0.2]
-    results = train_pack(spec, pack_of(max_lrs, parents, cycle=1), dataset, tmp_path, CPU)
+    own = [None, Schedule("cyclical", cycle_steps=3), Schedule("slr", 5, (steps - 3,))]
+    lanes = zip(max_lrs, parents, own, strict=True)
+    pack = Pack(1, 0, 3, tuple(Lane(max_lr, parent, None, schedule) for max_lr, parent, schedule in lanes))
+    results = train_pack(spec, pack, dataset, tmp_path, CPU)
+    assert [result.schedule for result in results] == ["warmup", "cyclical", "slr"]
     batches = [(plain_images(dataset, torch.tensor(batch)), dataset.labels[batch]) for batch in training_batches(drawn)]
     assert len(batches) == steps
     split = split_of(spec, dataset)
 
-    for parent, max_lr, result in zip(parents, max_lrs, results, strict=True):
+    for parent, max_lr, schedule, result in zip(parents, max_lrs, own, results, strict=True):
         network = reload(spec, dataset, tmp_path, parent)
         before = load_state(tmp_path, parent)
         # The order of a file's names is its own; the network's order decides ties.
@@ -143,7 +148,7 @@ def test_a_pack_equals_its_networks_trained_one_at_a_time_by_ordinary_torch(
         evaluations: list[tuple[int, float, float, float, float]] = []
         networks: dict[int, dict[str, Tensor]] = {}
         losses: list[float] = []
-        for done, loss in enumerate(train_alone(network, masks, max_lr, spec, batches), start=1):
+        for done, loss in enumerate(train_alone(network, masks, max_lr, spec, batches, schedule), start=1):
             losses.append(loss)
             if done % 4 == 0 or done == steps:
                 val_accuracy, val_loss = measure(network, dataset, split.val)
@@ -151,7 +156,8 @@ def test_a_pack_equals_its_networks_trained_one_at_a_time_by_ordinary_torch(
                 evaluations.append((done, val_accuracy, test_accuracy, val_loss, sum(losses) / len(losses)))
                 networks[done] = copy.deepcopy(network.state_dict())
                 losses.clear()
-        best = max((e for e in evaluations if e[0] >= 5), key=lambda evaluation: evaluation[1])
+        rise = {None: 5, "cyclical": 0, "slr": steps // 10}[schedule and schedule.name]
+        best = max((e for e in evaluations if e[0] >= rise), key=lambda evaluation: evaluation[1])
         assert result.status == "ok"
         assert result.steps == steps
         assert result.parent_state == parent
@@ -253,7 +259,7 @@ def test_pruned_weights_are_exactly_zero_in_every_saved_state_of_a_chain(
     for cycle in (1, 2, 3):
         before = state
         [result] = train_pack(
-            spec, pack_of([0.1], [digest], cycle=cycle, initial=first.parent_state), dataset, tmp_path, CPU
+            spec, pack_of([0.1], [digest], cycle=cycle, rewind_to=first.rewind_state), dataset, tmp_path, CPU
         )
         state, digest = load_state(tmp_path, result.state), result.state
         left = {name: count - count // 5 for name, count in left.items()}
@@ -285,7 +291,8 @@ def first_cycle(
 def start_of(spec: TrainSpec, dataset: Dataset, folder: Path, result: LaneResult, seed: int = 3) -> State:
     """The state from which cycle 1 starts, after pruning and rewinding."""
     template = models.build(spec, dataset.shape, dataset.classes, derive_seed(seed, "weights"))
-    pack = pack_of([0.1], [result.state], cycle=1, seed=seed, initial=result.parent_state)
+    rewind_to = result.parent_state if spec.rewind == "init" else result.rewind_state
+    pack = pack_of([0.1], [result.state], cycle=1, seed=seed, rewind_to=rewind_to)
     train = datasets.split(dataset, spec.split, derive_seed(seed, "split")).train
     _, [start] = _starts(spec, pack, template, folder, dataset, train)
     return start
@@ -337,9 +344,9 @@ def test_every_criterion_prunes_a_chain_whose_removed_weights_stay_exactly_zero(
     spec = make_spec(model="resnet20", pruning=criterion, rewind=rewind, steps=3, warmup_steps=1, milestones=())
     dataset, seed = make_images(), 3
     [result] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
-    initial, left = result.parent_state, 100.0
+    initial, left = result.rewind_state, 100.0
     for cycle in (1, 2):
-        pack = pack_of([0.1], [result.state], cycle=cycle, seed=seed, initial=initial)
+        pack = pack_of([0.1], [result.state], cycle=cycle, seed=seed, rewind_to=initial)
         [result] = train_pack(spec, pack, dataset, tmp_path, CPU)
         assert 0.6 * left < result.percent_remaining < 0.9 * left  # a fifth, less what rounding keeps of few filters
         left = result.percent_remaining
@@ -409,6 +416,47 @@ def test_rewinding_goes_back_to_the_runs_file_and_not_to_a_new_draw(
         assert torch.equal(start.tensors[name][mask], initial.tensors[name][mask])
 
 
+@MODELS
+def test_late_rewinding_goes_back_to_where_each_lane_was_after_so_many_steps_of_cycle_0(
+    model: str, make_spec: Maker, make_images: Maker, tmp_path: Path
+) -> None:
+    dataset, max_lrs = make_images(), [0.05, 1e30, 0.2]
+    late = make_spec(model=model, rewind=4)
+    results = train_pack(late, pack_of(max_lrs), dataset, tmp_path, CPU)
+    assert [result.status for result in results] == ["ok", "diverged", "ok"]
+    assert results[1].rewind_state is None
+    lanes = [results[0], results[2]]
+    assert len({result.rewind_state for result in lanes}) == 2
+    # The same lanes, stopped there: their last evaluation is that of step 4.
+    short = make_spec(model=model, steps=4, milestones=(), score="last")
+    for result, max_lr in zip(lanes, (0.05, 0.2), strict=True):
+        [stopped] = train_pack(short, pack_of([max_lr]), dataset, tmp_path, CPU)
+        early, known = (load_state(tmp_path, digest) for digest in (result.rewind_state, stopped.state))
+        for name, tensor in known.tensors.items():
+            assert torch.allclose(early.tensors[name], tensor, rtol=1e-9, atol=1e-12), name
+        start = start_of(late, dataset, tmp_path, result)
+        warm = start_of(make_spec(model=model), dataset, tmp_path, dataclasses.replace(result, rewind_state=None))
+        for name, tensor in start.tensors.items():
+            mask = start.masks.get(name, torch.ones_like(tensor, dtype=torch.bool))
+            assert torch.equal(tensor, early.tensors[name] * mask), name
+        assert all(torch.equal(mask, warm.masks[name]) for name, mask in start.masks.items())
+    # One pack may hold lanes that are set back to different networks.
+    pack = Pack(1, 0, 3, tuple(Lane(0.1, result.state, result.rewind_state) for result in lanes))
+    together = train_pack(late, pack, dataset, tmp_path, CPU)
+    alone = [
+        train_pack(late, dataclasses.replace(pack, lanes=(lane,)), dataset, tmp_path, CPU)[0] for lane in pack.lanes
+    ]
+    assert [r.val_loss for r in together] == pytest.approx([r.val_loss for r in alone], rel=1e-9)
+    assert [r.rewind_state for r in together] == [None, None]
+
+
+def test_retraining_has_its_own_number_of_steps(make_spec: Maker, make_images: Maker, tmp_path: Path) -> None:
+    spec, dataset = make_spec(retrain_steps=5), make_images()
+    [first] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
+    [second] = train_pack(spec, pack_of([0.1], [first.state], cycle=1), dataset, tmp_path, CPU)
+    assert (first.steps, first.eval_steps[-1], second.steps, second.eval_steps) == (10, 10, 5, [2, 4, 5])
+
+
 def test_ties_between_layers_are_settled_in_the_networks_order_and_not_in_the_files(
     make_spec: Maker, make_images: Maker, tmp_path: Path
 ) -> None:
@@ -429,7 +477,7 @@ def test_a_rewound_cycle_without_pruning_and_at_rate_zero_ends_where_the_run_beg
 ) -> None:
     spec, dataset = make_spec(model=model, pruning="none", rewind="init"), make_images()
     [first] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
-    pack = pack_of([0.0], [first.state], cycle=1, initial=first.parent_state)
+    pack = pack_of([0.0], [first.state], cycle=1, rewind_to=first.rewind_state)
     [second] = train_pack(spec, pack, dataset, tmp_path, CPU)
     initial = load_state(tmp_path, first.parent_state)
     ended = load_state(tmp_path, second.state)
@@ -560,7 +608,9 @@ def test_the_saved_state_measures_what_its_row_says(
         assert result.val_accuracy == result.eval_val_accuracy[at]
         assert result.test_accuracy == result.eval_test_accuracy[at]
         after_warmup = [
-            a for step, a in zip(result.eval_steps, result.eval_val_accuracy, strict=True) if step >= spec.warmup_steps
+            a
+            for step, a in zip(result.eval_steps, result.eval_val_accuracy, strict=True)
+            if step >= spec.schedule.warmup_steps
         ]
         assert result.val_accuracy == (max(after_warmup) if score == "best" else after_warmup[-1])
 
@@ -614,14 +664,14 @@ def test_test_labels_influence_nothing_but_test_accuracies(
     parents: list[str | None] = [None, None]
     initial = None
     for cycle in (0, 1):
-        pack = pack_of([0.02, 0.3], parents, cycle, initial=initial)
+        pack = pack_of([0.02, 0.3], parents, cycle, rewind_to=initial)
         plain = train_pack(spec, pack, dataset, tmp_path, CPU)
         other = train_pack(spec, pack, relabelled, tmp_path, CPU)
         for left, right in zip(plain, other, strict=True):
             without = ("test_accuracy", "eval_test_accuracy")
             assert outcome(left, *without) == outcome(right, *without)
             assert left.eval_test_accuracy != right.eval_test_accuracy
-        parents, initial = [result.state for result in plain], plain[0].parent_state
+        parents, initial = [result.state for result in plain], plain[0].rewind_state
 
 
 # Augmentation.

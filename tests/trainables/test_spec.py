@@ -7,7 +7,7 @@ import pytest
 
 from trainables.datasets import DATASETS
 from trainables.models import MODELS
-from trainables.spec import DatasetName, ModelName, TrainSpec, derive_seed, names
+from trainables.spec import DatasetName, Lane, ModelName, Schedule, TrainSpec, derive_seed, names
 
 Maker = Callable[..., TrainSpec]
 
@@ -40,7 +40,31 @@ def test_a_setting_outside_its_range_is_refused_with_the_rule_and_the_value(
 )
 def test_the_ends_of_a_range_are_allowed(changes: dict[str, object], make_spec: Maker) -> None:
     spec = make_spec(**changes)
-    assert all(getattr(spec, name) == value for name, value in changes.items())
+    assert all(getattr(spec.schedule, name) == value for name, value in changes.items())
+
+
+@pytest.mark.parametrize("rewind", [0, 11, -1])
+def test_what_is_rewound_to_lies_in_cycle_0(rewind: int, make_spec: Maker) -> None:
+    with pytest.raises(ValueError, match=rf"rewind must be none, init or lie in 1\.\.steps=10, but got {rewind}"):
+        make_spec(rewind=rewind)
+
+
+def test_a_lane_s_own_schedule_goes_before_the_settings_and_retraining_begins_after_cycle_0(make_spec: Maker) -> None:
+    spec = make_spec(steps=100, retrain_steps=50, warmup_steps=10, milestones=(50, 80))
+    own = Schedule("slr", 20, (60,))
+    assert [spec.steps_of(cycle) for cycle in (0, 1, 7)] == [100, 50, 50]
+    assert spec.schedule_of(0, Lane(0.1, None)) == Schedule("warmup", 10, (50, 80))
+    assert spec.schedule_of(1, Lane(0.1, "p")) == Schedule("warmup", 5, (25, 40))  # it shrinks with the steps
+    assert spec.schedule_of(0, Lane(0.1, None, None, own)) == Schedule("warmup", 20, (60,))
+    assert spec.schedule_of(1, Lane(0.1, "p", None, own)) == own
+    triangles = Schedule("cyclical", cycle_steps=9)
+    assert spec.schedule_of(2, Lane(0.1, "p", None, triangles)) == Schedule("cyclical", cycle_steps=4)
+
+
+def test_without_other_steps_for_retraining_every_cycle_is_alike(make_spec: Maker) -> None:
+    spec = make_spec()
+    assert {spec.steps_of(cycle) for cycle in range(5)} == {10}
+    assert {spec.schedule_of(cycle, Lane(0.1, "p")) for cycle in range(5)} == {spec.schedule}
 
 
 def test_derived_seeds_are_a_fixed_hash_of_their_parts() -> None:
