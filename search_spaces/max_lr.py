@@ -87,6 +87,36 @@ class MaxLrGrid:
         return ",".join(f"{value:.{SIGNIFICANT_DIGITS}g}" for value in self.values)
 
 
+class GrowingGrid:
+    """A grid that goes on past its edges while what is looked for lies there: by 1, 3, 7, ... points at a time.
+
+    So few lanes are spent where it lies just beyond the edge, and few rounds where it does not. The grid grows to at
+    most `limit` times its points.
+    """
+
+    def __init__(self, grid: MaxLrGrid, limit: int = 4) -> None:
+        self.grid, self.limit = grid, limit * len(grid.values)
+        self._below = self._above = 0
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The grid as far as it has grown."""
+        return self.grid.points(self._below, self._above)
+
+    def grow(self, low: bool, high: bool) -> list[float]:
+        """Go on below, above or both; return the new points, none where the grid may not or cannot grow."""
+        before = self.points
+        if len(before) < self.limit:
+            self._below = 2 * self._below + 1 if low else self._below
+            self._above = 2 * self._above + 1 if high else self._above
+        while len(self.points) > self.limit:  # back to the limit, from the side that has more
+            if self._above >= self._below:
+                self._above -= 1
+            else:
+                self._below -= 1
+        return [point for point in self.points if point not in before]
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 

@@ -247,3 +247,9 @@ _TABLES = (
 )
 
 COMPARISONS: dict[int, Comparison] = {entry.table: entry for entry in _TABLES}
+
+
+def comparison_of(model: str, dataset: str, optimizer: str) -> Comparison | None:
+    """Return the printed comparison of an experiment, whatever its pruning, or None if there is none."""
+    wanted = (model, dataset, optimizer)
+    return next((entry for entry in _TABLES if (entry.model, entry.dataset, entry.optimizer) == wanted), None)

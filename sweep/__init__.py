@@ -1,7 +1,7 @@
 """Which lanes to train, where they run, and what came of them: the Python API, for scripts and notebooks.
 
-`build_oracle`, `tune` and `fit_scyc` are the commands of the same purpose; `load` opens what they left. Torch, Ray and
-pandas are imported when they are needed, so that `scyc-sweep --help` answers at once.
+`build_oracle`, `tune`, `fit_scyc` and `compare_schedules` are the commands of the same purpose; `load` opens what they
+left. Torch, Ray and pandas are imported when they are needed, so that `scyc-sweep --help` answers at once.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweep.fit import Fits
-    from sweep.results import Results, TuningResults
+    from sweep.results import AnyResults, Results, SchedulesResults, TuningResults
 
-__all__ = ["build_oracle", "fit_scyc", "load", "tune"]
+__all__ = ["build_oracle", "compare_schedules", "fit_scyc", "load", "tune"]
 
 
 def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "Results":
@@ -43,6 +43,20 @@ def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -
         return run_tuning(resolve(settings, config, kind=TuningSpec), view)
 
 
+def compare_schedules(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "SchedulesResults":
+    """Compare schedules over whole chains, as `scyc-sweep schedules` does; return the results.
+
+    `settings`, `config`, `progress` and errors as `build_oracle` has them.
+    """
+    from sweep.progress import LiveView
+    from sweep.run import run_schedules
+    from sweep.schedules_spec import SchedulesSpec
+    from sweep.spec import resolve
+
+    with LiveView(quiet=not progress) as view:
+        return run_schedules(resolve(settings, config, kind=SchedulesSpec), view)
+
+
 def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
     """Fit S-Cyc and simpler curves to a finished oracle, as `scyc-sweep tune --by fit` does; return the fits.
 
@@ -57,10 +71,11 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
     return run_fit(resolve({**settings, "by": "fit", "oracle": Path(oracle)}, kind=TuningSpec))[1]
 
 
-def load(folder: "Path | str") -> "Results | TuningResults":
+def load(folder: "Path | str") -> "AnyResults":
     """Open a results folder; its tables are pandas DataFrames.
 
-    Of an oracle `.oracle`, `.comparison`, `.curves` and `.trials`; of a tuning `.tuning`, `.chain` and `.trials`.
+    Of an oracle `.oracle`, `.comparison` and `.curves`; of a tuning `.tuning` and `.chain`; of a comparison of
+    schedules `.schedules` and `.rates`; of each `.trials`.
     Raises FolderError if the folder holds no sweep or was written by a newer version.
     """
     from sweep import results

@@ -46,10 +46,12 @@ class ChainStrategy(Strategy):
         """See `Strategy`."""
         super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
         self.runs = range(spec.runs)
-        self._lost: set[Chain] = set()
-        """Chains whose networks had to come again."""
+        self._lost: set[str] = set()
+        """Lanes, by trial_id, whose networks had to come again."""
         self._again: dict[tuple[int, Chain], set[str | None]] = {}
         """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
+        self._held = {row[name] for row in ledger.rows.values() for name in ("state", "rewind_state")}
+        """What an earlier process left, kept to the end: the program may come to it late, behind what is new."""
         self._begin()
 
     @abstractmethod
@@ -92,8 +94,9 @@ class ChainStrategy(Strategy):
                 self.round = next(self._program)
                 self._left = iter(self.round)
             except StopIteration:
-                self._done, self.round, self._again = True, [], {}
+                self._done, self.round, self._again, self._held = True, [], {}, set()
             except _LostError:
+                self._held |= self.needed_states()
                 self._begin()
         return None
 
@@ -126,13 +129,17 @@ class ChainStrategy(Strategy):
         needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
         beginnings = {chain[:1] for chain in self.kept}
         needed |= {row["rewind_state"] for (_, chain), row in self.found.items() if chain in beginnings}
-        needed |= {digest for digests in self._again.values() for digest in digests}
-        for pack in self.round:
-            needed |= {digest for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
-            rows = self.rows_of(pack)
-            needed |= {row["state"] for row in rows} | {row["rewind_state"] for row in rows}
-            needed |= {row["parent_state"] for row in rows if pack.cycle == 0}
+        needed |= {digest for digests in self._again.values() for digest in digests} | self._held
+        needed |= {digest for pack in self.round for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
+        rows = [row for pack in self.round for row in self.rows_of(pack)]
+        needed |= {row["parent_state"] for row in rows if row["cycle"] == 0}
+        going_on = self.may_go_on(rows) + [row for row in rows if row["trial_id"] in self._lost]
+        needed |= {row[name] for row in going_on for name in ("state", "rewind_state")}
         return needed - {None}
+
+    def may_go_on(self, rows: list[Row]) -> list[Row]:
+        """Return those rows of the open round from which a chain may go on, as far as they tell: all."""
+        return rows
 
     def rows_of_chain(self, chain: Chain) -> list[Row]:
         """Return the rows of all cycles and runs of a chain that was trained."""
@@ -165,7 +172,7 @@ class ChainStrategy(Strategy):
         lost = {(run, digest) for run, digest in starts if not self.has_state(digest)}
         for key, row in self.found.items():
             if (key[0], row["state"]) in lost or (key[0], row["rewind_state"]) in lost:
-                self._lost.add(key[1])
+                self._lost.add(row["trial_id"])
                 self.ledger.rows.pop(row["trial_id"], None)  # its old row stays on disk until the new one replaces it
         if lost:
             raise _LostError
@@ -189,5 +196,5 @@ class ChainStrategy(Strategy):
             pack = self._pack(run, chains)
             for chain, row in zip(chains, self.rows_of(pack), strict=True):
                 self.found[run, chain] = row
-                if chain in self._lost:
+                if row["trial_id"] in self._lost:
                     self._again[run, chain] = {row["state"], row["rewind_state"]}

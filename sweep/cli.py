@@ -15,13 +15,14 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from sweep.errors import SweepError, TrainingError
+from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
 from sweep.spec import Flags, Spec, one_line, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweep.results import Results, TuningResults
+    from sweep.results import Results, SchedulesResults, TuningResults
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log has no edge to wrap at
 err = Console(stderr=True, highlight=False)
@@ -37,6 +38,7 @@ app = App(
 )
 
 Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
+Compared = Annotated[SchedulesFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -135,6 +137,45 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
 
 
 @app.command
+def schedules(
+    *,
+    settings: Compared | None = None,
+    config: Path | None = None,
+    plan: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Compare learning-rate schedules over whole chains of prunings, as the paper's Table 2 does, or go on with it.
+
+    All schedules train side by side, on the same splits, initial weights and batches. One without a max_lr is given the
+    best of the grid on the unpruned network first (section 5.1). The same command goes on where it was stopped; more
+    schedules, cycles or runs extend a folder.
+
+    Parameters
+    ----------
+    config
+        TOML file of settings, with the flags' names (max_lr for --max-lr).
+    plan
+        Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+    json
+        Print the table (with --plan, the plan) as one JSON object on stdout and nothing else.
+
+    """
+    spec = resolve(_given(settings), config, kind=SchedulesSpec)
+    if plan:
+        _print_plan(spec, json)
+        return
+    from sweep.progress import LiveView
+    from sweep.run import command_line, run_schedules
+
+    names = ", ".join(entry.name for entry in spec.entries)
+    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    with LiveView(err) as view:
+        results = run_schedules(spec, view, command_line())
+    _print_schedules(results, json)
+    err.print(f"tables and picture in {spec.folder}")
+
+
+@app.command
 def compare(
     folder: Path,
     /,
@@ -222,19 +263,22 @@ def trajectory(
 
 @app.command
 def show(folder: Path, /, *, json: Json = False) -> None:
-    """Print the table of a folder's oracle or tuning, finished or not. Nothing is written.
+    """Print the table of a results folder, finished or not. Nothing is written.
 
     Parameters
     ----------
     folder
-        Results folder of an oracle or a tuning.
+        Results folder of an oracle, a tuning or a comparison of schedules.
     json
         Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.results import TuningResults, load
+    from sweep.results import SchedulesResults, TuningResults, load
 
     results = load(folder)
+    if isinstance(results, SchedulesResults):
+        _print_schedules(results, json)
+        return
     if isinstance(results, TuningResults):
         _print_tuning(results, json)
         return
@@ -292,6 +336,17 @@ def _print_tuning(results: "TuningResults", json: bool) -> None:
         return
     there = results.spec.oracle is not None and results.spec.oracle.exists()
     out.print(tuning_table(results, Results(results.spec.oracle) if there and results.spec.oracle else None))
+    if not results.finished:
+        out.print(progress_line(results.progress))
+
+
+def _print_schedules(results: "SchedulesResults", json: bool) -> None:
+    from sweep.screen import columns, progress_line, schedules_table
+
+    if json:
+        _print_json(columns(results.schedules))
+        return
+    out.print(schedules_table(results))
     if not results.finished:
         out.print(progress_line(results.progress))
 

@@ -39,7 +39,9 @@ class Folder:
         self.tuning = path / "tuning.parquet"
         self.chain = path / "chain.parquet"
         self.fit = path / "fit.parquet"
+        self.schedules, self.rates = path / "schedules.parquet", path / "rates.parquet"
         self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
+        self.schedules_picture = path / "schedules.png"
         self.journal = path / "optuna-journal.log"
         self._manifest = path / "manifest.json"
         self._lock, self._driver = path / ".lock", path / ".driver.json"
@@ -122,10 +124,11 @@ def check_identity(
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
-    """Raise FolderError if a folder holds results of another kind than `kind`: `oracle` or `tuning`."""
+    """Raise FolderError if a folder holds results of another kind than `kind`."""
     if manifest is not None and manifest.get("kind") != kind:
         other = manifest.get("kind", "sweep of an older version")
-        raise FolderError(f"{folder.path} holds an earlier {other}, no {kind}: give another folder")
+        other = "comparison of schedules" if other == "schedules" else other
+        raise FolderError(f"{folder.path} holds an earlier {other}, not what `{kind}` leaves: give another folder")
 
 
 def new_manifest(
@@ -133,8 +136,9 @@ def new_manifest(
 ) -> dict[str, Any]:
     """Return the manifest of a session that begins or goes on: whole spec, versions, commit, hardware.
 
-    `kind` is `oracle` or `tuning`. `found` is the manifest of the session before, if there was one: what it says of
-    itself is kept under `earlier_sessions`, since a night's lanes may come from several machines and versions.
+    `kind` is `oracle`, `tuning` or `schedules`. `found` is the manifest of the session before, if there was one: what
+    it says of itself is kept under `earlier_sessions`, since a night's lanes may come from several machines and
+    versions.
     """
     session = {
         "command": " ".join(command),

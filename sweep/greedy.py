@@ -3,21 +3,17 @@
 Next: `sweep.oracle` makes tables of the closed cycles.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from search_spaces.max_lr import MaxLrGrid
+from search_spaces.max_lr import GrowingGrid, MaxLrGrid
 from sweep.errors import TrainingError
 from sweep.ledger import Ledger
-from sweep.oracle import ClosedCycle, choose, mean_scores
+from sweep.oracle import ClosedCycle, beaten, choose, mean_scores
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
 from trainables.spec import Lane, Pack
-
-EXTENSION_LIMIT = 4
-"""A grid grows to at most so many times its number of points."""
 
 
 class _Chain:
@@ -29,19 +25,15 @@ class _Chain:
         self.parents: dict[int, str | None] = dict.fromkeys(runs)
         self.rewind_to: dict[int, str | None] = dict.fromkeys(runs)
         self.closed: list[ClosedCycle] = []
-        self.below = self.above = 0
+        self.grid = GrowingGrid(oracle.grid)
         # Made when the first is asked for: until then the packs' size may still have to be measured.
-        self.packs: Iterator[Pack] = self._packs_of(self.points)
+        self.packs: Iterator[Pack] = self._packs_of(self.grid.points)
         self.open = 0
         self.ended: str | None = None
 
     @property
     def finished(self) -> bool:
         return self.ended is not None or self.cycle > self.oracle.spec.cycles
-
-    @property
-    def points(self) -> tuple[float, ...]:
-        return self.oracle.grid.points(self.below, self.above)
 
     def ask(self) -> Pack | None:
         while not self.finished:
@@ -57,7 +49,7 @@ class _Chain:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the open cycle that the ledger has."""
-        return [row for pack in self._packs_of(self.points) for row in self.oracle.rows_of(pack)]
+        return [row for pack in self._packs_of(self.grid.points) for row in self.oracle.rows_of(pack)]
 
     def needed_states(self) -> set[str]:
         """Past winners, and in the open cycle every lane whose max_lr may still have the highest mean."""
@@ -67,10 +59,7 @@ class _Chain:
         rows = [] if self.finished else self.rows()
         if self.cycle == 0:
             kept |= {row["parent_state"] for row in rows}
-        lanes = Counter(row["max_lr"] for row in rows)
-        complete = {max_lr: s for max_lr, s in mean_scores(rows).items() if lanes[max_lr] == len(self.runs)}
-        top = max((score for score in complete.values() if score is not None), default=0.0)
-        hopeless = {max_lr for max_lr, score in complete.items() if score is None or score < top - 1e-6}
+        hopeless = beaten(rows, len(self.runs))
         kept |= {
             digest
             for row in rows
@@ -87,15 +76,7 @@ class _Chain:
         choice = choose(mean_scores(rows), spec.tolerance, spec.tolerance_kind)
         if choice is None:
             raise TrainingError(f"cycle {self.cycle}: every max_lr of the grid diverged; give --max-lr a lower grid")
-        before = self.points
-        if len(before) < EXTENSION_LIMIT * len(self.oracle.grid.values):
-            # 1, 3, 7, ... points: few lanes where the region ends just beyond the edge, few rounds where it does not.
-            if choice.low_at_edge:
-                self.below = 2 * self.below + 1
-            if choice.high_at_edge:
-                self.above = 2 * self.above + 1
-            self._limit_extension()
-        new = [point for point in self.points if point not in before]
+        new = self.grid.grow(choice.low_at_edge, choice.high_at_edge)
         if new:
             self.packs = self._packs_of(new)
             return
@@ -111,20 +92,12 @@ class _Chain:
         if self.cycle == 0:
             self.rewind_to = {run: winners[run]["rewind_state"] for run in self.runs}
         self.cycle += 1
-        self.below = self.above = 0
-        self.packs = self._packs_of(self.points)
+        self.grid = GrowingGrid(self.oracle.grid)
+        self.packs = self._packs_of(self.grid.points)
 
     def _has_states(self, row: dict[str, Any]) -> bool:
         """Whether later cycles find what they start from: a winner's network, and what cycle 0 left to rewind to."""
         return all(self.oracle.has_state(row[name]) for name in ("state", "rewind_state") if row[name])
-
-    def _limit_extension(self) -> None:
-        """Take back points beyond the limit, from the side that has more of them."""
-        while len(self.points) > EXTENSION_LIMIT * len(self.oracle.grid.values):
-            if self.above >= self.below:
-                self.above -= 1
-            else:
-                self.below -= 1
 
     def _packs_of(self, points: Sequence[float]) -> Iterator[Pack]:
         """Yield the packs of a round: the points in nearly equal parts, and for each part all runs one after another.
@@ -215,7 +188,7 @@ class GreedyOracle(Strategy):
             if not chain.finished:
                 rows = [*rows, *chain.rows()]
                 later = (self.spec.cycles - chain.cycle) * len(self.grid.values)
-                open_lanes = (len(chain.points) + later) * len(chain.runs)
+                open_lanes = (len(chain.grid.points) + later) * len(chain.runs)
             planned += sum(len(cycle.rows) for cycle in chain.closed) + open_lanes
             done += len(rows)
             diverged += sum(row["status"] == "diverged" for row in rows)

@@ -98,6 +98,17 @@ def mean_scores(rows: Iterable[Row]) -> dict[float, float | None]:
     }
 
 
+def beaten(rows: Iterable[Row], runs: int) -> set[float]:
+    """Return the max_lr values of one cycle that cannot win any more: all `runs` are in, and another's mean is higher.
+
+    Their networks need not be kept.
+    """
+    groups = {max_lr: group for max_lr, group in _by_max_lr(rows).items() if len(group) == runs}
+    complete = mean_scores(row for group in groups.values() for row in group)
+    top = max((score for score in complete.values() if score is not None), default=0.0)
+    return {max_lr for max_lr, score in complete.items() if score is None or score < top - 1e-6}
+
+
 def oracle_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
     """Return the oracle table: one row per closed cycle (and run, where runs decide for themselves)."""
     return tables.frame("oracle", [_oracle_row(cycle) for cycle in sorted(closed, key=_order)])
@@ -115,7 +126,7 @@ def curve_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
             "run": cycle.run,
             "percent_remaining": fmean(row["percent_remaining"] for row in group),
             "max_lr": max_lr,
-            **_accuracies(group),
+            **accuracies(group),
             "runs": len(group),
             "diverged": sum(row["status"] == "diverged" for row in group),
         }
@@ -136,7 +147,7 @@ def chain_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
             "cycle": cycle,
             "percent_remaining": fmean(row["percent_remaining"] for row in group),
             "max_lr": group[0]["max_lr"],
-            **_accuracies(group),
+            **accuracies(group),
             "runs": len(group),
         }
         for cycle, group in sorted(cycles.items())
@@ -152,7 +163,7 @@ def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
         "run": closed.run,
         "percent_remaining": fmean(row["percent_remaining"] for row in best),
         "best_max_lr": choice.best_max_lr,
-        **_accuracies(best),
+        **accuracies(best),
         "feasible_low": choice.feasible_low,
         "feasible_high": choice.feasible_high,
         "hull_low": choice.hull_low,
@@ -171,7 +182,7 @@ def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
     }
 
 
-def _accuracies(group: Sequence[Row]) -> dict[str, float | None]:
+def accuracies(group: Sequence[Row]) -> dict[str, float | None]:
     """Return mean and std (n-1; None for one run) of both accuracies over the runs of one max_lr."""
     result: dict[str, float | None] = {}
     for name in ("val_accuracy", "test_accuracy"):

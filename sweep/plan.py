@@ -3,11 +3,10 @@
 Nothing is written and no data is needed: the steps that are measured train on made images. Next: the user decides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from search_spaces.max_lr import MaxLrGrid
 from sweep.errors import SpecError
 from sweep.folder import cores
 from sweep.spec import Spec
@@ -22,7 +21,8 @@ class Plan:
 
     cycles: int
     runs: int
-    grid_points: int
+    abreast: int
+    """Lanes of a run and cycle; of an oracle, the points of its grid."""
     lanes: int
     lanes_per_pack: int
     packs: int
@@ -49,32 +49,36 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
     """
     torch.set_num_threads(spec.threads)
     parameters, state_bytes = state_size(spec)
-    points = len(MaxLrGrid.parse(spec.max_lr).values)
     device = pick_device(spec.device)
     if spec.workers != "auto":
         workers = spec.workers
     else:
         workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.threads)
-    job = Measure(points, spec.runs, workers if spec.engine == "ray" else 1)
+    job = Measure(spec.abreast, spec.runs, workers if spec.engine == "ray" else 1)
     wanted = lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
     rates = measure.lane_rates(spec.training(), device, [wanted] if wanted else job.sizes)
     size = job.best(rates)
-    lanes = (spec.cycles + 1) * points * spec.runs
+    training, rounds = spec.training(), spec.rounds
+    # Rounds of other widths are cut into packs of the same size.
+    times = [
+        training.steps_of(cycle) * replace(job, points=width).seconds(min(size, width), rates[size])
+        for cycle, width in rounds
+    ]
     return Plan(
         cycles=spec.cycles + 1,
         runs=spec.runs,
-        grid_points=points,
-        lanes=lanes,
+        abreast=spec.abreast,
+        lanes=spec.runs * sum(width for _, width in rounds),
         lanes_per_pack=size,
-        packs=(spec.cycles + 1) * -(-points // size) * spec.runs,
+        packs=spec.runs * sum(-(-width // size) for _, width in rounds),
         epochs=spec.steps / -(-train_size(spec.dataset, spec.split) // spec.batch_size),
-        steps=lanes * spec.steps,
+        steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
         parameters=parameters,
         state_bytes=state_bytes,
-        peak_state_bytes=state_bytes * peak_states(spec),
+        peak_state_bytes=state_bytes * spec.peak_states,
         lane_steps_per_second=rates[size],
         workers=job.workers,
-        seconds=(spec.cycles + 1) * spec.steps * job.seconds(size, rates[size]),
+        seconds=sum(times),
     )
 
 
@@ -97,9 +101,3 @@ def state_size(spec: Spec) -> tuple[int, int]:
     weights = dict(network.named_parameters())
     masks = sum(weights[name].numel() for name in names)
     return parameters, tensors + masks
-
-
-def peak_states(spec: Spec) -> int:
-    """Return how many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
-    points = len(MaxLrGrid.parse(spec.max_lr).values)
-    return spec.runs * (points + spec.cycles + 1)

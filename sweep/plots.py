@@ -11,9 +11,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from sweep import tables
-from sweep.results import Results, TuningResults
+from sweep.results import Results, SchedulesResults, TuningResults
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind eyes too
+
+
+LINES = (ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) -> None:
@@ -47,11 +50,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
     top.legend(loc="upper left", frameon=False)
     bottom.set_ylabel("accuracy, %")
     bottom.legend(loc="lower left", frameon=False)
-    density = oracle.groupby("cycle")["percent_remaining"].mean()
-    bottom.set_xticks(
-        list(density.index), [f"{value:.3g}" for value in density], rotation=45 if len(density) > 12 else 0
-    )
-    bottom.set_xlabel("percent remaining, λ (one tick a pruning cycle)")
+    _density_axis(bottom, oracle.groupby("cycle")["percent_remaining"].mean())
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -104,6 +103,50 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
     with tables.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
+
+
+def schedules(results: SchedulesResults, path: Path) -> None:
+    """Draw test accuracy against the percent remaining, a line with its band (std over runs) for each schedule.
+
+    Below, the distance to the best schedule of each cycle, where lines that lie close can be told apart. Nothing is
+    drawn before a cycle is finished.
+    """
+    table, spec = results.schedules, results.spec
+    if table.empty:
+        return
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(9, 8), sharex=True, height_ratios=[1.6, 1], layout="constrained"
+    )
+    best = table.groupby("cycle")["test_accuracy_mean"].max()
+    for index, (name, part) in enumerate(table.groupby("schedule", sort=False)):
+        colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
+        cycle, mean = part["cycle"], part["test_accuracy_mean"]
+        std = part["test_accuracy_std"].fillna(0)
+        top.plot(cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name == "scyc" else 1.2, label=name)
+        top.fill_between(cycle, mean - std, mean + std, color=colour, alpha=0.08, lw=0)
+        bottom.plot(cycle, mean - best.loc[cycle].to_numpy(), style, color=colour, marker="o", ms=3, lw=1.2)
+    top.set_ylabel("test accuracy, %")
+    top.set_title(
+        f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} run{'s' if spec.runs > 1 else ''}, "
+        f"seed {spec.seed}; bands: std over runs"
+    )
+    top.legend(loc="lower left", frameon=False, ncols=2)
+    bottom.set_ylabel("points below the best")
+    density = table.groupby("cycle")["percent_remaining"].mean()
+    _density_axis(bottom, density)
+    for axes in (top, bottom):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    with tables.Replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png")
+    plt.close(figure)
+
+
+def _density_axis(axes: Axes, density: pd.Series) -> None:
+    """Label a cycle's tick with the percent remaining."""
+    labels = [f"{value:.3g}" for value in density]
+    axes.set_xticks(list(density.index), labels, rotation=45 if len(density) > 12 else 0)
+    axes.set_xlabel("percent remaining, λ (one tick a pruning cycle)")
 
 
 def _importances(axes: Axes, results: TuningResults) -> None:

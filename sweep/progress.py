@@ -63,7 +63,7 @@ class LiveView:
         assert self.started is not None
         since, before = self.started
         trained = progress.lanes_done - before
-        if trained == 0:
+        if trained <= 0:  # what was lost is trained again
             return ""
         seconds = (now - since) / trained * (progress.lanes_planned - progress.lanes_done)
         return f"{duration(seconds)} left"

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from search_spaces.scyc import SCyc
-from sweep import compare, oracle, tables
+from sweep import compare, oracle, standings, tables
 from sweep.errors import FolderError, TrainingError
 from sweep.folder import Folder, check_kind
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
+from sweep.schedules import ScheduleComparison
+from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
 from sweep.tuning import Given, TunedTrial, Tuning
@@ -149,10 +151,44 @@ class TuningResults(Opened):
         return self.replay.progress()
 
 
-def load(folder: Path | str) -> Results | TuningResults:
+class SchedulesResults(Opened):
+    """The results of a comparison of schedules."""
+
+    kind = "schedules"
+    settings = SchedulesSpec
+    spec: SchedulesSpec
+
+    @cached_property
+    def replay(self) -> ScheduleComparison:
+        """The strategy, having decided all that the finished lanes allow."""
+        return self._replayed(ScheduleComparison)
+
+    @cached_property
+    def schedules(self) -> pd.DataFrame:
+        """One row for each schedule and cycle, as far as its chain is trained in all runs."""
+        found = self.replay
+        chains = {name: found.rows_of_chain(chain) for name, chain in found.chains.items()}
+        return standings.standings(self.spec.entries, chains, self.spec.printed)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """One row for each max_lr that was tried for a schedule without one."""
+        return standings.rates(self.replay.grids)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the comparison is."""
+        return self.replay.progress()
+
+
+AnyResults = Results | TuningResults | SchedulesResults
+
+
+def load(folder: Path | str) -> AnyResults:
     """Open a results folder. Raises FolderError if it holds no sweep, or one of a newer version."""
     manifest = Folder(Path(folder)).manifest() or {}
-    return TuningResults(folder) if manifest.get("kind") == "tuning" else Results(folder)
+    kinds: dict[str, type[AnyResults]] = {"tuning": TuningResults, "schedules": SchedulesResults}
+    return kinds.get(manifest.get("kind", ""), Results)(folder)
 
 
 def _tuning_row(trial: TunedTrial) -> dict[str, Any]:

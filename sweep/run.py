@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep import fit, plots, tables, trajectories
@@ -23,8 +22,10 @@ from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
-from sweep.plan import peak_states, state_size
-from sweep.results import Results, TuningResults
+from sweep.plan import state_size
+from sweep.results import Results, SchedulesResults, TuningResults
+from sweep.schedules import ScheduleComparison
+from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
 from sweep.studies import open_journal
@@ -46,13 +47,12 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
     Raises SweepError (SpecError, FolderError) for what the user can mend; then nothing was written unless training had
     begun, and every finished lane is kept.
     """
-    points = len(MaxLrGrid.parse(spec.max_lr).values)
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
         return GreedyOracle(spec, fingerprint, ledger, lanes_per_pack, has_state)
 
     where = Folder(spec.folder)
-    sweep = _Sweep("oracle", spec, where, points, peak_states(spec), strategy, listener, command)
+    sweep = _Sweep("oracle", spec, where, strategy, listener, command)
     with where.locked(command):
         sweep.train()
         results = Results(where.path)
@@ -70,7 +70,6 @@ def run_tuning(
     """
     if spec.by == "fit":
         raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
-    points = max(spec.batch(stage) for stage in spec.stages)
     where = Folder(spec.folder)
     oracle = _finished_oracle(spec) if spec.oracle else None
     given = _cycle_0(oracle) if oracle and spec.takes_over else None
@@ -100,9 +99,7 @@ def run_tuning(
         if given is not None and oracle is not None:
             _take_over(oracle, where)
 
-    # A batch's parents and lanes, what later trials start from, and the initial weights.
-    states = spec.runs * (2 * points + int(spec.ranges()["q"].high) + 4)
-    sweep = _Sweep("tuning", spec, where, points, states, strategy, listener, command, prepare)
+    sweep = _Sweep("tuning", spec, where, strategy, listener, command, prepare)
     sweep.notes = {"given": asdict(given) if given else None}
     with where.locked(command):
         sweep.train()
@@ -118,6 +115,28 @@ def run_tuning(
             origin = f"scyc-sweep tune --by {spec.by}, seed {spec.seed}: {value}"
             trajectories.write(spec.schedule, parameters, origin, where.path)
         plots.tuning(results, oracle, where.tuning_picture)
+    return results
+
+
+def run_schedules(
+    spec: SchedulesSpec, listener: Listener = lambda progress: None, command: Sequence[str] = ()
+) -> SchedulesResults:
+    """Compare schedules over whole chains, or go on, and write the tables and the picture.
+
+    Raises as `run_oracle` does.
+    """
+
+    def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
+        return ScheduleComparison(spec, fingerprint, ledger, lanes_per_pack, has_state)
+
+    where = Folder(spec.folder)
+    sweep = _Sweep("schedules", spec, where, strategy, listener, command)
+    with where.locked(command):
+        sweep.train()
+        results = SchedulesResults(where.path)
+        tables.write("schedules", results.schedules, where.schedules)
+        tables.write("rates", results.rates, where.rates)
+        plots.schedules(results, where.schedules_picture)
     return results
 
 
@@ -163,19 +182,16 @@ class _Sweep:
         kind: str,
         spec: Spec,
         where: Folder,
-        points: int,
-        states: int,
         strategy: Callable[[str, Ledger, int, HasState, bool], Strategy],
         listener: Listener,
         command: Sequence[str],
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        """`points`: lanes of a run and cycle, at least in the beginning. `states`: those that may lie on disk at once.
+        """`strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train.
 
-        `strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train; `prepare` is
-        called before it does, when the folder has its manifest.
+        `prepare` is called before it does, when the folder has its manifest.
         """
-        self.kind, self.spec, self.where, self.points, self.states = kind, spec, where, points, states
+        self.kind, self.spec, self.where = kind, spec, where
         self.strategy, self.listener, self.command, self.prepare = strategy, listener, command, prepare
         self.notes: dict[str, Any] = {}
         """What else the manifest has to say."""
@@ -204,7 +220,7 @@ class _Sweep:
 
         def strategy_now(live: bool) -> Strategy:
             return self.strategy(
-                fingerprint, ledger, chosen or self.points, lambda digest: path_of(where.states, digest).exists(), live
+                fingerprint, ledger, chosen or spec.abreast, lambda digest: path_of(where.states, digest).exists(), live
             )
 
         rehearsal = strategy_now(live=False)
@@ -226,7 +242,7 @@ class _Sweep:
                 manifest["lanes_per_pack"] = lanes
                 where.write_manifest(manifest)
 
-            measure = None if chosen else Measure(self.points, spec.runs, engine.workers)
+            measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
                 strategy,
                 ledger,
@@ -248,7 +264,7 @@ class _Sweep:
 
     def _check_disk(self) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_size(self.spec)[1] * self.states
+        where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
         there = sum(path.stat().st_size for path in where.states.glob("*")) if where.states.exists() else 0
         free = shutil.disk_usage(where.path).free
         if free + there < needed:

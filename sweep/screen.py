@@ -15,7 +15,8 @@ from sweep.fit import Fits
 from sweep.plan import Plan
 from sweep.presets import PRESETS
 from sweep.progress import duration
-from sweep.results import Results, TuningResults
+from sweep.results import AnyResults, Results, SchedulesResults, TuningResults
+from sweep.standings import SIGNIFICANT
 from sweep.strategy import Progress
 
 
@@ -59,7 +60,7 @@ def plan_table(plan: Plan, extra: str) -> RenderableType:
     """Return a plan as two columns."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     rows = {
-        "cycles x runs x grid": f"{plan.cycles} x {plan.runs} x {plan.grid_points} = {plan.lanes:,} lanes",
+        "lanes": f"{plan.lanes:,} in {plan.cycles} cycles and {plan.runs} runs, {plan.abreast} side by side",
         "packs": f"{plan.packs:,} of up to {plan.lanes_per_pack} lanes",
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
         "network": f"{plan.parameters:,} parameters",
@@ -183,6 +184,92 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
     return lines
 
 
+def schedules_table(results: SchedulesResults) -> RenderableType:
+    """Return test accuracies as the paper's Table 2 has them, a row a cycle; bold is what is as good as the best.
+
+    The paper's printed value, if there is one, stands below the measured one. Seven schedules fit beside each other.
+    """
+    table = results.schedules
+    names = list(dict.fromkeys(table["schedule"]))
+    width = -(-len(names) // -(-len(names) // 7)) if names else 1
+    parts = [_standings(results, names[start : start + width]) for start in range(0, len(names), width)]
+    return Group(Text(_title(results), "bold"), *parts, *map(Text, _standings_findings(results)))
+
+
+def _standings(results: SchedulesResults, names: Sequence[str]) -> RenderableType:
+    rows = {(row["schedule"], row["cycle"]): row for row in results.schedules.to_dict("records")}
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("m", "λ %"):
+        table.add_column(heading, justify="right")
+    for name in names:
+        own = [row for (schedule, _), row in rows.items() if schedule == name]
+        low, high = min(row["max_lr"] for row in own), max(row["max_lr"] for row in own)
+        rate = f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
+        table.add_column(f"{name}\n{rate}", justify="right")
+    for cycle, density in results.schedules.groupby("cycle")["percent_remaining"].mean().items():
+        table.add_row(str(cycle), f"{density:.3g}", *(_standing(rows.get((name, cycle))) for name in names))
+    return table
+
+
+def _standing(row: Mapping[Any, Any] | None) -> Text:
+    """Return one schedule's accuracy in one cycle, the paper's below it."""
+    if row is None:
+        return Text("-")
+    if _missing(row["test_accuracy_mean"]):
+        return Text("diverged" if row["diverged"] else "ended")
+    text = Text(
+        _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]), style="bold" if row["as_good"] else "dim"
+    )
+    if not _missing(row["printed_mean"]):
+        text.append(f"\n({row['printed_mean']:g}±{row['printed_std']:g})", style="dim")
+    return text
+
+
+def _standings_findings(results: SchedulesResults) -> list[str]:
+    table, rates, printed = results.schedules, results.rates, results.spec.printed
+    lines = []
+    if len(results.spec.entries) > 1 and results.spec.runs > 1:
+        lines.append(
+            "bold: the best test accuracy of the cycle, and what a paired t-test over runs cannot tell from it"
+        )
+        lines.append(f"(p of at least {SIGNIFICANT:g}, uncorrected); nothing is chosen by a test accuracy")
+    if "scyc" in set(table["schedule"]):
+        lines += _scyc_findings(table)
+    for source, part in table.groupby("source", sort=False):
+        lines.append(f"max_lr of {', '.join(part['schedule'].unique())}: {source}")
+    if printed is not None:
+        lines.append(f"in brackets: the paper's Table {printed.table} ({printed.pruning})")
+        lines += [f"Table {printed.table}: {note}" for note in printed.notes]
+    rows = results.replay.rows_so_far().values()
+    steps = sum(row["steps"] for row in rows)
+    tuning = f", {int(rates['trained_steps'].sum()):,} of them to tune max_lr" if len(rates) else ""
+    diverged = sum(row["status"] == "diverged" for row in rows)
+    lines.append(
+        f"{len(rows):,} lanes ({diverged} diverged), {steps:,} steps{tuning}, "
+        f"{duration(sum(row['wall_seconds'] for row in rows))} of training"
+    )
+    return lines
+
+
+def _scyc_findings(table: pd.DataFrame) -> list[str]:
+    """Say how S-Cyc did: where it is the best or as good, and by how much it differs where little is left."""
+    own = table[table["schedule"] == "scyc"]
+    line = (
+        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles and is as good as the best in "
+        f"{own['as_good'].sum()}"
+    )
+    others = table[(table["schedule"] != "scyc") & (table["cycle"] == own["cycle"].max())].dropna(
+        subset="test_accuracy_mean"
+    )
+    last = own.iloc[-1]
+    if len(others) and not _missing(last["test_accuracy_mean"]):
+        rival = others.loc[others["test_accuracy_mean"].idxmax()]
+        gap = last["test_accuracy_mean"] - rival["test_accuracy_mean"]
+        spread = "" if _missing(rival["test_accuracy_std"]) else f" (std over runs {rival['test_accuracy_std']:.2f})"
+        line += f"; at λ = {last['percent_remaining']:.3g} {gap:+.2f} points against {rival['schedule']}{spread}"
+    return [line]
+
+
 def fit_table(fits: Fits) -> RenderableType:
     """Return the fits to an oracle, best first of those fitted, and how they do on runs left out of the fit."""
     table = Table(box=box.SIMPLE_HEAD)
@@ -229,13 +316,11 @@ def paper_table(results: Results, printed: OracleTable) -> RenderableType:
     return Group(table, *(Text(f"Table {printed.table}: {note}") for note in printed.notes))
 
 
-def _title(results: Results | TuningResults) -> str:
+def _title(results: AnyResults) -> str:
     spec = results.spec
-    rewind = "rewound" if spec.rewind == "init" else "not rewound"
-    return (
-        f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {spec.runs} runs, seed {spec.seed}, "
-        f"tolerance {spec.tolerance:g} {spec.tolerance_kind}"
-    )
+    rewind = {"none": "not rewound", "init": "rewound"}.get(str(spec.rewind), f"rewound to step {spec.rewind}")
+    text = f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {spec.runs} runs, seed {spec.seed}"
+    return f"{text}, tolerance {spec.tolerance:g} {spec.tolerance_kind}" if isinstance(results, Results) else text
 
 
 def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:

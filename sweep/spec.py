@@ -212,8 +212,26 @@ class Spec(BaseModel):
         """The results folder."""
         return self.out.expanduser() if self.out else Path("results") / self.preset
 
+    @property
+    def abreast(self) -> int:
+        """Lanes of a run and cycle that train side by side, before the grid is extended."""
+        return len(MaxLrGrid.parse(self.max_lr).values)
+
+    @property
+    def rounds(self) -> list[tuple[int, int]]:
+        """What is trained one after another, as far as it is known beforehand: cycle, and lanes of each run."""
+        return [(cycle, self.abreast) for cycle in range(self.cycles + 1)]
+
+    @property
+    def peak_states(self) -> int:
+        """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
+        early = self.abreast if isinstance(self.rewind, int) else 0
+        return self.runs * (self.abreast + early + self.cycles + 2)
+
     def schedule_named(self, name: ScheduleName) -> Schedule:
         """Return a schedule of this sweep: what it takes of warmup, milestones and cycle_steps."""
+        if name == "warmup" and not self.warmup_steps and not self.milestones:
+            name = "constant"  # which it is, and goes by that name
         if name in ("constant", "decay"):
             return Schedule(name)
         if name == "cyclical":

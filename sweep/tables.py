@@ -153,6 +153,53 @@ FIT: list[Column] = [
     ("left_out_gap", pa.float64(), "percent points", "likewise the oracle's validation accuracy minus the curve's"),
 ]
 
+SCHEDULES: list[Column] = [
+    ("schedule", pa.string(), "", "row of the comparison: a schedule and where its max_lr comes from"),
+    ("kind", pa.string(), "", "the schedule within this cycle"),
+    ("source", pa.string(), "", "where max_lr comes from; of S-Cyc its parameters"),
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
+    ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
+    ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null where one diverged"),
+    ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; null where one diverged"),
+    ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("best", pa.bool_(), "", "whether its mean test accuracy is the highest of this cycle"),
+    ("difference", pa.float64(), "percent points", "mean test accuracy minus the best one's"),
+    (
+        "p_value",
+        pa.float64(),
+        "",
+        "paired t-test over runs against the best, two-sided, uncorrected",
+    ),
+    ("as_good", pa.bool_(), "", "best, or not told from it: p of at least 0.05"),
+    ("printed_mean", pa.float64(), "percent", "the paper's mean test accuracy in this cycle"),
+    ("printed_std", pa.float64(), "percent", "the paper's standard deviation"),
+    ("runs", pa.int32(), "", "runs"),
+    ("diverged", pa.int32(), "", "of these, diverged; the chain ends here"),
+    ("ended", pa.int32(), "", "of these, with nothing left to prune; the chain ends here"),
+    (
+        "trained_steps",
+        pa.int64(),
+        "steps",
+        "optimizer steps of all runs; what schedules share counts in each",
+    ),
+]
+
+RATES: list[Column] = [
+    ("schedule", pa.string(), "", "schedule that was tuned"),
+    ("cycle", pa.int32(), "", "cycle that it was tuned on"),
+    ("max_lr", pa.float64(), "1", "peak learning rate that was tried"),
+    ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null where one diverged"),
+    ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; nothing is chosen by it"),
+    ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("chosen", pa.bool_(), "", "whether this max_lr was taken"),
+    ("runs", pa.int32(), "", "runs"),
+    ("diverged", pa.int32(), "", "of these, diverged"),
+    ("trained_steps", pa.int64(), "steps", "optimizer steps of all runs"),
+]
+
 TABLES: dict[str, list[Column]] = {
     "trials": TRIALS,
     "oracle": ORACLE,
@@ -160,6 +207,8 @@ TABLES: dict[str, list[Column]] = {
     "tuning": TUNING,
     "chain": CHAIN,
     "fit": FIT,
+    "schedules": SCHEDULES,
+    "rates": RATES,
 }
 
 

@@ -138,12 +138,20 @@ class TuningSpec(Spec):
         """Return how many trials of a stage are asked for together."""
         return -(-self.stages[stage] // 2) if self.at_once == "auto" else min(self.at_once, self.stages[stage])
 
+    @property
+    def abreast(self) -> int:
+        """The trials of the largest batch."""
+        return max(self.batch(stage) for stage in self.stages)
+
+    @property
+    def peak_states(self) -> int:
+        """A batch's parents and lanes, what later trials start from, and the initial weights."""
+        return self.runs * (2 * self.abreast + int(self.ranges()["q"].high) + 4)
+
     def training(self) -> TrainSpec:
         """See `Spec`; S-Cyc gives each cycle's max_lr to a warmup schedule."""
         if self.schedule == "scyc":
-            # Without warmup and drops that is a constant rate, and goes by that name.
-            schedule = "warmup" if self.warmup_steps or self.milestones else "constant"
-            return Spec.training(self.model_copy(update={"schedule": schedule}))
+            return Spec.training(self.model_copy(update={"schedule": "warmup"}))
         return super().training()
 
 

@@ -1,0 +1,177 @@
+"""What `scyc-sweep schedules` is told: a sweep's settings and the schedules to compare. In: as `sweep.spec`.
+
+Out: `SchedulesSpec`, and its entries: for each schedule its max_lr by cycle, or how that is to be found. Next:
+`sweep.schedules` trains them.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, cast
+
+from pydantic import BaseModel, Field, model_validator
+
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.paper import SETUPS
+from search_spaces.schedule_tables import Comparison, PrintedRow, comparison_of
+from sweep import trajectories
+from sweep.errors import SpecError
+from sweep.spec import Spec, flags_of, nearest
+from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
+
+TABLE_2 = ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
+"""The six rows of the paper's Table 2."""
+NAMES = (*TABLE_2, "silo", *RETRAINING)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One schedule of a comparison."""
+
+    name: str
+    schedule: Schedule
+    max_lr: tuple[float, ...] | None
+    """Of each cycle; None: one for all cycles, to be tuned."""
+    source: str
+    """Where max_lr comes from."""
+    tuned_on: Literal["", "first", "last"] = ""
+    """The cycle whose validation accuracy decides; `last` is reached by warmup-1's chain."""
+
+
+class SchedulesSpec(Spec):
+    """Everything that a comparison of schedules is told. Construct it with `sweep.spec.resolve`."""
+
+    schedules: tuple[str, ...] = Field(
+        TABLE_2,
+        description="A schedule to compare; give it once for each. NAME or NAME=MAX_LR, of constant, decay, cyclical, "
+        "warmup-1, warmup-2, ft, lrw, slr, clr; scyc or scyc=EPS,DELTA,Q,BETA (or a scyc.toml); silo. Without MAX_LR "
+        "the paper's, else tuned on the grid. Default: the six of Table 2.",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.entries  # noqa: B018 - raises for what is unknown
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.out.expanduser() if self.out else Path("results") / f"{self.preset}-schedules"
+
+    @property
+    def printed(self) -> Comparison | None:
+        """The paper's comparison of schedules in this experiment, if it prints one."""
+        return comparison_of(self.model, self.dataset, self.optimizer)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The schedules to compare, in the order given. Raises ValueError for what is no schedule or given twice."""
+        found: dict[str, Entry] = {}
+        for text in self.schedules:
+            entry = self._entry(text.strip())
+            name = text.strip() if entry.name in found else entry.name
+            if name in found:
+                raise ValueError(f"--schedules {text} is given twice")
+            found[name] = Entry(name, entry.schedule, entry.max_lr, entry.source, entry.tuned_on)
+        if not found:
+            raise ValueError("--schedules names none")
+        return list(found.values())
+
+    @property
+    def base(self) -> Entry:
+        """warmup-1: its chain leads to the last cycle, where warmup-2 is tuned."""
+        given = next((entry for entry in self.entries if entry.name == "warmup-1"), None)
+        return given or self._entry("warmup-1")
+
+    @property
+    def abreast(self) -> int:
+        """Lanes of a run and cycle that train side by side: chains, for most of the time."""
+        return len(self.entries)
+
+    @property
+    def peak_states(self) -> int:
+        """See `Spec`: of every chain the newest two or all, and of a grid every lane."""
+        points = len(MaxLrGrid.parse(self.max_lr).values) * max(1, len(self.grids))
+        return self.runs * (max(points, self.abreast * 2) + self.abreast + 2)
+
+    @property
+    def rounds(self) -> list[tuple[int, int]]:
+        """See `Spec`: grids on the unpruned network, the chains, a grid at the last cycle and warmup-2's chain."""
+        points, entries = len(MaxLrGrid.parse(self.max_lr).values), self.entries
+        last = sum(entry.tuned_on == "last" for entry in entries)
+        rounds = [(0, points * len(self.grids))] if self.grids else []
+        rounds += [(cycle, len(self.first)) for cycle in range(self.cycles + 1)]
+        if last:
+            rounds += [(self.cycles, points), *((cycle, last) for cycle in range(self.cycles + 1))]
+        return rounds
+
+    @property
+    def first(self) -> list[Entry]:
+        """Those whose chains are trained first: all but warmup-2 where it is tuned, and then warmup-1 in any case."""
+        known = [entry for entry in self.entries if entry.tuned_on != "last"]
+        return known if len(known) == len(self.entries) or self.base in known else [*known, self.base]
+
+    @property
+    def grids(self) -> list[Schedule]:
+        """The schedules, as they are in cycle 0, whose max_lr is tuned on the unpruned network."""
+        training = self.training()
+        tuned = [entry for entry in self.first if entry.tuned_on == "first"]
+        return list(dict.fromkeys(training.schedule_of(0, Lane(0.0, None, None, entry.schedule)) for entry in tuned))
+
+    def _entry(self, text: str) -> Entry:
+        name, _, value = text.partition("=")
+        if name not in NAMES:
+            raise ValueError(
+                f"--schedules {text}: unknown schedule{nearest(name, NAMES)}; known are {', '.join(NAMES)}"
+            )
+        if name in ("scyc", "silo"):
+            return self._scyc_entry(name, value)
+        kind = "warmup" if name.startswith("warmup") else name
+        schedule = self.schedule_named(cast(ScheduleName, kind))
+        row = self._printed_row("warmup-1" if name in RETRAINING else name)
+        if row is not None and name == "cyclical" and self.cycle_steps is None:
+            # The paper's length counts its own steps.
+            paper = SETUPS[self.model].iterations or self.steps
+            schedule = Schedule("cyclical", cycle_steps=max(1, round(row.figures[2] * self.steps / paper)))
+        if value:
+            return Entry(name, schedule, (_rate(text, value),) * (self.cycles + 1), "given")
+        if row is not None:
+            assert self.printed is not None
+            max_lr = row.figures[1] if name == "cyclical" else row.figures[0]
+            return Entry(name, schedule, (max_lr,) * (self.cycles + 1), f"the paper's Table {self.printed.table}")
+        if name == "warmup-2":
+            source = f"grid at cycle {self.cycles}, after warmup-1"
+            return Entry(name, schedule, None, source, "last")
+        return Entry(name, schedule, None, "grid on the unpruned network", "first")
+
+    def _scyc_entry(self, name: str, value: str) -> Entry:
+        text = value or ("silo" if name == "silo" else self.scyc)
+        if text is None:
+            raise ValueError(
+                "--schedules scyc: this preset has no S-Cyc parameters; give --scyc EPS,DELTA,Q,BETA (scyc-sweep tune "
+                "finds them), or name the other schedules"
+            )
+        try:
+            [scyc] = trajectories.parse([text], self.model, self.dataset).values()
+        except SpecError as error:
+            raise ValueError(str(error).replace("--scyc", "--schedules")) from error
+        max_lr = tuple(scyc.trajectory(self.cycles, self.prune_rate))
+        return Entry(name, self.schedule_named("warmup"), max_lr, str(scyc))
+
+    def _printed_row(self, name: str) -> PrintedRow | None:
+        rows = self.printed.rows if self.printed else ()
+        return next((row for row in rows if row.schedule == name), None)
+
+
+def _rate(text: str, value: str) -> float:
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = math.nan
+    if not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(f"--schedules {text}: MAX_LR must be a number above 0, but got {value!r}")
+    return rate
+
+
+SchedulesFlags: type[BaseModel] = flags_of(SchedulesSpec)
+"""Every setting of `SchedulesSpec`, optional, for the command line."""
