@@ -131,6 +131,11 @@ def schedules(results: SchedulesResults, path: Path) -> None:
         f"seed {spec.seed}; bands: std over runs"
     )
     top.legend(loc="lower left", frameon=False, ncols=2)
+    gaps = best.loc[table["cycle"]].to_numpy() - table["test_accuracy_mean"]
+    spread = table["test_accuracy_std"].median()
+    # A schedule that fails altogether must not press all others into one line.
+    limit = min(gaps.max(), 5 * spread) if spread > 0 else gaps.max()
+    bottom.set_ylim(-1.1 * limit if limit > 0 else -1, 0.1 * limit if limit > 0 else 1)
     bottom.set_ylabel("points below the best")
     density = table.groupby("cycle")["percent_remaining"].mean()
     _density_axis(bottom, density)
