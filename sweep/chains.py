@@ -50,8 +50,6 @@ class ChainStrategy(Strategy):
         """Lanes, by trial_id, whose networks had to come again."""
         self._again: dict[tuple[int, Chain], set[str | None]] = {}
         """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
-        self._held = {row[name] for row in ledger.rows.values() for name in ("state", "rewind_state")}
-        """What an earlier process left, kept to the end: the program may come to it late, behind what is new."""
         self._begin()
 
     @abstractmethod
@@ -64,6 +62,8 @@ class ChainStrategy(Strategy):
         """The rows of a run after the cycles of a chain."""
         self.kept: set[Chain] = set()
         """Chains whose networks later lanes start from, or that a user will want."""
+        self._held: set[str | None] = set()
+        """States to keep to the program's end, since it comes to them behind what is new."""
         self.round: list[Pack] = []
         self._left: Iterator[Pack] = iter(())
         self._open = 0
@@ -96,7 +96,6 @@ class ChainStrategy(Strategy):
             except StopIteration:
                 self._done, self.round, self._again, self._held = True, [], {}, set()
             except _LostError:
-                self._held |= self.needed_states()
                 self._begin()
         return None
 

@@ -33,6 +33,9 @@ class ScheduleComparison(ChainStrategy):
 
     def _begin(self) -> None:
         super()._begin()
+        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are not held: an
+        # undisturbed comparison would not have them either, and a killed one must train the same packs.
+        self._held = {row["state"] for row in self.ledger.rows.values() if row["cycle"] > 0}
         self.grids: list[Grid] = []
         self.chains: dict[str, Chain] = {}
         """By name, as far as all runs were trained; a chain that diverged or ended has that cycle as its last."""
@@ -124,6 +127,7 @@ class ScheduleComparison(ChainStrategy):
                 best = found[schedule] = choice.best_max_lr
                 self.kept = self.kept | {chain for chain in tried[schedule] if chain[-1].max_lr == best}
                 new[schedule] = grids[schedule].grow(best == min(scores), best == max(scores))
+                self._held -= {row["state"] for row in rows if row["max_lr"] != best}
                 if not new[schedule]:
                     self.grids.append(Grid(schedule, cycle, rows, best))
         return found

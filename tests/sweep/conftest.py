@@ -13,6 +13,8 @@ import pytest
 
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
+from sweep.schedules import ScheduleComparison
+from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import Spec, resolve
 from sweep.strategy import Strategy
 from sweep.tuning import Given, Tuning
@@ -36,6 +38,8 @@ class Simulation:
     states: Path
     """Scored networks, as empty files under their digests; a lane whose parent is missing cannot be trained."""
     test_accuracy: Truth = lambda cycle, run, max_lr: 50.0
+    by_schedule: dict[str, Truth] = field(default_factory=dict)
+    """Where a schedule has a truth of its own."""
     weights: str = "initial weights"
     """What the initial weights are drawn from, besides the run's seed."""
     trained: list[Pack] = field(default_factory=list)
@@ -53,9 +57,10 @@ class Simulation:
             assert self.has(lane.parent), f"cycle {pack.cycle} starts from a state that is not there"
             assert (lane.rewind_to is not None) == (rewind != "none")
             assert lane.rewind_to is None or self.has(lane.rewind_to)
-        accuracy = self.truth(pack.cycle, pack.run, lane.max_lr)
+        schedule = self.training.schedule_of(pack.cycle, lane)
+        accuracy = self.by_schedule.get(schedule.name, self.truth)(pack.cycle, pack.run, lane.max_lr)
         ok = accuracy is not None
-        state = digest_of("state", pack.seed, pack.cycle, lane.max_lr, lane.parent) if ok else None
+        state = digest_of("state", pack.seed, pack.cycle, schedule, lane.max_lr, lane.parent) if ok else None
         if state:
             self._save(state)
         rewind_state = None
@@ -67,7 +72,7 @@ class Simulation:
             parent_state=lane.parent or initial,
             state=state,
             percent_remaining=100 * 0.8**pack.cycle,
-            schedule=self.training.schedule_of(pack.cycle, lane).name,
+            schedule=schedule.name,
             rewind_state=rewind_state,
             status="ok" if ok else "diverged",
             steps=10 if ok else 4,
@@ -118,6 +123,11 @@ class Sweep:
         return GreedyOracle(
             self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has
         )
+
+    def comparison(self) -> ScheduleComparison:
+        assert isinstance(self.spec, SchedulesSpec)
+        ledger = Ledger(self.folder / "trials")
+        return ScheduleComparison(self.spec, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has)
 
     def tuning(self) -> Tuning:
         assert isinstance(self.spec, TuningSpec)
@@ -183,6 +193,20 @@ def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
         return Sweep(folder, simulation, spec, lanes_per_pack)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_comparison(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep]:
+    """A simulated comparison of schedules over 3 cycles in a folder of its own, in packs of 4 lanes."""
+
+    def make(truth: Truth, by_schedule: dict[str, Truth] | None = None, **settings: object) -> Sweep:
+        folder = tmp_path_factory.mktemp("schedules")
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, "steps": 10}
+        spec = resolve(base | settings, kind=SchedulesSpec)
+        simulation = Simulation(truth, spec.training(), folder / "states", by_schedule=by_schedule or {})
+        return Sweep(folder, simulation, spec, lanes_per_pack=4)
 
     return make
 
