@@ -128,8 +128,9 @@ class ScheduleComparison(ChainStrategy):
                 self.kept = self.kept | {chain for chain in tried[schedule] if chain[-1].max_lr == best}
                 new[schedule] = grids[schedule].grow(best == min(scores), best == max(scores))
                 self._held -= {row["state"] for row in rows if row["max_lr"] != best}
-                if not new[schedule]:
-                    self.grids.append(Grid(schedule, cycle, rows, best))
+        for schedule, each in tried.items():
+            rows = [self.found[run, chain] for chain in each for run in self.runs]
+            self.grids.append(Grid(schedule, cycle, rows, found[schedule]))
         return found
 
     def _train(self, chains: Mapping[str, Chain]) -> Generator[list[Pack], None, None]:

@@ -217,9 +217,7 @@ def _standing(row: Mapping[Any, Any] | None) -> Text:
         return Text("-")
     if _missing(row["test_accuracy_mean"]):
         return Text("diverged" if row["diverged"] else "ended")
-    text = Text(
-        _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]), style="bold" if row["as_good"] else "dim"
-    )
+    text = Text(_with_std(row["test_accuracy_mean"], row["test_accuracy_std"]), style="bold" if row["tied"] else "dim")
     if not _missing(row["printed_mean"]):
         text.append(f"\n({row['printed_mean']:g}±{row['printed_std']:g})", style="dim")
     return text
@@ -252,11 +250,11 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
 
 
 def _scyc_findings(table: pd.DataFrame) -> list[str]:
-    """Say how S-Cyc did: where it is the best or as good, and by how much it differs where little is left."""
+    """Say how S-Cyc did: where it leads, and by how much it differs where little is left."""
     own = table[table["schedule"] == "scyc"]
     line = (
-        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles and is as good as the best in "
-        f"{own['as_good'].sum()}"
+        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles, and in {own['tied'].sum()} nothing tells "
+        "it from the best"
     )
     others = table[(table["schedule"] != "scyc") & (table["cycle"] == own["cycle"].max())].dropna(
         subset="test_accuracy_mean"

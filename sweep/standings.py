@@ -94,14 +94,14 @@ def _compare(rows: Sequence[dict[str, Any]], by_run: Mapping[str, Mapping[int, f
         row["best"] = row is best
         row["difference"] = row["p_value"] = None
         if best is None or row["test_accuracy_mean"] is None:
-            row["as_good"] = False
+            row["tied"] = False
             continue
         runs = sorted(by_run[row["schedule"]])
         ours, theirs = ([by_run[each["schedule"]][run] for run in runs] for each in (row, best))
         row["difference"] = fmean(ours) - fmean(theirs)
         if row is not best and len(runs) > 1:
             row["p_value"] = paired_p(ours, theirs)
-        row["as_good"] = row["p_value"] is None or row["p_value"] >= SIGNIFICANT
+        row["tied"] = row["p_value"] is None or row["p_value"] >= SIGNIFICANT
 
 
 def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -172,7 +172,7 @@ SCHEDULES: list[Column] = [
         "",
         "paired t-test over runs against the best, two-sided, uncorrected",
     ),
-    ("as_good", pa.bool_(), "", "best, or not told from it: p of at least 0.05"),
+    ("tied", pa.bool_(), "", "best, or not told from it: p of at least 0.05"),
     ("printed_mean", pa.float64(), "percent", "the paper's mean test accuracy in this cycle"),
     ("printed_std", pa.float64(), "percent", "the paper's standard deviation"),
     ("runs", pa.int32(), "", "runs"),

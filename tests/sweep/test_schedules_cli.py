@@ -1,0 +1,200 @@
+"""`scyc-sweep schedules` as a stranger meets it: real training, a kill, files, the screen, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import sweep
+from sweep import load, tables
+from sweep.results import SchedulesResults
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+SETTINGS = {"max_lr": "0.02:0.2:x3", "cycles": 2, "runs": 2, "steps": 34, "lanes": 4, "engine": "inline"}
+TIMES = ["wall_seconds", "finished_at"]
+
+
+def arguments(*schedules: str, **flags: object) -> list[str]:
+    parts = [part for name, value in (SETTINGS | flags).items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    return ["schedules", *parts, *(part for name in schedules for part in ("--schedules", name))]
+
+
+def compare(**flags: Any) -> SchedulesResults:
+    """The same in this process, by the Python API."""
+    return sweep.compare_schedules(**{**SETTINGS, **flags}, progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of the six schedules of Table 2."""
+    folder = tmp_path_factory.mktemp("schedules") / "s"
+    compare(out=folder)
+    return folder
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    """Everything measured and decided is equal, bit for bit; only times may differ."""
+    ours, theirs = load(one), load(other)
+    pd.testing.assert_frame_equal(ours.trials.drop(columns=TIMES), theirs.trials.drop(columns=TIMES), check_exact=True)
+    for name in ("schedules", "rates"):
+        tables_ = (tables.read(name, folder / f"{name}.parquet") for folder in (one, other))
+        pd.testing.assert_frame_equal(*tables_, check_exact=True)
+    states = [{path.name for path in (folder / "states").iterdir()} for folder in (one, other)]
+    assert states[0] == states[1]
+
+
+def test_tables_picture_and_manifest_are_written_and_open_again(whole: Path) -> None:
+    results = load(whole)
+    assert isinstance(results, SchedulesResults) and results.finished
+    table = tables.read("schedules", whole / "schedules.parquet")
+    assert list(table.groupby("schedule", sort=False).size().items()) == [
+        (name, 3) for name in ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
+    ]
+    assert (whole / "schedules.png").stat().st_size > 10_000
+    assert results.manifest["kind"] == "schedules" and results.manifest["spec"]["schedules"][0] == "constant"
+    chosen = results.rates[results.rates["chosen"]]
+    assert list(zip(chosen["schedule"], chosen["cycle"], strict=True)) == [
+        ("constant", 0),
+        ("decay", 0),
+        ("cyclical", 0),
+        ("warmup", 0),
+        ("warmup", 2),
+    ]
+    for row in chosen.itertuples():
+        name = {("warmup", 0): "warmup-1", ("warmup", 2): "warmup-2"}.get((row.schedule, row.cycle), row.schedule)
+        assert set(table[table["schedule"] == name]["max_lr"]) == {row.max_lr}
+        grid = results.rates[(results.rates["schedule"] == row.schedule) & (results.rates["cycle"] == row.cycle)]
+        assert row.val_accuracy_mean == grid["val_accuracy_mean"].max()
+
+
+def test_the_table_is_that_of_lanes_each_of_which_starts_from_the_one_before(whole: Path) -> None:
+    results = load(whole)
+    assert isinstance(results, SchedulesResults)
+    for _, rows in results.schedules.groupby("schedule"):
+        starts: set[str] = set(results.trials.query("cycle == 0")["parent_state"])
+        for row in rows.itertuples():
+            lanes = results.trials.query("cycle == @row.cycle and schedule == @row.kind and max_lr == @row.max_lr")
+            lanes = lanes[lanes["parent_state"].isin(starts)]
+            assert sorted(lanes["run"]) == [0, 1]
+            assert row.test_accuracy_mean == pytest.approx(lanes["test_accuracy"].mean())
+            assert row.test_accuracy_std == pytest.approx(lanes["test_accuracy"].std())
+            starts = set(lanes["state"])
+
+
+def test_killed_it_goes_on_to_the_same_tables(start: Start, whole: Path, tmp_path: Path) -> None:
+    process = start(*arguments(out=tmp_path / "s"))
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "s" / "trials").glob("*.parquet"))) < 9:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not load(tmp_path / "s").finished
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s" / "trials").glob("*.parquet")}
+    compare(out=tmp_path / "s")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s" / "trials").glob("*.parquet")}
+    assert before.items() <= after.items()
+    assert_equal(tmp_path / "s", whole)
+
+
+def test_more_schedules_and_cycles_extend_a_folder(whole: Path, tmp_path: Path) -> None:
+    compare(out=tmp_path / "s", schedules=("constant", "scyc"), cycles=1)
+    before = load(tmp_path / "s").trials
+    results = compare(out=tmp_path / "s", schedules=("slr=0.1", "constant", "scyc"))
+    assert set(before["trial_id"]) < set(results.trials["trial_id"])
+    kept = results.trials[results.trials["trial_id"].isin(before["trial_id"])]
+    assert set(kept["finished_at"]) == set(before["finished_at"])
+    ours = results.schedules.set_index(["schedule", "cycle"])
+    theirs = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
+    for name in ("constant", "scyc"):
+        assert list(ours.loc[name]["test_accuracy_mean"]) == list(theirs.loc[name]["test_accuracy_mean"])
+
+
+def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_bold_means(here: Run, whole: Path) -> None:
+    result = here("show", whole)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("mlp on digits, pruning imp (rewound), 2 runs, seed 0")
+    headings = next(line for line in lines if "warmup-2" in line)
+    assert headings.split() == ["constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc"]
+    table = load(whole).schedules.set_index(["schedule", "cycle"])
+    cells = next(line for line in lines if line.split()[:2] == ["2", "64"]).split()[2:]
+    assert [float(cell.split("±")[0]) for cell in cells] == [
+        round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in headings.split()
+    ]
+    assert "bold: the best test accuracy of the cycle, and what a paired t-test over runs cannot" in result.stdout
+    assert "max_lr of warmup-2: grid at cycle 2, after warmup-1" in result.stdout
+
+
+def test_json_is_one_object_of_columns(here: Run, whole: Path) -> None:
+    content = json.loads(here("show", whole, "--json").stdout)
+    assert set(content) == {name for name, *_ in tables.SCHEDULES}
+    assert len(content["schedule"]) == 18
+
+
+def test_many_schedules_stand_in_several_tables(here: Run, tmp_path: Path) -> None:
+    names = [f"{name}=0.1" for name in ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "ft", "slr", "clr")]
+    result = here(*arguments(*names, out=tmp_path / "s", cycles=1, runs=1))
+    assert result.returncode == 0, result.stderr
+    headings = [line.split() for line in result.stdout.splitlines() if line.split() and line.split()[0] in names[0]]
+    assert "warmup-1" in result.stdout and "clr" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 110
+    assert "bold" not in result.stdout  # one run tells nothing apart
+    assert headings
+
+
+def test_a_plan_counts_what_is_trained(here: Run, whole: Path, tmp_path: Path) -> None:
+    result = here(*arguments(out=tmp_path / "s"), "--plan", "--json")
+    plan = json.loads(result.stdout)
+    # Per run: four grids of 3, five chains of 3 cycles, warmup-2's grid of 3 and its chain.
+    assert plan["lanes"] == 2 * (12 + 15 + 3 + 3)
+    assert plan["steps"] == plan["lanes"] * 34
+    assert not (tmp_path / "s").exists()
+    # Chains begin with lanes of the grids, and a grid may grow.
+    assert 0.5 * plan["lanes"] < len(load(whole).trials) < 1.5 * plan["lanes"]
+
+
+def test_retraining_of_another_length_is_planned_and_trained_so(here: Run, tmp_path: Path) -> None:
+    flags = {"retrain_steps": 17, "pruning": "global_magnitude", "out": tmp_path / "s"}
+    plan = json.loads(here(*arguments("slr=0.1", "clr=0.1", **flags), "--plan", "--json").stdout)
+    assert plan["steps"] == 2 * (2 * 34 + 2 * 2 * 17)
+    results = compare(schedules=("slr=0.1", "clr=0.1"), **flags)
+    assert set(zip(results.trials["cycle"], results.trials["steps"], strict=True)) == {(0, 34), (1, 17), (2, 17)}
+
+
+def test_folders_of_other_kinds_are_refused(here: Run, whole: Path) -> None:
+    for command in ("oracle", "tune"):
+        flags = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        result = here(command, *flags, "--out", whole)
+        assert result.returncode == 2
+        assert "holds an earlier comparison of schedules" in result.stderr
+    assert here("compare", whole).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--schedules", "cosine"], "--schedules cosine: unknown schedule"),
+        (["--schedules", "scyc", "--preset", "alexnet"], "this preset has no S-Cyc parameters"),
+        (["--retrain-steps", "0"], "--retrain-steps: input should be greater than or equal to 1"),
+        (["--rewind", "1000"], "rewind must be none, init or lie in 1..steps=510, but got 1000"),
+        (["--milestones", "600"], "milestones must lie after the warmup and before the end"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    here: Run, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    result = here("schedules", *flags, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
