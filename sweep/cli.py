@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import BaseModel, ValidationError
@@ -218,6 +218,56 @@ def compare(
         from sweep.screen import paper_table
 
         out.print(paper_table(results, printed))
+
+
+@app.command
+def gradients(
+    folder: Path,
+    /,
+    *,
+    images: int | None = None,
+    beyond: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-0.011,0.009",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    json: Json = False,
+) -> None:
+    """Measure how gradients and activations are distributed as weights go (the paper's Figures 1 and 3 to 6).
+
+    Takes the networks that an oracle, or a comparison of schedules run with --histograms, has kept; trains nothing.
+    Writes histograms.parquet (bins by Sturges' rule), tails.parquet and a picture.
+
+    Parameters
+    ----------
+    folder
+        Results folder of an oracle or a comparison of schedules, finished or not.
+    images
+        Training images that gradients and activations are taken over. Default: the whole training split.
+    beyond
+        LO,HI: the share of gradients beyond these bounds is counted. Default: those of section 3.1.
+    device
+        Where to measure. auto: cuda where there is one.
+    json
+        Print the table of tails as one JSON object on stdout and nothing else.
+
+    """
+    from sweep.gradients import gradients as measured
+    from sweep.results import TuningResults, load
+    from sweep.run import write_gradients
+    from sweep.screen import columns, tails_table
+
+    results = load(folder)
+    if isinstance(results, TuningResults):
+        raise SweepError(f"{folder} holds a tuning; give the folder of an oracle or a comparison of schedules")
+    try:
+        low, high = (float(part) for part in beyond.split(","))
+    except ValueError as error:
+        raise SweepError(f"--beyond takes LO,HI, but got {beyond!r}") from error
+    found = measured(results, images, (low, high), device)
+    write_gradients(results, found)
+    if json:
+        _print_json(columns(found.tails))
+        return
+    out.print(tails_table(found))
+    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
 
 
 @app.command

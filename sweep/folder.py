@@ -42,6 +42,8 @@ class Folder:
         self.schedules, self.rates = path / "schedules.parquet", path / "rates.parquet"
         self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
         self.schedules_picture = path / "schedules.png"
+        self.histograms, self.tails = path / "histograms.parquet", path / "tails.parquet"
+        self.histograms_picture = path / "histograms.png"
         self.journal = path / "optuna-journal.log"
         self._manifest = path / "manifest.json"
         self._lock, self._driver = path / ".lock", path / ".driver.json"

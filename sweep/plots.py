@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from sweep import tables
+from sweep.gradients import Gradients
 from sweep.results import Results, SchedulesResults, TuningResults
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind eyes too
@@ -145,6 +146,59 @@ def schedules(results: SchedulesResults, path: Path) -> None:
     with tables.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
+
+
+def histograms(results: Results | SchedulesResults, found: Gradients, path: Path) -> None:
+    """Draw for gradients and activations: on the left their densities at some λ, on the right their tails against λ.
+
+    Densities are those of run 0 of the first chain; tails are means over runs with their std, of every chain.
+    """
+    kinds = [kind for kind in ("gradient", "activation") if kind in set(found.tails["kind"])]
+    figure, panels = plt.subplots(len(kinds), 2, figsize=(11, 4 * len(kinds)), squeeze=False, layout="constrained")
+    for (left, right), kind in zip(panels, kinds, strict=True):
+        tails = found.tails[found.tails["kind"] == kind]
+        _densities(left, found.histograms[found.histograms["kind"] == kind], tails, kind)
+        for index, (name, part) in enumerate(tails.groupby("schedule", sort=False)):
+            shares = part.groupby("cycle")["beyond_wide"].agg(["mean", "std"]).fillna(0)
+            colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
+            right.plot(shares.index, shares["mean"], style, color=colour, marker="o", ms=3, label=name)
+            low, high = shares["mean"] - shares["std"], shares["mean"] + shares["std"]
+            right.fill_between(shares.index, low, high, color=colour, alpha=0.15, lw=0)
+        right.set_ylabel(f"{kind}s beyond 2 std of the unpruned, %")
+        right.set_ylim(bottom=0)
+        _density_axis(right, tails.groupby("cycle")["percent_remaining"].mean())
+        if tails["schedule"].nunique() > 1:
+            right.legend(frameon=False)
+        for axes in (left, right):
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+    spec = results.spec
+    figure.suptitle(f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} runs, seed {spec.seed}")
+    with tables.Replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png")
+    plt.close(figure)
+
+
+def _densities(axes: Axes, bins: pd.DataFrame, tails: pd.DataFrame, kind: str) -> None:
+    """Draw the histograms of up to six cycles of run 0, light to dark as weights go."""
+    first = bins.iloc[0]
+    bins = bins[(bins["run"] == first["run"]) & (bins["schedule"] == first["schedule"])]
+    cycles = sorted(bins["cycle"].unique())
+    some = sorted({cycles[round(index * (len(cycles) - 1) / 5)] for index in range(6)})
+    for index, cycle in enumerate(some):
+        part = bins[bins["cycle"] == cycle]
+        widths = part["high"] - part["low"]
+        density = part["count"] / part["count"].sum() / widths
+        edges = [*part["low"], part["high"].iloc[-1]]
+        colour = plt.get_cmap("viridis")(0.9 - 0.85 * index / max(1, len(some) - 1))
+        axes.stairs(density, edges, color=colour, label=f"λ = {part['percent_remaining'].iloc[0]:.3g}")
+    spread = 4 * tails[tails["cycle"] == cycles[0]]["std"].mean()
+    if spread > 0:
+        axes.set_xlim(-spread if kind == "gradient" else 0, spread)
+    axes.set_yscale("log")
+    axes.set_xlabel(kind)
+    axes.set_ylabel("density, run 0")
+    axes.legend(frameon=False)
 
 
 def _density_axis(axes: Axes, density: pd.Series) -> None:

@@ -20,6 +20,7 @@ from sweep import folder as folders
 from sweep.engines import Engine, InlineEngine, Jobs
 from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder
+from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.plan import state_size
@@ -58,6 +59,8 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
         results = Results(where.path)
         tables.write("oracle", results.oracle, where.oracle)
         write_comparison(results, {"S-Cyc": SCyc.parse(spec.scyc)} if spec.scyc else {})
+        if spec.histograms:
+            write_gradients(results, gradients(results, device=spec.device))
     return results
 
 
@@ -137,6 +140,8 @@ def run_schedules(
         tables.write("schedules", results.schedules, where.schedules)
         tables.write("rates", results.rates, where.rates)
         plots.schedules(results, where.schedules_picture)
+        if spec.histograms:
+            write_gradients(results, gradients(results, device=spec.device))
     return results
 
 
@@ -326,6 +331,13 @@ def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
     plots.trajectory(results, comparison, results.folder.picture)
+
+
+def write_gradients(results: Results | SchedulesResults, found: Gradients) -> None:
+    """Write the tables and the picture of gradients and activations."""
+    tables.write("histograms", found.histograms, results.folder.histograms)
+    tables.write("tails", found.tails, results.folder.tails)
+    plots.histograms(results, found, results.folder.histograms_picture)
 
 
 def make_engine(spec: Spec) -> Engine:

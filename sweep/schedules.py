@@ -84,7 +84,15 @@ class ScheduleComparison(ChainStrategy):
                 )
             found = yield from self._tune(spec.cycles, {entry.schedule: base[:-1]}, f"{entry.name}'s max_lr")
             yield from self._train({entry.name: self._chain(entry, found)})
-        self.kept = set(self.chains.values())
+        self.kept = self._wanted
+
+    @property
+    def _wanted(self) -> set[Chain]:
+        """The chains' newest networks, which more cycles start from; with --histograms every network of theirs."""
+        wanted = set(self.chains.values())
+        if self.spec.histograms:
+            wanted |= {chain[: cycle + 1] for chain in wanted for cycle in range(len(chain))}
+        return wanted
 
     def _chain(self, entry: Entry, found: Mapping[Schedule, float]) -> Chain:
         """Return the whole chain of a schedule; `found` has the max_lr of those that were tuned."""
@@ -144,8 +152,7 @@ class ScheduleComparison(ChainStrategy):
                 if not self._whole(chain[: cycle + 1]):
                     del going[name]
             # What is trained later starts from the newest networks, and warmup-2's grid from warmup-1's.
-            self.kept = set(self.chains.values())
-            self.kept |= {chain[:-1] for name, chain in self.chains.items() if name == self.spec.base.name}
+            self.kept = self._wanted | {chain[:-1] for n, chain in self.chains.items() if n == self.spec.base.name}
             if not going:
                 break
 

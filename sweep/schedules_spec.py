@@ -92,7 +92,8 @@ class SchedulesSpec(Spec):
     def peak_states(self) -> int:
         """See `Spec`: of every chain the newest two or all, and of a grid every lane."""
         points = len(MaxLrGrid.parse(self.max_lr).values) * max(1, len(self.grids))
-        return self.runs * (max(points, self.abreast * 2) + self.abreast + 2)
+        chains = self.abreast * (self.cycles + 1 if self.histograms else 2)
+        return self.runs * (max(points, chains) + self.abreast + 2)
 
     @property
     def rounds(self) -> list[tuple[int, int]]:

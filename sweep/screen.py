@@ -12,6 +12,7 @@ from rich.text import Text
 
 from search_spaces.paper import LABELS, OracleTable
 from sweep.fit import Fits
+from sweep.gradients import Gradients
 from sweep.plan import Plan
 from sweep.presets import PRESETS
 from sweep.progress import duration
@@ -253,8 +254,8 @@ def _scyc_findings(table: pd.DataFrame) -> list[str]:
     """Say how S-Cyc did: where it leads, and by how much it differs where little is left."""
     own = table[table["schedule"] == "scyc"]
     line = (
-        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles, and in {own['tied'].sum()} nothing tells "
-        "it from the best"
+        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles; in {own['tied'].sum()} the test cannot "
+        "tell it from the best"
     )
     others = table[(table["schedule"] != "scyc") & (table["cycle"] == own["cycle"].max())].dropna(
         subset="test_accuracy_mean"
@@ -266,6 +267,30 @@ def _scyc_findings(table: pd.DataFrame) -> list[str]:
         spread = "" if _missing(rival["test_accuracy_std"]) else f" (std over runs {rival['test_accuracy_std']:.2f})"
         line += f"; at λ = {last['percent_remaining']:.3g} {gap:+.2f} points against {rival['schedule']}{spread}"
     return [line]
+
+
+def tails_table(found: Gradients) -> RenderableType:
+    """Return how wide gradients and activations are, a row a cycle of each chain; means over runs."""
+    parts: list[RenderableType] = []
+    for (schedule, kind), tails in found.tails.groupby(["schedule", "kind"], sort=False):
+        bounds = tails.iloc[0]
+        table = Table(box=box.SIMPLE_HEAD, title=f"{schedule}: {kind}s", title_justify="left", title_style="bold")
+        given = [] if _missing(bounds["low"]) else [f"beyond [{bounds['low']:g}, {bounds['high']:g}] %"]
+        for heading in ("m", "λ %", "values", "zeros %", "std", "beyond 2 std of the unpruned %", *given):
+            table.add_column(heading, justify="right")
+        for cycle, part in tails.groupby("cycle"):
+            table.add_row(
+                str(cycle),
+                f"{part['percent_remaining'].mean():.3g}",
+                f"{part['count'].mean():,.0f}",
+                f"{part['zeros'].mean():.1f}",
+                f"{part['std'].mean():.3g}",
+                _with_std(part["beyond_wide"].mean(), part["beyond_wide"].std()),
+                *([_with_std(part["beyond"].mean(), part["beyond"].std())] if given else []),
+            )
+        parts.append(table)
+    parts.append(Text("gradients: of the mean training loss, of surviving prunable weights; std: of the values"))
+    return Group(*parts)
 
 
 def fit_table(fits: Fits) -> RenderableType:

@@ -133,6 +133,9 @@ class Spec(BaseModel):
     eval_every: int | None = Field(None, ge=1, description="Steps between evaluations. Default: once an epoch.")
     dtype: DtypeName = Field("float32", description="Precision of weights and arithmetic.")
     scyc: str | None = Field(None, description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with.")
+    histograms: bool = Field(
+        False, description="Measure in the end how gradients and activations are distributed, as `gradients` does."
+    )
     lanes: Literal["auto"] | int = Field(
         "auto", description="Networks stacked in a pack. auto: measured on the machine at hand."
     )

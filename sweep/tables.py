@@ -200,6 +200,38 @@ RATES: list[Column] = [
     ("trained_steps", pa.int64(), "steps", "optimizer steps of all runs"),
 ]
 
+_NETWORK: list[Column] = [
+    ("schedule", pa.string(), "", "oracle, or the schedule of the chain"),
+    ("kind", pa.string(), "", "gradient: of surviving prunable weights; activation: outputs of every ReLU"),
+    ("cycle", pa.int32(), "", "prunings before this network was trained"),
+    ("run", pa.int32(), "", "repetition, from 0"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights"),
+    ("max_lr", pa.float64(), "1", "peak learning rate of its cycle"),
+]
+
+HISTOGRAMS: list[Column] = [
+    *_NETWORK,
+    ("low", pa.float64(), "", "lower edge of the bin"),
+    ("high", pa.float64(), "", "upper edge; the last bin's belongs to it"),
+    ("count", pa.int64(), "", "values in the bin"),
+]
+
+TAILS: list[Column] = [
+    *_NETWORK,
+    ("count", pa.int64(), "", "values"),
+    ("minimum", pa.float64(), "", "smallest value"),
+    ("maximum", pa.float64(), "", "largest value"),
+    ("mean", pa.float64(), "", "mean"),
+    ("std", pa.float64(), "", "standard deviation of the values"),
+    ("zeros", pa.float64(), "percent", "share of exact zeros"),
+    ("low", pa.float64(), "", "of gradients: lower bound, as given"),
+    ("high", pa.float64(), "", "of gradients: upper bound, as given"),
+    ("beyond", pa.float64(), "percent", "of gradients: share beyond these bounds"),
+    ("wide_low", pa.float64(), "", "two standard deviations below the mean of the run's unpruned network"),
+    ("wide_high", pa.float64(), "", "two above it"),
+    ("beyond_wide", pa.float64(), "percent", "share of values beyond those"),
+]
+
 TABLES: dict[str, list[Column]] = {
     "trials": TRIALS,
     "oracle": ORACLE,
@@ -209,6 +241,8 @@ TABLES: dict[str, list[Column]] = {
     "fit": FIT,
     "schedules": SCHEDULES,
     "rates": RATES,
+    "histograms": HISTOGRAMS,
+    "tails": TAILS,
 }
 
 

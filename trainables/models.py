@@ -45,6 +45,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
@@ -52,8 +53,9 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.relu(self.bn1(self.conv1(x)))
+        activation: Tensor = self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return activation
 
 
 class ResNet20(nn.Module):
@@ -63,6 +65,7 @@ class ResNet20(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
         self.blocks = nn.Sequential(
             *(
@@ -80,7 +83,7 @@ class ResNet20(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(torch.relu(self.bn(self.conv(x))))
+        x = self.blocks(self.relu(self.bn(self.conv(x))))
         return self.fc(self.flatten(self.pool(x)))  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,117 @@
+"""How a network's weight gradients and activations are distributed. In: a network's state and images. Out: histograms.
+
+Source: S-Cyc paper, Figures 1 and 3 to 6, and section 3.1's shares beyond given bounds. Everything is in eval mode,
+without augmentation. Next: `sweep.gradients` compares the cycles of a chain.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from trainables.datasets import Dataset
+from trainables.gradients import mean_gradients
+from trainables.states import State
+
+BATCH = 256
+"""Images at a time."""
+
+Bounds = tuple[float, float]
+Values = Callable[[], Iterable[Tensor]]
+"""The values in parts, as often as they are asked for: all at once they would not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What is kept of very many values."""
+
+    count: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    """Of the values themselves: divided by count."""
+    zeros: float
+    """Share of exact zeros, in [0, 1]."""
+    beyond: tuple[float, ...]
+    """For each of the bounds (low, high), the share of values below low or above high."""
+    edges: tuple[float, ...]
+    """Of the bins, equally wide, their number by Sturges' rule: ceil(log2(count) + 1)."""
+    counts: tuple[int, ...]
+
+
+def weight_gradients(network: nn.Module, state: State, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values:
+    """Return the gradients of the mean loss over the images at `indices`, of the prunable weights that survive.
+
+    Pruned weights are not trained: counted, their gradients would not say what training does.
+    """
+    found = mean_gradients(network, dataset, indices, dtype)
+    return lambda: [found[name][mask] for name, mask in state.masks.items()]
+
+
+def activations(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values | None:
+    """Return the outputs of every `nn.ReLU` for the images at `indices`; None if the network has none as a module."""
+    layers = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    return partial(_activations, network.eval(), layers, dataset, indices, dtype) if layers else None
+
+
+@torch.no_grad()
+def _activations(
+    network: nn.Module, layers: Sequence[nn.Module], dataset: Dataset, indices: Tensor, dtype: torch.dtype
+) -> Iterator[Tensor]:
+    seen: list[Tensor] = []
+
+    def see(module: nn.Module, inputs: object, output: Tensor) -> None:
+        seen.append(output.flatten())
+
+    hooks = [layer.register_forward_hook(see) for layer in layers]
+    try:
+        for part in indices.split(BATCH):
+            network(dataset.batch(part, dtype))
+            yield from seen
+            seen.clear()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def distribution(values: Values, bounds: Sequence[Bounds]) -> Distribution:
+    """Return how values are distributed, going through them twice. Raises ValueError where there are none.
+
+    Values that are all alike get one unit of range, as numpy gives it.
+    """
+    count, total, squares, zeros = 0, 0.0, 0.0, 0
+    minimum, maximum, outside = math.inf, -math.inf, [0] * len(bounds)
+    for part in values():
+        if not part.numel():
+            continue
+        exact = part.double()
+        count += part.numel()
+        total += float(exact.sum())
+        squares += float(exact.square().sum())
+        zeros += int((part == 0).sum())
+        minimum, maximum = min(minimum, float(part.min())), max(maximum, float(part.max()))
+        for index, (low, high) in enumerate(bounds):
+            outside[index] += int(((part < low) | (part > high)).sum())
+    if not count:
+        raise ValueError("there are no values")
+    low, high = (minimum, maximum) if maximum > minimum else (minimum - 0.5, maximum + 0.5)
+    bins = math.ceil(math.log2(count) + 1)
+    counts = torch.zeros(bins, dtype=torch.int64)
+    for part in values():
+        if part.numel():
+            counts += torch.histc(part.double(), bins, low, high).long().cpu()
+    return Distribution(
+        count=count,
+        minimum=minimum,
+        maximum=maximum,
+        mean=total / count,
+        std=math.sqrt(max(0.0, squares / count - (total / count) ** 2)),
+        zeros=zeros / count,
+        beyond=tuple(each / count for each in outside),
+        edges=tuple(low + (high - low) * index / bins for index in range(bins + 1)),
+        counts=tuple(counts.tolist()),
+    )
