@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test bench lint clean
 .DEFAULT_GOAL := demo
@@ -11,7 +12,8 @@ demo: $(STAMP)
 	$(BIN)/scyc-sweep oracle
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not ray" --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(PYTEST) -m ray
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -174,5 +174,5 @@ def _rate(text: str, value: str) -> float:
     return rate
 
 
-SchedulesFlags: type[BaseModel] = flags_of(SchedulesSpec)
-"""Every setting of `SchedulesSpec`, optional, for the command line."""
+SchedulesFlags: type[BaseModel] = flags_of(SchedulesSpec, without=("schedule", "decide", "tolerance", "tolerance_kind"))
+"""The settings of a comparison, each optional, for the command line."""

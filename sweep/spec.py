@@ -11,7 +11,7 @@ import inspect
 import math
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
@@ -269,14 +269,18 @@ class Spec(BaseModel):
         )
 
 
-def flags_of(spec: type[Spec]) -> type[BaseModel]:
-    """Return the settings of a spec as they may be given on a command line: each may be left out."""
+def flags_of(spec: type[Spec], without: Collection[str] = ()) -> type[BaseModel]:
+    """Return the settings of a spec as they may be given on a command line: each may be left out.
+
+    `without`: settings that mean nothing to this command. (In a TOML file they may stand, for other commands.)
+    """
     return create_model(  # type: ignore[call-overload, no-any-return]
         "Flags",
         __doc__="The settings as they may be given on a command line: each may be left out.",
         **{
             name: (Optional[field.annotation], Field(None, description=field.description))  # noqa: UP045 - a variable
             for name, field in spec.model_fields.items()
+            if name not in without
         },
     )
 

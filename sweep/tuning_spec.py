@@ -155,5 +155,7 @@ class TuningSpec(Spec):
         return super().training()
 
 
-TuningFlags: type[BaseModel] = flags_of(TuningSpec)
-"""Every setting of `TuningSpec`, optional, for the command line."""
+TuningFlags: type[BaseModel] = flags_of(
+    TuningSpec, without=("scyc", "decide", "tolerance", "tolerance_kind", "histograms")
+)
+"""The settings of a tuning, each optional, for the command line."""

@@ -241,7 +241,7 @@ def test_a_pack_whose_lanes_have_all_diverged_ends_there(
 
 
 @pytest.mark.parametrize("pruning", ["global_magnitude", "layer_magnitude"])
-@pytest.mark.parametrize("rewind", ["none", "init"])
+@pytest.mark.parametrize("rewind", ["none", "init", 2])
 @MODELS
 def test_pruned_weights_are_exactly_zero_in_every_saved_state_of_a_chain(
     model: str, rewind: str, pruning: str, make_spec: Maker, make_images: Maker, tmp_path: Path
@@ -336,10 +336,10 @@ def test_the_unpruned_control_goes_on_from_exactly_its_parent(
     assert all(mask.all() for mask in start.masks.values())
 
 
-@pytest.mark.parametrize("rewind", ["none", "init"])
+@pytest.mark.parametrize("rewind", ["none", "init", 2])
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_prunes_a_chain_whose_removed_weights_stay_exactly_zero(
-    criterion: str, rewind: str, make_spec: Maker, make_images: Maker, tmp_path: Path
+    criterion: str, rewind: object, make_spec: Maker, make_images: Maker, tmp_path: Path
 ) -> None:
     spec = make_spec(model="resnet20", pruning=criterion, rewind=rewind, steps=3, warmup_steps=1, milestones=())
     dataset, seed = make_images(), 3
