@@ -103,7 +103,8 @@ def _state(results: Results | SchedulesResults, row: Row) -> State:
     try:
         return load_state(results.folder.states, row["state"])
     except StateError as error:
-        advice = "" if isinstance(results, Results) else "; a comparison of schedules keeps all with --histograms"
+        kept = "; a comparison of schedules keeps all networks if it is begun with --histograms, so give another --out"
+        advice = "" if isinstance(results, Results) else kept
         raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}{advice}") from error
 
 

@@ -87,7 +87,7 @@ def test_a_comparison_of_schedules_keeps_its_chains_where_it_is_told_to(here: Ru
     assert not bare.folder.tails.exists()
     result = here("gradients", tmp_path / "bare")
     assert result.returncode == 2
-    assert "cannot be read" in result.stderr and "keeps all with --histograms" in result.stderr
+    assert "cannot be read" in result.stderr and "begun with --histograms" in result.stderr
     # What was not kept is not trained again for it: that would be another decision than the user's.
     again = load(tmp_path / "bare")
     assert isinstance(again, SchedulesResults) and again.finished
