@@ -185,17 +185,20 @@ def _densities(axes: Axes, bins: pd.DataFrame, tails: pd.DataFrame, kind: str) -
     bins = bins[(bins["run"] == first["run"]) & (bins["schedule"] == first["schedule"])]
     cycles = sorted(bins["cycle"].unique())
     some = sorted({cycles[round(index * (len(cycles) - 1) / 5)] for index in range(6)})
+    top = 0.0
     for index, cycle in enumerate(some):
         part = bins[bins["cycle"] == cycle]
         widths = part["high"] - part["low"]
         density = part["count"] / part["count"].sum() / widths
         edges = [*part["low"], part["high"].iloc[-1]]
+        top = max(top, density.max())
         colour = plt.get_cmap("viridis")(0.9 - 0.85 * index / max(1, len(some) - 1))
         axes.stairs(density, edges, color=colour, label=f"λ = {part['percent_remaining'].iloc[0]:.3g}")
     spread = 4 * tails[tails["cycle"] == cycles[0]]["std"].mean()
     if spread > 0:
         axes.set_xlim(-spread if kind == "gradient" else 0, spread)
     axes.set_yscale("log")
+    axes.set_ylim(top / 1e5, 2 * top)
     axes.set_xlabel(kind)
     axes.set_ylabel("density, run 0")
     axes.legend(frameon=False)
