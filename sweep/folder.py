@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sweep import tables
+from sweep import files, tables
 from sweep.errors import FolderError
 from sweep.spec import Spec
 from trainables.spec import TRAINING_VERSION
@@ -102,7 +102,7 @@ class Folder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
-        with tables.Replacing(self._manifest) as partial:
+        with files.Replacing(self._manifest) as partial:
             partial.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -130,7 +130,8 @@ def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> No
     if manifest is not None and manifest.get("kind") != kind:
         other = manifest.get("kind", "sweep of an older version")
         other = "comparison of schedules" if other == "schedules" else other
-        raise FolderError(f"{folder.path} holds an earlier {other}, not what `{kind}` leaves: give another folder")
+        command = {"tuning": "tune"}.get(kind, kind)
+        raise FolderError(f"{folder.path} holds an earlier {other}, not what `{command}` leaves: give another folder")
 
 
 def new_manifest(

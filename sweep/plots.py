@@ -10,7 +10,7 @@ matplotlib.use("Agg")  # no window, wherever this runs
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from sweep import tables
+from sweep import files
 from sweep.gradients import Gradients
 from sweep.results import Results, SchedulesResults, TuningResults
 
@@ -55,7 +55,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with tables.Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
 
@@ -101,7 +101,7 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
     for each in (*history, axes):
         each.grid(alpha=0.25)
         each.spines[["top", "right"]].set_visible(False)
-    with tables.Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
 
@@ -143,7 +143,7 @@ def schedules(results: SchedulesResults, path: Path) -> None:
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with tables.Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
 
@@ -174,7 +174,7 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Path
             axes.spines[["top", "right"]].set_visible(False)
     spec = results.spec
     figure.suptitle(f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} runs, seed {spec.seed}")
-    with tables.Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)
 

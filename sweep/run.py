@@ -15,7 +15,7 @@ import torch
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
-from sweep import fit, plots, tables, trajectories
+from sweep import files, fit, plots, tables, trajectories
 from sweep import folder as folders
 from sweep.engines import Engine, InlineEngine, Jobs
 from sweep.errors import FolderError, SweepError
@@ -314,14 +314,14 @@ def _take_over(oracle: Results, where: Folder) -> None:
     where.states.mkdir(parents=True, exist_ok=True)
     for path in oracle.folder.trials.glob("cycle00-*.parquet"):
         if not (where.trials / path.name).exists():
-            with tables.Replacing(where.trials / path.name) as partial:
+            with files.Replacing(where.trials / path.name) as partial:
                 shutil.copyfile(path, partial)
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
     for row in first.best_rows:
         for digest in {row["state"], row["parent_state"], row["rewind_state"]} - {None}:
             source, target = path_of(oracle.folder.states, digest), path_of(where.states, digest)
             if source.exists() and not target.exists():
-                with tables.Replacing(target) as partial:
+                with files.Replacing(target) as partial:
                     shutil.copyfile(source, partial)
 
 

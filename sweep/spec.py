@@ -229,7 +229,7 @@ class Spec(BaseModel):
     def peak_states(self) -> int:
         """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
         early = self.abreast if isinstance(self.rewind, int) else 0
-        return self.runs * (self.abreast + early + self.cycles + 2)
+        return self.runs * (self.abreast + early + self.cycles + 1)
 
     def schedule_named(self, name: ScheduleName) -> Schedule:
         """Return a schedule of this sweep: what it takes of warmup, milestones and cycle_steps."""

@@ -3,8 +3,6 @@
 In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this project. Next: `sweep.results`.
 """
 
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep import files
 from sweep.errors import FolderError
 
 SCHEMA_VERSION = 1
@@ -211,24 +210,24 @@ _NETWORK: list[Column] = [
 
 HISTOGRAMS: list[Column] = [
     *_NETWORK,
-    ("low", pa.float64(), "", "lower edge of the bin"),
-    ("high", pa.float64(), "", "upper edge; the last bin's belongs to it"),
+    ("low", pa.float64(), "1", "lower edge of the bin"),
+    ("high", pa.float64(), "1", "upper edge; the last bin's belongs to it"),
     ("count", pa.int64(), "", "values in the bin"),
 ]
 
 TAILS: list[Column] = [
     *_NETWORK,
     ("count", pa.int64(), "", "values"),
-    ("minimum", pa.float64(), "", "smallest value"),
-    ("maximum", pa.float64(), "", "largest value"),
-    ("mean", pa.float64(), "", "mean"),
-    ("std", pa.float64(), "", "standard deviation of the values"),
+    ("minimum", pa.float64(), "1", "smallest value"),
+    ("maximum", pa.float64(), "1", "largest value"),
+    ("mean", pa.float64(), "1", "mean"),
+    ("std", pa.float64(), "1", "standard deviation of the values"),
     ("zeros", pa.float64(), "percent", "share of exact zeros"),
-    ("low", pa.float64(), "", "of gradients: lower bound, as given"),
-    ("high", pa.float64(), "", "of gradients: upper bound, as given"),
+    ("low", pa.float64(), "1", "of gradients: lower bound, as given"),
+    ("high", pa.float64(), "1", "of gradients: upper bound, as given"),
     ("beyond", pa.float64(), "percent", "of gradients: share beyond these bounds"),
-    ("wide_low", pa.float64(), "", "two standard deviations below the mean of the run's unpruned network"),
-    ("wide_high", pa.float64(), "", "two above it"),
+    ("wide_low", pa.float64(), "1", "two standard deviations below the mean of the run's unpruned network"),
+    ("wide_high", pa.float64(), "1", "two above it"),
     ("beyond_wide", pa.float64(), "percent", "share of values beyond those"),
 ]
 
@@ -267,7 +266,7 @@ def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Pa
     else:
         content = pa.Table.from_pylist([dict(row) for row in data], schema=schema(table))
     content = content.replace_schema_metadata(schema(table).metadata)  # pandas adds its own
-    with Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         pq.write_table(content, partial)
 
 
@@ -282,25 +281,6 @@ def read(table: str, path: Path) -> pd.DataFrame:
 def read_rows(table: str, path: Path) -> list[dict[str, Any]]:
     """Read a table as rows; raises as `read` does."""
     return _checked(table, path).to_pylist()  # type: ignore[no-any-return]
-
-
-class Replacing:
-    """Context: a partial file's path, moved to `path` and flushed to disk when the block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.partial")
-
-    def __enter__(self) -> Path:
-        return self.partial
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is not None:
-            self.partial.unlink(missing_ok=True)
-            return
-        with self.partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        self.partial.replace(self.path)
 
 
 def check_version(found: object, path: Path) -> None:

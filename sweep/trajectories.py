@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
-from sweep import tables
+from sweep import files
 from sweep.errors import SpecError
 
 FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
@@ -66,6 +66,6 @@ def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: P
     """Write a winner as `scyc.toml`, or as the file of another schedule's name; return where."""
     path = folder / f"{schedule}.toml"
     lines = [f"# {origin}", f'schedule = "{schedule}"', *(f"{name} = {value!r}" for name, value in parameters.items())]
-    with tables.Replacing(path) as partial:
+    with files.Replacing(path) as partial:
         partial.write_text("\n".join(lines) + "\n")
     return path

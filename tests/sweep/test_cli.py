@@ -55,7 +55,7 @@ def test_every_setting_is_a_flag_with_help(here: Run) -> None:
 def test_every_command_has_a_line_in_the_help(here: Run) -> None:
     text = here("--help").stdout
     commands = [name for name in app if not name.startswith("-")]
-    assert sorted(commands) == ["compare", "oracle", "presets", "show", "trajectory", "tune"]
+    assert sorted(commands) == ["compare", "gradients", "oracle", "presets", "schedules", "show", "trajectory", "tune"]
     for name in commands:
         assert re.search(rf"\b{name}\s+\w+", text), name
 

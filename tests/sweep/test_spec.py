@@ -178,6 +178,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "eval_every": (5, {"eval_every": 5}),
     "dtype": ("float64", {"dtype": "float64"}),
     "scyc": ("0.1,0.1,1,4", {}),
+    "histograms": (True, {}),
     "lanes": (3, {}),
     "engine": ("inline", {}),
     "workers": (3, {}),

@@ -13,9 +13,9 @@ from sweep import tables
 from sweep.errors import FolderError
 
 COLUMNS = {
-    "trials": """trial_id cycle run seed percent_remaining max_lr val_accuracy test_accuracy best_step val_loss
-        train_loss steps wall_seconds lanes_in_pack status parent_state device host finished_at eval_steps
-        eval_val_accuracy eval_test_accuracy eval_val_loss""",
+    "trials": """trial_id cycle run seed percent_remaining schedule max_lr val_accuracy test_accuracy best_step val_loss
+        train_loss steps wall_seconds lanes_in_pack status parent_state state rewind_state device host finished_at
+        eval_steps eval_val_accuracy eval_test_accuracy eval_val_loss""",
     "oracle": """cycle percent_remaining best_max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean
         test_accuracy_std feasible_low feasible_high hull_low hull_high contiguous grid_low grid_high extended
         low_at_edge high_at_edge runs lanes diverged trained_steps wall_seconds""",
@@ -24,6 +24,11 @@ COLUMNS = {
     "tuning": "stage number epsilon delta q beta value state cycles_completed trained_steps new_steps seconds",
     "chain": "cycle percent_remaining max_lr val_accuracy_mean test_accuracy_mean runs",
     "fit": "curve parameters cycles inside left_out_inside left_out_gap",
+    "schedules": """schedule kind source cycle percent_remaining max_lr val_accuracy_mean test_accuracy_mean
+        test_accuracy_std best difference p_value tied printed_mean printed_std runs diverged trained_steps""",
+    "rates": "schedule cycle max_lr val_accuracy_mean val_accuracy_std chosen runs diverged trained_steps",
+    "histograms": "schedule kind cycle run percent_remaining low high count",
+    "tails": "schedule kind cycle run percent_remaining count mean std zeros low high beyond beyond_wide",
 }
 """The columns that every reader of a results folder may rely on."""
 
@@ -124,32 +129,6 @@ def test_a_value_of_the_wrong_type_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(pa.ArrowInvalid, match="'first'"):
         tables.write("oracle", [{"cycle": "first"}], tmp_path / "t.parquet")
     assert list(tmp_path.iterdir()) == []
-
-
-class TestReplacing:
-    def test_the_old_file_stays_until_the_new_one_is_complete(self, tmp_path: Path) -> None:
-        path = tmp_path / "manifest.json"
-        path.write_text("old")
-        with tables.Replacing(path) as partial:
-            assert partial.parent == tmp_path
-            partial.write_text("new")
-            assert path.read_text() == "old"
-        assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
-
-    @pytest.mark.parametrize("written", [True, False])
-    def test_after_an_error_the_old_file_is_all_there_is(self, tmp_path: Path, written: bool) -> None:
-        path = tmp_path / "manifest.json"
-        path.write_text("old")
-        with pytest.raises(KeyboardInterrupt), tables.Replacing(path) as partial:
-            if written:
-                partial.write_text("half")
-            raise KeyboardInterrupt
-        assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-    def test_a_partial_file_is_no_parquet_file_by_its_name(self, tmp_path: Path) -> None:
-        with tables.Replacing(tmp_path / "oracle.parquet") as partial:
-            partial.write_text("")
-            assert list(tmp_path.glob("*.parquet")) == []
 
 
 class TestRefused:
