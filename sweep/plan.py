@@ -93,7 +93,8 @@ def state_size(spec: Spec) -> tuple[int, int]:
         network = models.build(spec.training(), source.shape, source.classes, seed=0)
         names = pruning.prunable(network, spec.keep_output, spec.training().pruning)
         if ":" in spec.model:
-            lanes.check(network, torch.randn(4, *source.shape, dtype=models.DTYPES[spec.dtype]))
+            images = torch.randn(4, *source.shape, dtype=models.DTYPES[spec.dtype])
+            lanes.check(network, images, source.classes)
     except ValueError as error:
         raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -6,10 +6,8 @@ Every setting is defined here once: the command line's flags, their help, the TO
 
 import difflib
 import hashlib
-import importlib.util
 import inspect
 import math
-import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -31,6 +29,7 @@ from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
 from sweep.presets import PRESETS
+from trainables import users_own
 from trainables.spec import (
     GRADIENT_CRITERIA,
     CriterionName,
@@ -379,16 +378,10 @@ def one_line(error: ValidationError) -> str:
 
 def _source_digest(name: str) -> str:
     """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else."""
-    module = name.partition(":")[0]
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # Ray's workers search where the driver does
     try:
-        found = importlib.util.find_spec(module)
-    except ImportError:
-        found = None
-    if found is None or found.origin is None:
-        raise ValueError(f"--model {name}: there is no module {module} in the working folder or elsewhere")
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+        return hashlib.sha256(users_own.source(name).read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--model {error}") from error
 
 
 def _scaled(value: Any, factor: float) -> Any:

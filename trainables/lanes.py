@@ -158,10 +158,11 @@ def stack(network: nn.Module, lanes: int) -> nn.Module:
 
 
 @torch.no_grad()
-def check(network: nn.Module, images: Tensor) -> None:
-    """Raise ValueError if lanes of this network would not compute what it computes alone, on some images.
+def check(network: nn.Module, images: Tensor, classes: int) -> None:
+    """Raise ValueError if a network, or lanes of it, would not compute one logit a class on some images.
 
-    Layers without parameters are taken as they are; one that mixes channels, as a softmax over them, mixes lanes.
+    Lanes must compute what the network computes alone. Layers without parameters are taken as they are; one that mixes
+    channels, as a softmax over them, mixes lanes.
     """
     other = copy.deepcopy(network)
     for tensor in other.state_dict().values():
@@ -169,10 +170,26 @@ def check(network: nn.Module, images: Tensor) -> None:
             tensor.mul_(0.5)
     stacked = stack(network, 2)
     load_lane(stacked, 1, other.state_dict())
-    expected = torch.stack([network.eval()(images), other.eval()(images)])
-    found = stacked.eval()(images)
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+    expected = torch.stack([_logits(alone, images, (len(images), classes)) for alone in (network, other)])
+    try:
+        same = torch.allclose(_logits(stacked, images, expected.shape), expected, rtol=1e-3, atol=1e-4)
+    except ValueError:
+        same = False
+    if not same:
         raise ValueError("stacked lanes do not compute what the network computes alone: some layer mixes channels")
+
+
+def _logits(network: nn.Module, images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the logits of images in eval mode. Raises ValueError if the network raises or they are of other shape."""
+    try:
+        logits: Tensor = network.eval()(images)
+    except Exception as error:  # whatever a user's code may raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"the network raised {what}, on images of shape {tuple(images.shape)}") from error
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != tuple(shape):
+        raise ValueError(f"the network must return one logit for each image and class, {shape}, but returned {found}")
+    return logits
 
 
 def load_lane(stacked: nn.Module, lane: int, tensors: Mapping[str, Tensor]) -> None:

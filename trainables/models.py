@@ -3,13 +3,13 @@
 A network's weights depend on torch's global seed alone. Next: `trainables.lanes` stacks copies of it.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainables import users_own
 from trainables.spec import DtypeName, TrainSpec
 
 Shape = tuple[int, int, int]
@@ -126,29 +126,17 @@ MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
 def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
     """Return the network that the settings name, initialised from `seed` and from nothing else.
 
-    `shape` is (channels, height, width). Raises ValueError for an unknown model.
+    `shape` is (channels, height, width). Raises ValueError for an unknown model, and where a user's function raises or
+    returns something else than a module.
     """
     if ":" not in spec.model and spec.model not in MODELS:
         raise ValueError(f"unknown model {spec.model!r}; known are {', '.join(MODELS)}, or package.module:function")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ":" in spec.model:
-            network = users_own(spec.model, shape, classes)
+            network = users_own.call(spec.model, shape, classes)
+            if not isinstance(network, nn.Module):
+                raise ValueError(f"{spec.model} must return a torch module, but returned {type(network).__name__}")
         else:
             network = MODELS[spec.model](spec, shape, classes)
     return network.to(DTYPES[spec.dtype])
-
-
-def users_own(name: str, shape: Shape, classes: int) -> nn.Module:
-    """Return the network of a user's function `package.module:function`, called with (shape, classes).
-
-    Raises ValueError where there is no such function, it raises, or it returns something else than a module.
-    """
-    module, _, function = name.partition(":")
-    try:
-        network = getattr(importlib.import_module(module), function)(shape, classes)
-    except Exception as error:  # whatever a user's code may raise
-        raise ValueError(f"{name} raised {type(error).__name__}: {' '.join(str(error).split())}") from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{name} must return a torch module, but returned {type(network).__name__}")
-    return network

@@ -34,6 +34,19 @@ def raising(shape, classes):
 
 def nothing(shape, classes):
     return "a network"
+
+def narrow(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes - 3))
+
+def elsewhere(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(63, classes))
+
+class Pair(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x), x
+
+def pair(shape, classes):
+    return Pair(nn.Flatten(), nn.Linear(64, classes))
 """
 FLAGS = ["--preset", "digits", "--cycles", "1", "--runs", "1", "--steps", "17", "--max-lr", "0.05,0.1", "--lanes", "2"]
 
@@ -70,7 +83,19 @@ def test_it_trains_in_workers_of_ray_as_in_this_process_and_its_source_is_part_o
         ("nets:unstackable", "Bilinear has no stacked form"),
         ("nets:raising", "nets:raising raised KeyError: 'no such width'"),
         ("nets:nothing", "nets:nothing must return a torch module, but returned str"),
+        (
+            "nets:narrow",
+            "nets:narrow, --dataset digits, --pruning imp: the network must return one logit for each image and class, "
+            "(4, 10), but returned (4, 7)",
+        ),
+        ("nets:elsewhere", "nets:elsewhere, --dataset digits, --pruning imp: the network raised RuntimeError: "),
+        ("nets:pair", "(4, 10), but returned tuple"),
         ("nets:absent", "nets:absent raised AttributeError"),
+        ("sys:exit", "there is no module sys in the working folder"),
+        (
+            "nowhere.else:small",
+            "--model nowhere.else:small cannot be found: ModuleNotFoundError: No module named 'nowhere'",
+        ),
         ("nowhere:small", "there is no module nowhere in the working folder"),
         ("nets small", "--model: input should be 'mlp'"),
     ],
