@@ -45,7 +45,8 @@ class Opened:
     @cached_property
     def spec(self) -> Any:
         """The settings that the sweep was last run with."""
-        return self.settings.model_validate(self.manifest["spec"])
+        recorded = {"model_source": self.manifest["identity"].get("model_source")}
+        return self.settings.model_validate(self.manifest["spec"], context=recorded)
 
     @cached_property
     def trials(self) -> pd.DataFrame:

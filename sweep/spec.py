@@ -18,8 +18,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
@@ -204,8 +206,14 @@ class Spec(BaseModel):
             values = values | {"rewind": "init" if values.get("pruning") == "imp" else "none"}
         return values
 
+    _model_source: str = PrivateAttr("")
+
     @model_validator(mode="after")
-    def _trains(self) -> Self:
+    def _trains(self, info: ValidationInfo) -> Self:
+        # Results are opened wherever the file is now and whatever it says: what counts is what they came from.
+        recorded = (info.context or {}).get("model_source")
+        if ":" in self.model:
+            self._model_source = recorded or _source_digest(self.model)
         self.training()  # raises ValueError where the schedule does not fit the steps
         return self
 
@@ -245,7 +253,7 @@ class Spec(BaseModel):
         assert self.rewind is not None
         return TrainSpec(
             model=self.model,
-            model_source=_source_digest(self.model) if ":" in self.model else "",
+            model_source=self._model_source,
             hidden=self.hidden if self.model == "mlp" else (),
             batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,

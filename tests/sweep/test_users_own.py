@@ -1,6 +1,7 @@
 """A network of the user's own, named on the command line: one function in a file, nothing edited here."""
 
 import importlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,3 +113,15 @@ def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
 def test_it_needs_a_preset_to_start_from(here: Run, folder: Path) -> None:
     result = here("oracle", "--model", "nets:small", cwd=folder)
     assert result.returncode == 2 and "--model nets:small needs a --preset to start from" in result.stderr
+
+
+def test_results_open_where_its_file_is_not_and_after_it_has_changed(here: Run, folder: Path) -> None:
+    result = here("oracle", "--model", "nets:small", *FLAGS, "--engine", "inline", "--out", "o", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    before = here("show", folder / "o", "--json")
+    assert len(json.loads(before.stdout)["cycle"]) == 2
+    (folder / "nets.py").write_text("")
+    assert here("show", folder / "o", "--json").stdout == before.stdout
+    (folder / "nets.py").unlink()
+    assert here("show", folder / "o", "--json").stdout == before.stdout
+    assert here("compare", folder / "o", "--scyc", "0.04,0.02,0,4", cwd=folder / "o").returncode == 0
