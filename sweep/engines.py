@@ -141,6 +141,8 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
+            elif outcome.failure == "other data":
+                raise TrainingError(outcome.reason)
             elif outcome.failure:
                 self._again(job, attempts + 1, task, outcome)
             else:

@@ -1,18 +1,19 @@
 """What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time.
 
-Nothing is written and no data is needed: the steps that are measured train on made images. Next: the user decides.
+Nothing is written and no data is needed: the steps that are measured train on made images. Only a user's own data set
+is read, for its sizes. Next: the user decides.
 """
 
 from dataclasses import dataclass, replace
 
 import torch
 
-from sweep.errors import SpecError
+from sweep.errors import SpecError, SweepError
 from sweep.folder import cores
 from sweep.spec import Spec
-from sweep.worker import Measure, pick_device
+from sweep.worker import Measure, load_dataset, pick_device
 from trainables import lanes, measure, models, pruning
-from trainables.datasets import DATASETS, train_size
+from trainables.datasets import DATASETS, DataError, Dataset, Outline
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
         workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.threads)
     job = Measure(spec.abreast, spec.runs, workers if spec.engine == "ray" else 1)
     wanted = lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
-    rates = measure.lane_rates(spec.training(), device, [wanted] if wanted else job.sizes)
+    training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
+    rates = measure.lane_rates(training, data, device, [wanted] if wanted else job.sizes)
     size = job.best(rates)
-    training, rounds = spec.training(), spec.rounds
     # Rounds of other widths are cut into packs of the same size.
     times = [
         training.steps_of(cycle) * replace(job, points=width).seconds(min(size, width), rates[size])
@@ -71,7 +72,7 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
         lanes=spec.runs * sum(width for _, width in rounds),
         lanes_per_pack=size,
         packs=spec.runs * sum(-(-width // size) for _, width in rounds),
-        epochs=spec.steps / -(-train_size(spec.dataset, spec.split) // spec.batch_size),
+        epochs=spec.steps / -(-data.train_size(spec.split) // spec.batch_size),
         steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
         parameters=parameters,
         state_bytes=state_bytes,
@@ -87,14 +88,14 @@ def state_size(spec: Spec) -> tuple[int, int]:
 
     Raises SpecError where the network does not fit the data set's images, or the pruning the network.
     """
-    source = DATASETS[spec.dataset]
+    data = outline_of(spec)
     try:
         # Not on torch's meta device, which needs no memory but 1.4 s of imports.
-        network = models.build(spec.training(), source.shape, source.classes, seed=0)
+        network = models.build(spec.training(), data.shape, data.classes, seed=0)
         names = pruning.prunable(network, spec.keep_output, spec.training().pruning)
         if ":" in spec.model:
-            images = torch.randn(4, *source.shape, dtype=models.DTYPES[spec.dtype])
-            lanes.check(network, images, source.classes)
+            images = torch.randn(4, *data.shape, dtype=models.DTYPES[spec.dtype])
+            lanes.check(network, images, data.classes)
     except ValueError as error:
         raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -102,3 +103,16 @@ def state_size(spec: Spec) -> tuple[int, int]:
     weights = dict(network.named_parameters())
     masks = sum(weights[name].numel() for name in names)
     return parameters, tensors + masks
+
+
+def outline_of(spec: Spec) -> Outline:
+    """Return the sizes of a sweep's data set; only a user's own is read for them. Raises as `dataset_of`."""
+    return DATASETS[spec.dataset] if spec.dataset in DATASETS else dataset_of(spec).outline
+
+
+def dataset_of(spec: Spec) -> Dataset:
+    """Return a sweep's data set. Raises SweepError where it is missing or damaged, or a user's own is none."""
+    try:
+        return load_dataset(spec.dataset, spec.data_folder, torch.device("cpu"), spec.download)
+    except DataError as error:
+        raise SweepError(str(error)) from error

@@ -23,7 +23,7 @@ from sweep.folder import Folder
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
-from sweep.plan import state_size
+from sweep.plan import dataset_of, state_size
 from sweep.results import Results, SchedulesResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
@@ -32,8 +32,7 @@ from sweep.strategy import Progress, Strategy
 from sweep.studies import open_journal
 from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
-from sweep.worker import Measure, Worker, load_dataset
-from trainables.datasets import DataError
+from sweep.worker import Measure, Worker
 from trainables.states import path_of
 
 Listener = Callable[[Progress], None]
@@ -206,11 +205,7 @@ class _Sweep:
         spec, where = self.spec, self.where
         if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
             raise SweepError("--device cuda, but torch sees no GPU here")
-        try:
-            data_dir = spec.data_dir.expanduser().resolve()
-            fingerprint = load_dataset(spec.dataset, data_dir, torch.device("cpu"), spec.download).fingerprint
-        except DataError as error:
-            raise SweepError(str(error)) from error
+        fingerprint = dataset_of(spec).fingerprint
         found = where.manifest()
         if found is None and where.foreign():
             raise FolderError(
@@ -258,7 +253,9 @@ class _Sweep:
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
-            worker = Worker(spec.training(), data_dir, where.states.resolve(), spec.device, spec.threads)
+            worker = Worker(
+                spec.training(), spec.data_folder, fingerprint, where.states.resolve(), spec.device, spec.threads
+            )
             engine.run(jobs, worker)
         finally:
             engine.close()

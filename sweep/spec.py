@@ -66,7 +66,11 @@ class Spec(BaseModel):
     )
     hidden: tuple[int, ...] = Field(description="Widths of the hidden layers of `mlp`.")
     batch_norm: bool = Field(False, description="Batch norm in the hidden layers of `mlp` (Figure 3).")
-    dataset: DatasetName = Field(description="Data set.")
+    dataset: DatasetName | UsersOwn = Field(
+        description="Data set. Or a package.module:function of your own, called with the data folder, that returns "
+        "(images, labels): bytes of shape (images, channels, height, width), and integers. As a third value it may "
+        "return how many of the last images are the test part."
+    )
     data_dir: Path = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
     download: bool = Field(False, description="Fetch the data set into --data-dir if it is not there.")
     split: SplitName = Field(
@@ -221,6 +225,11 @@ class Spec(BaseModel):
     def folder(self) -> Path:
         """The results folder."""
         return self.out.expanduser() if self.out else Path("results") / self.preset
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of the data sets, which is the same for workers in other folders."""
+        return self.data_dir.expanduser().resolve()
 
     @property
     def abreast(self) -> int:

@@ -24,7 +24,7 @@ from trainables.states import StateError
 NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
-Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died"]
+Failure = Literal["", "out of memory", "chain ended", "state lost", "other data", "worker died"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Worker:
 
     training: TrainSpec
     data_dir: Path
+    fingerprint: str
+    """Of the data set that lanes are told to be trained on."""
     states: Path
     device: str
     """`auto`, `cpu` or `cuda`."""
@@ -103,9 +105,12 @@ class Worker:
         return replace(outcome, device=device_name(device), host=socket.gethostname())
 
     def _do(self, job: Pack | Measure, device: torch.device) -> Outcome:
-        if isinstance(job, Measure):
-            return Outcome(rates=measure.lane_rates(self.training, device, job.sizes))
         dataset = load_dataset(self.training.dataset, self.data_dir, device, False)
+        if isinstance(job, Measure):
+            return Outcome(rates=measure.lane_rates(self.training, dataset.outline, device, job.sizes))
+        if dataset.fingerprint != self.fingerprint:
+            what = f"{dataset.name} is not the same in this process as where the sweep was started"
+            return Outcome(failure="other data", reason=f"{what}: its contents must never change")
         return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
 
 

@@ -1,4 +1,4 @@
-"""How fast lanes train here. In: settings and numbers of lanes. Out: lane-steps per second for each number.
+"""How fast lanes train here. In: settings, the data's sizes, numbers of lanes. Out: lane-steps per second for each.
 
 Real training steps on made images, so neither the data nor its folder is needed. Next: the sweep picks the number of
 lanes per pack, or estimates what it would cost.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from trainables import lanes, models, optimizers, pruning
-from trainables.datasets import DATASETS
+from trainables.datasets import Outline
 from trainables.models import DTYPES
 from trainables.pack import lane_losses
 from trainables.spec import TrainSpec
@@ -22,7 +22,7 @@ GAIN = 1.05
 """How much faster than the best before it a size has to be to count as a gain."""
 
 
-def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
+def lane_rates(spec: TrainSpec, data: Outline, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
     """Measure the lane-steps per second of packs of these sizes, smallest first.
 
     The best of a few blocks counts, since anything else the machine does can only slow a block down. Measuring ends
@@ -38,7 +38,7 @@ def lane_rates(spec: TrainSpec, device: torch.device, sizes: Sequence[int]) -> d
         begun = time.perf_counter()
         best = max(rates.values(), default=0.0)
         try:
-            rates[size] = size * _steps_per_second(spec, device, size)
+            rates[size] = size * _steps_per_second(spec, data, device, size)
         except RuntimeError as error:
             if not rates or not is_out_of_memory(error):
                 raise
@@ -55,17 +55,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _steps_per_second(spec: TrainSpec, device: torch.device, size: int) -> float:
-    source = DATASETS[spec.dataset]
-    template = models.build(spec, source.shape, source.classes, seed=0)
+def _steps_per_second(spec: TrainSpec, data: Outline, device: torch.device, size: int) -> float:
+    template = models.build(spec, data.shape, data.classes, seed=0)
     stacked = lanes.stack(template, size).to(device)
     weights = dict(stacked.named_parameters())
     prunable = pruning.prunable(template, spec.keep_output, spec.pruning)
     del template  # half a gigabyte, of a VGG
     masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
     optimizer = optimizers.optimizer(spec, stacked, masks)
-    images = torch.randn(spec.batch_size, *source.shape, dtype=DTYPES[spec.dtype], device=device)
-    labels = torch.randint(0, source.classes, (spec.batch_size,), device=device)
+    images = torch.randn(spec.batch_size, *data.shape, dtype=DTYPES[spec.dtype], device=device)
+    labels = torch.randint(0, data.classes, (spec.batch_size,), device=device)
     rates = torch.full((size,), 1e-3, dtype=images.dtype, device=device)
 
     # Where one thread does all the work its own clock counts, and other programs on the machine do not show.

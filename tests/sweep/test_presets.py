@@ -10,7 +10,7 @@ from search_spaces.paper import ORACLE_TABLES, SETUPS, Setup
 from search_spaces.scyc import SCyc
 from sweep.presets import PAPER_GRID, PRESETS
 from sweep.spec import Spec, resolve
-from trainables.datasets import train_size
+from trainables.datasets import DATASETS
 from trainables.spec import ModelName, names
 
 
@@ -45,7 +45,7 @@ def test_digits_is_the_experiment_of_the_design() -> None:
 
 def test_digits_trains_15_epochs_with_warmup_over_16_percent_and_drops_at_50_and_75() -> None:
     spec = resolve({"preset": "digits"})
-    images = train_size("digits", "pooled")
+    images = DATASETS["digits"].train_size("pooled")
     assert images in {math.floor(0.6 * 1797), round(0.6 * 1797)}
     assert spec.steps == 15 * math.ceil(images / 32) == 510
     assert spec.schedule == "warmup"
@@ -126,6 +126,6 @@ def test_mlp_is_section_3_1_on_fashion_mnist() -> None:
     assert (spec.schedule, spec.warmup_steps, spec.milestones) == ("constant", 0, ())
     epochs = SETUPS["mlp"].epochs
     assert epochs == 500
-    assert spec.steps == epochs * math.ceil(train_size("fashion_mnist", "pooled") / 64)
+    assert spec.steps == epochs * math.ceil(DATASETS["fashion_mnist"].train_size("pooled") / 64)
     grid = MaxLrGrid.parse(spec.max_lr).values
     assert (grid[0], grid[-1]) == (1e-4, 1e-2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables import datasets
-from trainables.datasets import CROP_PADDING, DATASETS, DataError, Dataset, crop_and_flip, load, split, train_size
+from trainables.datasets import CROP_PADDING, DATASETS, DataError, Dataset, crop_and_flip, load, split
 
 Maker = Callable[..., Dataset]
 KINDS = ["pooled", "fixed_test"]
@@ -116,7 +116,7 @@ def test_global_random_numbers_neither_change_a_split_nor_are_used_up() -> None:
 def test_train_size_is_the_size_of_the_split(name: str, kind: str) -> None:
     source = DATASETS[name]
     dataset = blank(source.size, source.test_size, name)
-    assert train_size(name, kind) == len(split(dataset, kind, 0).train)
+    assert source.train_size(kind) == dataset.outline.train_size(kind) == len(split(dataset, kind, 0).train)
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones() -> None:

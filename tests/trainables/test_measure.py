@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trainables import measure
+from trainables.datasets import DATASETS
 
 Maker = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def measured(
 ) -> dict[int, float]:
     """What `lane_rates` makes of these lane-steps per second; measuring K lanes takes K seconds."""
 
-    def steps_per_second(spec: object, device: torch.device, size: int) -> float:
+    def steps_per_second(spec: object, data: object, device: torch.device, size: int) -> float:
         clock[0] += size
         rate = rates[size]
         if isinstance(rate, Exception):
@@ -34,7 +35,7 @@ def measured(
         return rate / size
 
     monkeypatch.setattr(measure, "_steps_per_second", steps_per_second)
-    return measure.lane_rates(None, CPU, list(rates))  # type: ignore[arg-type]
+    return measure.lane_rates(None, None, CPU, list(rates))  # type: ignore[arg-type]
 
 
 def test_it_ends_with_the_second_size_in_a_row_that_gains_less_than_5_percent(
@@ -72,10 +73,10 @@ def test_a_step_of_more_than_a_second_is_measured_once_and_counted_as_it_was(
     calls = count()
     monkeypatch.setattr(measure.time, "process_time", lambda: 4.0 * next(calls))  # every look is 4 s later
     torch.set_num_threads(1)
-    assert measure._steps_per_second(make_spec(), CPU, 2) == 0.25
+    assert measure._steps_per_second(make_spec(), DATASETS["digits"], CPU, 2) == 0.25
     assert next(calls) == 4  # the first step, and the one that counts
 
 
 def test_rates_are_lanes_times_steps_per_second(make_spec: Maker) -> None:
-    rates = measure.lane_rates(make_spec(), CPU, [3, 1])
+    rates = measure.lane_rates(make_spec(), DATASETS["digits"], CPU, [3, 1])
     assert list(rates) == [1, 3] and all(rate > 0 for rate in rates.values())
