@@ -13,7 +13,8 @@ from sweep.folder import cores
 from sweep.spec import Spec
 from sweep.worker import Measure, load_dataset, pick_device
 from trainables import lanes, measure, models, pruning
-from trainables.datasets import DATASETS, DataError, Dataset, Outline
+from trainables.datasets import DataError, Dataset
+from trainables.published import DATASETS, Outline
 
 
 @dataclass(frozen=True)

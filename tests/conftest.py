@@ -1,12 +1,17 @@
-"""What all tests share: the command line as a user runs it, and a sweep small enough to be run many times."""
+"""What all tests share: the command line as a user runs it, a sweep small enough to be run many times, small data."""
 
+import hashlib
 import os
+import pickle
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SMALL = {"max-lr": "0.01:1:x4", "runs": "2", "cycles": "2", "steps": "68", "lanes": "2", "engine": "inline"}
@@ -95,3 +100,81 @@ def here(
         return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), out, err)
 
     return complete
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Write a data set in its published form, with a few pictures, which then count as the published ones.
+
+    Returns the data folder, which is the same for all.
+    """
+    import torchvision.datasets  # seconds that other tests need not wait for
+
+    from trainables import published, tiny_imagenet
+    from trainables.published import DATASETS
+
+    folder = tmp_path / "small"
+
+    def write(name: str) -> Path:
+        source = DATASETS[name]
+        if name == "tiny_imagenet":
+            for what, value in {"CLASSES": 3, "TRAIN_PER_CLASS": 4, "VAL": 5}.items():
+                monkeypatch.setattr(tiny_imagenet, what, value)
+            _write_tiny_imagenet(folder / "tiny-imagenet-200")
+            monkeypatch.setitem(DATASETS, name, replace(source, size=17, test_size=5, classes=3))
+            return folder
+        files = {path: _fashion_mnist(path) if name == "fashion_mnist" else _cifar(path) for path in source.files}
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        digests = {path: hashlib.md5(content).hexdigest() for path, content in files.items()}
+        if name != "fashion_mnist":  # torchvision checks digests too
+            reader = getattr(torchvision.datasets, name.upper())
+            by_file = {Path(path).name: digest for path, digest in digests.items()}
+            for part in ("train_list", "test_list"):
+                monkeypatch.setattr(reader, part, [[file, by_file[file]] for file, _ in getattr(reader, part)])
+            monkeypatch.setitem(reader.meta, "md5", by_file[reader.meta["filename"]])
+        images, labels = source.read(folder, False)
+        small = replace(
+            source, size=len(labels), test_size=2, files=digests, fingerprint=published.digest(images, labels)
+        )
+        monkeypatch.setitem(DATASETS, name, small)
+        return folder
+
+    return write
+
+
+def _fashion_mnist(path: str) -> bytes:
+    """Six training or two test pictures, or their labels; each holds 0 to 9 again and again."""
+    shape = (6 if "train-" in path else 2, 28, 28)[: 3 if "images" in path else 1]
+    header = struct.pack(">HBB", 0, 8, len(shape)) + struct.pack(f">{len(shape)}I", *shape)
+    return header + (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes()
+
+
+def _cifar(path: str) -> bytes:
+    """Two pictures, of the classes 0 and 1, those for the test 7 and 8; or the classes' names."""
+    if "meta" in path:
+        return pickle.dumps({"label_names": list("abcdefghij"), "fine_label_names": list("abcdefghij")})
+    pixels = (np.arange(2 * 3072) % 251).astype(np.uint8).reshape(2, 3072)
+    return pickle.dumps(
+        {"data": pixels, "fine_labels" if "100" in path else "labels": [7, 8] if "test" in path else [0, 1]}
+    )
+
+
+def _write_tiny_imagenet(root: Path) -> None:
+    """Three classes of four training images, and five of `val`; each image is one grey, 10 x its number."""
+    from PIL import Image
+
+    def save(path: Path, number: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (10 * number,) * 3).save(path, quality=95)
+
+    for index, wnid in enumerate(["n01", "n02", "n03"]):
+        for number in range(4):
+            save(root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", 4 * index + number)
+    rows = []
+    for number, wnid in enumerate(["n02", "n01", "n03", "n02", "n01"]):
+        save(root / "val" / "images" / f"val_{number}.JPEG", 12 + number)
+        rows.append(f"val_{number}.JPEG\t{wnid}\t0\t0\t63\t63\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(rows))
+    (root / "wnids.txt").write_text("n03\nn01\nn02\n")

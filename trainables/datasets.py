@@ -4,17 +4,15 @@ Images stay bytes until a batch is drawn (CIFAR-10: 184 MB instead of 737). Noth
 Next: `trainables.pack` draws batches.
 """
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from trainables import tiny_imagenet, users_data
+from trainables import published, users_data
 from trainables.models import Shape
+from trainables.published import DATASETS, Outline
 from trainables.spec import SplitName, derive_seed
 
 CROP_PADDING = 4
@@ -23,24 +21,6 @@ CROP_PADDING = 4
 
 class DataError(ValueError):
     """A data set that is missing or is not what its name says; the message says how to get it."""
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What there is to know of a data set before its images: sizes."""
-
-    size: int
-    """Images in all."""
-    test_size: int
-    """Images of the set's own test part; 0 where it has none."""
-    shape: Shape
-    classes: int
-
-    def train_size(self, kind: SplitName) -> int:
-        """Return how many training images a run has."""
-        if kind == "pooled":
-            return self.size * 3 // 5
-        return (self.size - (self.test_size or self.size // 5)) * 3 // 4
 
 
 @dataclass(frozen=True)
@@ -99,139 +79,23 @@ class Split:
     test: Tensor
 
 
-@dataclass(frozen=True)
-class Source(Outline):
-    """Where a data set comes from and what it must contain."""
-
-    read: Callable[[Path, bool], tuple[Tensor, Tensor]]
-    """(folder, download) -> images (uint8, NCHW; the set's own test part last), labels."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augment: bool
-    fingerprint: str | Callable[[Path], str] | None
-    """sha256 of images and labels; how to know it without reading them all; or None where no edition is prescribed."""
-    needs: str
-    """What has to lie in the data folder; empty where the data comes with the installation."""
-
-
-def _digits(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits  # two seconds of import that only this set needs
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)
-    return images, torch.from_numpy(bunch.target).long()
-
-
-def _fashion_mnist(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    from torchvision.datasets import FashionMNIST
-
-    parts = [FashionMNIST(str(folder), train=train, download=download) for train in (True, False)]
-    images = torch.cat([part.data for part in parts]).unsqueeze(1)
-    return images, torch.cat([part.targets for part in parts]).long()
-
-
-def _cifar(name: str, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    import torchvision.datasets
-
-    read = getattr(torchvision.datasets, name)
-    parts = [read(str(folder), train=train, download=download) for train in (True, False)]
-    images = torch.cat([torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in parts]).contiguous()
-    return images, torch.tensor([label for part in parts for label in part.targets])
-
-
-DATASETS: dict[str, Source] = {
-    "digits": Source(
-        read=_digits,
-        size=1797,
-        test_size=0,
-        shape=(1, 8, 8),
-        classes=10,
-        mean=(0.0,),
-        std=(16.0,),  # grey levels run from 0 to 16
-        augment=False,
-        fingerprint="65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5",
-        needs="",
-    ),
-    "fashion_mnist": Source(
-        read=_fashion_mnist,
-        size=70_000,
-        test_size=10_000,
-        shape=(1, 28, 28),
-        classes=10,
-        mean=(72.94,),
-        std=(90.02,),
-        augment=False,
-        fingerprint="75979490032625d6583ff7101de6f9243d07d0a8d33d3c9b3b7e79b4c59382af",
-        needs="FashionMNIST/raw/ with the four idx files",
-    ),
-    "cifar10": Source(
-        read=partial(_cifar, "CIFAR10"),
-        size=60_000,
-        test_size=10_000,
-        shape=(3, 32, 32),
-        classes=10,
-        mean=(125.31, 122.95, 113.87),
-        std=(62.99, 62.09, 66.70),
-        augment=True,
-        fingerprint="88cb2239d6faefc5313a1d8af7f0e1a122be82a5a0930f0bea3314cf9c3f44ca",
-        needs="cifar-10-batches-py/ with the python batches",
-    ),
-    "cifar100": Source(
-        read=partial(_cifar, "CIFAR100"),
-        size=60_000,
-        test_size=10_000,
-        shape=(3, 32, 32),
-        classes=100,
-        mean=(129.30, 124.07, 112.43),
-        std=(68.17, 65.39, 70.42),
-        augment=True,
-        fingerprint=None,  # torchvision checks the files' own digests
-        needs="cifar-100-python/ with the python batches",
-    ),
-    "tiny_imagenet": Source(
-        read=tiny_imagenet.read,
-        size=110_000,
-        test_size=10_000,
-        shape=(3, 64, 64),
-        classes=200,
-        mean=(122.46, 114.26, 101.37),
-        std=(70.63, 68.61, 71.93),
-        augment=True,
-        fingerprint=tiny_imagenet.fingerprint,
-        needs="tiny-imagenet-200/ with wnids.txt, train/ and val/",
-    ),
-}
-
-
 def load(name: str, folder: Path, download: bool = False) -> Dataset:
-    """Read a data set into memory and check that it is the published one, byte for byte.
+    """Read a data set into memory: a published one, checked byte for byte, or that of a user's own function.
 
-    A name `package.module:function` is that of a user's own; see `users_data.read` for what it returns.
     Raises ValueError for an unknown name and DataError where files are missing or damaged, or a user's function raises
     or returns no data set.
     """
-    if ":" in name:
-        return _users_own(name, folder)
-    if name not in DATASETS:
+    if ":" not in name and name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}, or package.module:function")
-    source = DATASETS[name]
-    remedy = f"--download fetches it, or put {source.needs} there" if source.needs else "reinstall scikit-learn"
     try:
-        images, labels = source.read(folder, download)
-    except Exception as error:  # torchvision raises RuntimeError, OSError, ValueError, EOFError, pickle's and more
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name} is missing or damaged in {str(folder)!r} ({reason}): {remedy}") from error
-    if callable(source.fingerprint):
-        fingerprint = source.fingerprint(folder)
-    else:
-        digest = hashlib.sha256(images.numpy().data)
-        digest.update(labels.numpy().data)
-        fingerprint = digest.hexdigest()
-    if isinstance(source.fingerprint, str) and fingerprint != source.fingerprint:
-        raise DataError(
-            f"{name} in {str(folder)!r} is damaged or another edition: its contents hash to {fingerprint[:12]}, "
-            f"the published files to {source.fingerprint[:12]}; {remedy}"
-        )
+        return _users_own(name, folder) if ":" in name else _published(name, folder, download)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _published(name: str, folder: Path, download: bool) -> Dataset:
+    source = DATASETS[name]
+    images, labels, fingerprint = published.read(name, folder, download)
     return Dataset(
         name=name,
         images=images,
@@ -250,15 +114,10 @@ def _users_own(name: str, folder: Path) -> Dataset:
 
     Its fingerprint says all that it consists of, so that lanes need not know the function's source.
     """
-    try:
-        images, labels, test_size = users_data.read(name, folder)
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    images, labels, test_size = users_data.read(name, folder)
     mean, std = users_data.statistics(images)
-    digest = hashlib.sha256(images.numpy().data)
-    digest.update(labels.numpy().data)
     # The same bytes are another data set in other shapes, or with another test part.
-    digest.update(str((tuple(images.shape), test_size)).encode())
+    fingerprint = published.digest(images, labels, str((tuple(images.shape), test_size)))
     return Dataset(
         name=name,
         images=images,
@@ -268,7 +127,7 @@ def _users_own(name: str, folder: Path) -> Dataset:
         mean=mean,
         std=std,
         augment=False,
-        fingerprint=digest.hexdigest(),
+        fingerprint=fingerprint,
     )
 
 

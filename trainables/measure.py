@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from trainables import lanes, models, optimizers, pruning
-from trainables.datasets import Outline
 from trainables.models import DTYPES
 from trainables.pack import lane_losses
+from trainables.published import Outline
 from trainables.spec import TrainSpec
 
 BLOCKS, BLOCK_SECONDS, MEASURE_SECONDS = 4, 0.05, 1.0

@@ -79,7 +79,7 @@ class TrainSpec:
     batch_norm: bool = False
     """Whether the `mlp` normalises its hidden layers; False for other models."""
     dataset: str
-    """Of `trainables.datasets.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
+    """Of `trainables.published.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
     split: SplitName
     pruning: CriterionName
     prune_rate: float

@@ -9,10 +9,12 @@ Next: `trainables.datasets` makes a data set of them.
 import hashlib
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,36 +25,45 @@ CLASSES, TRAIN_PER_CLASS, VAL, SIDE = 200, 500, 10_000, 64
 DECODED = ".decoded"
 """Folder of the decoded arrays, within the set's own."""
 
+T = TypeVar("T")
+
 
 def read(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
     """Return images (uint8, N x 3 x 64 x 64, `train` first, then `val`) and labels; see `fingerprint` for their digest.
 
-    Raises OSError or ValueError, naming the file, where one is missing or damaged.
+    There is nothing that `download` could fetch. Raises OSError or ValueError, naming the file, where one is missing or
+    damaged.
     """
-    root = folder / FOLDER
-    if download and not root.exists():
-        raise ValueError("it cannot be fetched by --download: unpack tiny-imagenet-200.zip of the course CS231n there")
-    images, labels = root / DECODED / "images.npy", root / DECODED / "labels.npy"
-    if not (images.exists() and labels.exists()):
-        _decode(root)
+    decoded = folder / FOLDER / DECODED
+    if not decoded.exists():
+        _decode(folder / FOLDER)
     # Copy on write: torch wants memory that it could write to, and the file must not change.
-    return torch.from_numpy(np.load(images, mmap_mode="c")), torch.from_numpy(np.load(labels))
+    images = _opened(decoded / "images.npy", lambda path: np.load(path, mmap_mode="c"))
+    return torch.from_numpy(images), torch.from_numpy(_opened(decoded / "labels.npy", np.load))
 
 
 def fingerprint(folder: Path) -> str:
-    """Return the digest of images and labels, as it was when they were decoded."""
-    content = json.loads((folder / FOLDER / DECODED / "fingerprint.json").read_text())
-    return str(content["sha256"])
+    """Return the digest of images and labels, as it was when they were decoded. Raises ValueError as `read`."""
+    path = folder / FOLDER / DECODED / "fingerprint.json"
+    return _opened(path, lambda path: str(json.loads(path.read_text())["sha256"]))
+
+
+def _opened(path: Path, read: Callable[[Path], T]) -> T:
+    """Return what a file of the decoded set holds. Raises ValueError, with the way out, if it is damaged."""
+    try:
+        return read(path)
+    except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete {path.parent}") from error
 
 
 def _decode(root: Path) -> None:
-    """Decode all files into arrays, which appear under their names when they are complete."""
+    """Decode all files into a folder of arrays, which appears under its name when it is complete."""
     files, labels = listing(root)
-    target = root / DECODED
-    target.mkdir(exist_ok=True)
-    partial = target / f".images-{uuid.uuid4().hex}.partial"
+    partial, target = root / f".{uuid.uuid4().hex}.partial", root / DECODED
     try:
-        images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), 3, SIDE, SIDE))
+        partial.mkdir()
+        shape = (len(files), 3, SIDE, SIDE)
+        images = np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(files), 1000):
                 some = files[start : start + 1000]
@@ -61,11 +72,15 @@ def _decode(root: Path) -> None:
         digest = hashlib.sha256(images.data)
         digest.update(np.asarray(labels, dtype=np.int64).data)
         del images
-        np.save(target / "labels.npy", np.asarray(labels, dtype=np.int64))
-        (target / "fingerprint.json").write_text(json.dumps({"sha256": digest.hexdigest()}))
-        partial.replace(target / "images.npy")
+        np.save(partial / "labels.npy", np.asarray(labels, dtype=np.int64))
+        (partial / "fingerprint.json").write_text(json.dumps({"sha256": digest.hexdigest()}))
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.exists():  # otherwise another process was as quick
+                raise
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def listing(root: Path) -> tuple[list[Path], list[int]]:
@@ -73,33 +88,36 @@ def listing(root: Path) -> tuple[list[Path], list[int]]:
 
     Raises OSError or ValueError where the folder is incomplete.
     """
-    wnids = (root / "wnids.txt").read_text().split()
+    wnids = (root / "wnids.txt").read_text(errors="replace").split()
     if len(set(wnids)) != CLASSES:
         raise ValueError(f"{root / 'wnids.txt'} must name {CLASSES} classes, but names {len(set(wnids))}")
     classes = {wnid: index for index, wnid in enumerate(sorted(wnids))}
     files: list[Path] = []
     labels: list[int] = []
     for wnid, label in classes.items():
-        some = sorted((root / "train" / wnid / "images").glob("*.JPEG"))
-        _check_count(root / "train" / wnid / "images", len(some), TRAIN_PER_CLASS)
+        images = root / "train" / wnid / "images"
+        some = sorted(images.glob("*.JPEG"))
+        missing = {images / f"{wnid}_{number}.JPEG" for number in range(TRAIN_PER_CLASS)}.difference(some)
+        _check_count(images, len(some), TRAIN_PER_CLASS, f": {min(missing)} is missing" if missing else "")
         files += some
         labels += [label] * len(some)
-    rows = [line.split("\t") for line in (root / "val" / "val_annotations.txt").read_text().splitlines()]
-    _check_count(root / "val" / "val_annotations.txt", len(rows), VAL)
-    for name, wnid, *_ in rows:
+    annotations = root / "val" / "val_annotations.txt"
+    rows = [line.split("\t") for line in annotations.read_text(errors="replace").splitlines()]
+    _check_count(annotations, len(rows), VAL)
+    for name, wnid in ((*row, "")[:2] for row in rows):
         if wnid not in classes:
-            raise ValueError(f"{root / 'val' / 'val_annotations.txt'} has a class {wnid} that wnids.txt has not")
+            raise ValueError(f"{annotations} has a class {wnid!r} that wnids.txt has not, of image {name!r}")
         files.append(root / "val" / "images" / name)
         labels.append(classes[wnid])
-    missing = [path for path in files[-len(rows) :] if not path.exists()]
-    if missing:
-        raise ValueError(f"{missing[0]} is missing")
+    absent = [path for path in files[-len(rows) :] if not path.exists()]
+    if absent:
+        raise ValueError(f"{absent[0]} is missing")
     return files, labels
 
 
-def _check_count(where: Path, found: int, wanted: int) -> None:
+def _check_count(where: Path, found: int, wanted: int, hint: str = "") -> None:
     if found != wanted:
-        raise ValueError(f"{where} must have {wanted:,} images, but has {found:,}")
+        raise ValueError(f"{where} must have {wanted:,} images, but has {found:,}{hint}")
 
 
 def _pixels(path: Path) -> Sequence[Sequence[Sequence[int]]]:

@@ -22,9 +22,9 @@ from sweep.folder import hardware
 from sweep.spec import resolve
 from sweep.worker import Measure, keep_freed_memory
 from trainables import lanes, measure, models, optimizers, pruning
-from trainables.datasets import DATASETS
 from trainables.models import DTYPES
 from trainables.pack import lane_losses
+from trainables.published import DATASETS
 from trainables.spec import TrainSpec
 
 ROUNDS, BLOCK_SECONDS = 7, 0.15

@@ -255,6 +255,38 @@ def test_bad_input_is_one_clear_line_status_2_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
+BAD_FILES = {
+    "fashion_mnist": "FashionMNIST/raw/t10k-labels-idx1-ubyte",
+    "cifar10": "cifar-10-batches-py/data_batch_3",
+    "cifar100": "cifar-100-python/train",
+    "tiny_imagenet": "tiny-imagenet-200/val/images/val_3.JPEG",
+}
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated", "no folder"])
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_data_are_one_line_that_names_the_file_and_nothing_is_written(
+    here: Run, tmp_path: Path, small_data: Callable[[str], Path], name: str, harm: str
+) -> None:
+    folder = small_data(name)
+    path = folder / BAD_FILES[name]
+    if harm == "no folder":
+        shutil.rmtree(folder)
+        path = folder / BAD_FILES[name].split("/")[0]
+    else:
+        content = path.read_bytes()
+        path.unlink()
+        if harm == "truncated":
+            path.write_bytes(content[: len(content) // 2])
+    before = sorted(tmp_path.rglob("*"))
+    result = here("oracle", "--model", "mlp", "--dataset", name, "--data-dir", folder, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"scyc-sweep: {name} is missing or damaged in ") and str(path) in last
+    assert "Traceback" not in result.stderr and result.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_folder_of_other_lanes_is_refused_naming_what_differs(here: Run, finished: Path, small: Small) -> None:
     result = here(*small(batch_size=64, seed=3, out=finished))
     assert result.returncode == 2

@@ -10,7 +10,7 @@ from search_spaces.paper import ORACLE_TABLES, SETUPS, Setup
 from search_spaces.scyc import SCyc
 from sweep.presets import PAPER_GRID, PRESETS
 from sweep.spec import Spec, resolve
-from trainables.datasets import DATASETS
+from trainables.published import DATASETS
 from trainables.spec import ModelName, names
 
 

@@ -1,21 +1,17 @@
-"""Splits never leak or shrink, augmentation keeps to its definition, and damaged data are refused with a remedy."""
+"""Splits never leak or shrink, and augmentation keeps to its definition."""
 
-import gzip
-import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables import datasets
-from trainables.datasets import CROP_PADDING, DATASETS, DataError, Dataset, crop_and_flip, load, split
+from trainables.datasets import CROP_PADDING, Dataset, crop_and_flip, load, split
+from trainables.published import DATASETS
 
 Maker = Callable[..., Dataset]
 KINDS = ["pooled", "fixed_test"]
@@ -215,7 +211,7 @@ def test_crops_follow_from_the_generator_alone() -> None:
     assert not torch.equal(first, second)
 
 
-# Files.
+# Loading.
 
 
 def test_digits_are_the_bundled_set(tmp_path: Path) -> None:
@@ -231,136 +227,6 @@ def test_digits_are_the_bundled_set(tmp_path: Path) -> None:
     assert dataset.fingerprint == DATASETS["digits"].fingerprint
 
 
-@pytest.mark.parametrize("what", ["an image", "a label"])
-def test_one_changed_byte_is_another_edition(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = DATASETS["digits"]
-
-    def read(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-        images, labels = source.read(folder, download)
-        if what == "an image":
-            images[700, 0, 3, 3] ^= 1
-        else:
-            labels[700] = (labels[700] + 1) % 10
-        return images, labels
-
-    monkeypatch.setitem(DATASETS, "digits", replace(source, read=read))
-    with pytest.raises(DataError, match=r"digits in .* is damaged or another edition: .* reinstall scikit-learn"):
-        load("digits", tmp_path)
-
-
-FILES = [("fashion_mnist", "FashionMNIST/raw/ with the four idx files"), ("cifar10", "cifar-10-batches-py/ with")]
-
-
-@pytest.mark.parametrize(("name", "needs"), FILES)
-def test_missing_files_are_named_with_the_ways_to_get_them_and_nothing_is_downloaded(
-    name: str, needs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    for target in ("torchvision.datasets.mnist", "torchvision.datasets.cifar"):
-        monkeypatch.setattr(f"{target}.download_and_extract_archive", lambda *a, **k: asked.append(a))
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DataError) as caught:
-            load(name, folder)
-        assert f"{name} is missing or damaged in {str(folder)!r}" in str(caught.value)
-        assert f"--download fetches it, or put {needs}" in str(caught.value)
-        assert "\n" not in str(caught.value)
-    assert not asked
-
-
-IDX = {
-    "train-images-idx3-ubyte": (6, 28, 28),
-    "train-labels-idx1-ubyte": (6,),
-    "t10k-images-idx3-ubyte": (2, 28, 28),
-    "t10k-labels-idx1-ubyte": (2,),
-}
-
-
-def write_fashion_mnist(folder: Path) -> Path:
-    """Eight pictures in the format of the published files."""
-    raw = folder / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, shape in IDX.items():
-        header = struct.pack(">HBB", 0, 8, len(shape)) + struct.pack(f">{len(shape)}I", *shape)
-        (raw / name).write_bytes(header + (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes())
-    return raw
-
-
-def write_cifar10(folder: Path) -> Path:
-    """Files of the published names with a few pictures each."""
-    batches = folder / "cifar-10-batches-py"
-    batches.mkdir(parents=True)
-    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
-        content = {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}
-        (batches / name).write_bytes(pickle.dumps(content))
-    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
-    return batches
-
-
-def test_fashion_mnist_is_read_with_its_test_part_last(tmp_path: Path) -> None:
-    write_fashion_mnist(tmp_path)
-    images, labels = datasets._fashion_mnist(tmp_path, False)
-    assert images.shape == (8, 1, 28, 28)
-    assert images.dtype == torch.uint8
-    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
-    assert labels.dtype == torch.int64
-    assert images[6].flatten()[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-
-
-def test_cifar10_is_read_as_channels_first_with_its_test_part_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches = write_cifar10(tmp_path)
-    pixels = (np.arange(2 * 3072) % 251).astype(np.uint8).reshape(2, 3072)
-    (batches / "test_batch").write_bytes(pickle.dumps({"data": pixels, "labels": [7, 8]}))
-    monkeypatch.setattr("torchvision.datasets.CIFAR10._check_integrity", lambda self: True)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *a: True)
-    images, labels = datasets._cifar("CIFAR10", tmp_path, False)
-    assert images.shape == (12, 3, 32, 32)
-    assert images.dtype == torch.uint8
-    assert images.is_contiguous()
-    assert labels.tolist() == [0, 1] * 5 + [7, 8]
-    assert labels.dtype == torch.int64
-    # The files hold a picture as 1024 red, 1024 green and 1024 blue bytes, row by row.
-    assert torch.equal(images[10:], torch.from_numpy(pixels).view(2, 3, 32, 32))
-
-
-def test_files_of_another_edition_are_refused_by_their_contents(tmp_path: Path) -> None:
-    write_fashion_mnist(tmp_path)
-    with pytest.raises(DataError, match=r"is damaged or another edition: its contents hash to .*--download fetches it"):
-        load("fashion_mnist", tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "missing one"])
-@pytest.mark.parametrize(("name", "needs"), FILES)
-def test_damaged_files_are_refused_with_the_ways_to_get_good_ones(
-    name: str, needs: str, damage: str, tmp_path: Path
-) -> None:
-    if name == "fashion_mnist":
-        path = write_fashion_mnist(tmp_path) / "t10k-images-idx3-ubyte"
-    else:
-        path = write_cifar10(tmp_path) / "data_batch_3"
-    content = {
-        "truncated": path.read_bytes()[:-100],
-        "empty": b"",
-        "foreign": gzip.compress(b"<html>not found</html>"),
-        "missing one": None,
-    }[damage]
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{name} is missing or damaged in ") as caught:
-        load(name, tmp_path)
-    assert f"--download fetches it, or put {needs}" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown data set 'mnist'; known are digits, fashion_mnist, cifar10"):
         load("mnist", tmp_path)
-
-
-def test_the_table_of_data_sets_agrees_with_itself() -> None:
-    for name, source in DATASETS.items():
-        assert len(source.mean) == len(source.std) == source.shape[0], name
-        assert 0 <= source.test_size < source.size
-        assert source.fingerprint is None or callable(source.fingerprint) or len(source.fingerprint) == 64

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables import measure
-from trainables.datasets import DATASETS
+from trainables.published import DATASETS
 
 Maker = Callable[..., Any]
 CPU = torch.device("cpu")

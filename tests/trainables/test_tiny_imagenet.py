@@ -1,7 +1,8 @@
 """Tiny ImageNet in small: a folder as the published one, with fewer classes and files."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,32 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables import datasets, tiny_imagenet
-from trainables.datasets import DATASETS, DataError, load
+from trainables import tiny_imagenet
+from trainables.datasets import DataError, load
 
-WNIDS = ["n03", "n01", "n02"]
 Change = Callable[[Path], object]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(small_data: Callable[[str], Path]) -> Path:
     """Three classes of four training images, and five of `val`; each image is one grey, 10 x its number."""
-    for name, value in {"CLASSES": 3, "TRAIN_PER_CLASS": 4, "VAL": 5}.items():
-        monkeypatch.setattr(tiny_imagenet, name, value)
-    monkeypatch.setitem(DATASETS, "tiny_imagenet", replace(DATASETS["tiny_imagenet"], size=17, test_size=5, classes=3))
-    root = tmp_path / "tiny-imagenet-200"
-    (root / "val" / "images").mkdir(parents=True)
-    (root / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    for index, wnid in enumerate(sorted(WNIDS)):
-        (root / "train" / wnid / "images").mkdir(parents=True)
-        for number in range(4):
-            save(root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", 10 * (4 * index + number))
-    rows = []
-    for number, wnid in enumerate(["n02", "n01", "n03", "n02", "n01"]):
-        save(root / "val" / "images" / f"val_{number}.JPEG", 10 * (12 + number))
-        rows.append(f"val_{number}.JPEG\t{wnid}\t0\t0\t63\t63")
-    (root / "val" / "val_annotations.txt").write_text("\n".join(rows) + "\n")
-    return tmp_path
+    return small_data("tiny_imagenet")
 
 
 def save(path: Path, grey: int, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> None:
@@ -72,14 +57,11 @@ def test_the_second_time_nothing_is_decoded_and_the_array_is_mapped_not_read(
 
 def test_the_fingerprint_is_the_digest_of_images_and_labels(folder: Path) -> None:
     one = load("tiny_imagenet", folder)
-    digest = datasets.hashlib.sha256(one.images.numpy().data)
-    digest.update(one.labels.numpy().data)
-    assert one.fingerprint == digest.hexdigest()
+    assert one.fingerprint == hashlib.sha256(one.images.numpy().tobytes() + one.labels.numpy().tobytes()).hexdigest()
 
 
-def damaged(root: Path) -> None:
-    path = root / "train" / "n02" / "images" / "n02_1.JPEG"
-    path.write_bytes(path.read_bytes()[:200])
+def cut(path: Path, tail: int) -> None:
+    path.write_bytes(path.read_bytes()[:-tail])
 
 
 @pytest.mark.parametrize(
@@ -87,8 +69,12 @@ def damaged(root: Path) -> None:
     [
         (lambda root: (root / "wnids.txt").unlink(), r"wnids\.txt"),
         (lambda root: (root / "wnids.txt").write_text("n01\nn02\n"), r"wnids\.txt must name 3 classes, but names 2"),
-        (lambda root: (root / "train" / "n02" / "images" / "n02_1.JPEG").unlink(), r"n02/images must have 4 .* has 3"),
-        (damaged, r"n02_1\.JPEG is damaged"),
+        (
+            lambda root: (root / "train" / "n02" / "images" / "n02_1.JPEG").unlink(),
+            r"n02/images must have 4 .* has 3: /.*/n02/images/n02_1\.JPEG is missing",
+        ),
+        (lambda root: cut(root / "train" / "n02" / "images" / "n02_1.JPEG", 300), r"n02_1\.JPEG is damaged"),
+        (lambda root: cut(root / "val" / "images" / "val_4.JPEG", 300), r"val_4\.JPEG is damaged"),
         (
             lambda root: save(root / "train" / "n02" / "images" / "n02_1.JPEG", 0, (32, 64)),
             r"n02_1\.JPEG must be 64 x 64 .* 32 x 64",
@@ -98,21 +84,56 @@ def damaged(root: Path) -> None:
             lambda root: (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\n"),
             r"val_annotations\.txt must have 5",
         ),
+        (
+            lambda root: cut(root / "val" / "val_annotations.txt", 20),
+            r"val_annotations\.txt has a class '' .* 'val_4'",
+        ),
+        (lambda root: (root / "val" / "val_annotations.txt").unlink(), r"No such file .*val_annotations\.txt"),
+        (lambda root: (root / "wnids.txt").write_bytes(b"n01\nn02\n\xff\xfe"), r"images must have 4 images, but has 0"),
     ],
 )
 def test_an_incomplete_or_damaged_folder_names_the_file_and_leaves_no_array(
     folder: Path, change: Change, message: str
 ) -> None:
     change(folder / "tiny-imagenet-200")
+    before = sorted(folder.rglob("*"))
     with pytest.raises(DataError, match=message) as caught:
         load("tiny_imagenet", folder)
     assert "\n" not in str(caught.value)
-    decoded = folder / "tiny-imagenet-200" / ".decoded"
-    assert not decoded.exists() or not list(decoded.iterdir())
+    assert sorted(folder.rglob("*")) == before
 
 
-def test_a_missing_folder_is_named_with_what_belongs_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"tiny_imagenet is missing .* put tiny-imagenet-200/ with wnids\.txt"):
-        load("tiny_imagenet", tmp_path)
-    with pytest.raises(DataError, match=r"it cannot be fetched by --download: unpack tiny-imagenet-200\.zip"):
-        load("tiny_imagenet", tmp_path, download=True)
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "fingerprint.json"])
+def test_a_damaged_array_is_named_with_the_way_out(folder: Path, name: str, damage: str) -> None:
+    expected = load("tiny_imagenet", folder)
+    path = folder / "tiny-imagenet-200" / ".decoded" / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if damage == "truncated" else b"")
+    with pytest.raises(DataError, match=rf"{path} is damaged \(.*\): delete {path.parent}\): unpack"):
+        load("tiny_imagenet", folder)
+    shutil.rmtree(path.parent)
+    assert load("tiny_imagenet", folder).fingerprint == expected.fingerprint
+
+
+def test_two_that_decode_at_once_leave_one_array(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = tiny_imagenet.listing
+
+    def late(root: Path) -> object:
+        monkeypatch.setattr(tiny_imagenet, "listing", listing)
+        load("tiny_imagenet", folder)  # another process, meanwhile
+        return listing(root)
+
+    monkeypatch.setattr(tiny_imagenet, "listing", late)
+    assert len(load("tiny_imagenet", folder).labels) == 17
+    names = {path.name for path in (folder / "tiny-imagenet-200").iterdir()}
+    assert names == {"wnids.txt", "train", "val", ".decoded"}
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_missing_folder_is_named_with_what_belongs_there(tmp_path: Path, download: bool) -> None:
+    remedy = r"wnids\.txt'\): unpack tiny-imagenet-200\.zip of the course CS231n there, which --download does not fetch"
+    with pytest.raises(DataError, match=rf"^tiny_imagenet is missing .*{remedy}"):
+        load("tiny_imagenet", tmp_path, download)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from trainables import datasets, users_own
-from trainables.datasets import DataError, Dataset, Outline, split
+from trainables.datasets import DataError, Dataset, split
+from trainables.published import Outline
 
 Load = Callable[..., Dataset]
 
