@@ -14,9 +14,9 @@ from sweep import tables
 from sweep.errors import FolderError, SpecError
 from sweep.oracle import Row
 from sweep.results import Results, SchedulesResults
+from sweep.spec import source_digest
 from sweep.worker import load_dataset, pick_device
 from trainables import datasets, histograms, models
-from trainables.datasets import DataError
 from trainables.histograms import Bounds, Distribution, Values
 from trainables.spec import derive_seed
 from trainables.states import State, StateError, load_state
@@ -41,7 +41,8 @@ def gradients(
     """Measure the networks that a sweep kept: an oracle's winners, or the chains of a comparison of schedules.
 
     `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
-    which gradients count as tails. Raises FolderError where a network is not there, SpecError for bad data or numbers.
+    which gradients count as tails. Raises FolderError where a network is not there, SpecError for bad data or numbers,
+    and where data or a user's network are no longer what the networks were trained on.
     """
     if not beyond[0] < beyond[1]:
         raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
@@ -51,14 +52,21 @@ def gradients(
     training = spec.training()
     place = pick_device(device)
     try:
-        dataset = load_dataset(spec.dataset, spec.data_dir.expanduser().resolve(), place, False)
-    except DataError as error:
+        dataset = load_dataset(spec.dataset, spec.data_folder, place, False)
+        source = source_digest(spec.model) if ":" in spec.model else ""
+        for name, now, then in (
+            (spec.dataset, dataset.fingerprint, results.manifest["identity"]["data"]),
+            (spec.model, source, training.model_source),
+        ):
+            if now != then:
+                raise SpecError(f"{name} has changed since {results.folder.path} was trained")
+        template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
+    except ValueError as error:  # a DataError too
         raise SpecError(str(error)) from error
     bins: list[dict[str, Any]] = []
     tails: list[dict[str, Any]] = []
     first: dict[tuple[str, str, int], Distribution] = {}
     """By schedule, kind and run, that of the unpruned network."""
-    template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     dtype = models.DTYPES[training.dtype]
     for schedule, row in _networks(results):
         state = _state(results, row)

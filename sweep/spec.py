@@ -217,7 +217,7 @@ class Spec(BaseModel):
         # Results are opened wherever the file is now and whatever it says: what counts is what they came from.
         recorded = (info.context or {}).get("model_source")
         if ":" in self.model:
-            self._model_source = recorded or _source_digest(self.model)
+            self._model_source = recorded or source_digest(self.model)
         self.training()  # raises ValueError where the schedule does not fit the steps
         return self
 
@@ -375,6 +375,19 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
     return settings
 
 
+def source_digest(name: str) -> str:
+    """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else.
+
+    Raises ValueError where there is none.
+    """
+    try:
+        return hashlib.sha256(users_own.source(name).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"--model {name} cannot be read: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"--model {error}") from error
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the known name closest to `name`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -391,14 +404,6 @@ def one_line(error: ValidationError) -> str:
             message = f"{message[0].lower()}{message[1:]}, but got {detail['input']!r}"
         lines.append(f"--{name}: {message}" if name else message)
     return "; ".join(dict.fromkeys(lines))
-
-
-def _source_digest(name: str) -> str:
-    """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else."""
-    try:
-        return hashlib.sha256(users_own.source(name).read_bytes()).hexdigest()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--model {error}") from error
 
 
 def _scaled(value: Any, factor: float) -> Any:

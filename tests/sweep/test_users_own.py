@@ -14,6 +14,7 @@ import pytest
 
 from sweep import load
 from sweep.results import Results
+from sweep.worker import load_dataset
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -199,6 +200,7 @@ def test_a_network_needs_a_preset_to_start_from(here: Run, folder: Path) -> None
 def test_results_open_where_the_files_are_not_and_after_they_have_changed(here: Run, folder: Path) -> None:
     result = here("oracle", "--model", "nets:small", "--dataset", "pics:load", *INLINE, cwd=folder)
     assert result.returncode == 0, result.stderr
+    assert here("gradients", "o").returncode == 0
     before = here("show", folder / "o", "--json")
     assert len(json.loads(before.stdout)["cycle"]) == 2
     for name in ("nets.py", "pics.py"):
@@ -208,6 +210,31 @@ def test_results_open_where_the_files_are_not_and_after_they_have_changed(here: 
         (folder / name).unlink()
     assert here("show", folder / "o", "--json").stdout == before.stdout
     assert here("compare", folder / "o", "--scyc", "0.04,0.02,0,4", cwd=folder / "o").returncode == 0
+
+
+def test_nothing_is_measured_with_another_network_or_other_data_than_was_trained(here: Run, folder: Path) -> None:
+    assert here("oracle", "--model", "nets:small", "--dataset", "pics:load", *INLINE, cwd=folder).returncode == 0
+    changes = [
+        ("pics:load has changed since o was trained", lambda: swap_labels(folder / "data" / "pictures.npz")),
+        ("nets:small has changed since o was trained", lambda: (folder / "nets.py").write_text(NETWORKS + "#")),
+        ("--model nets:small: there is no module nets", lambda: (folder / "nets.py").unlink()),
+    ]
+    for message, change in changes[::-1]:
+        before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+        change()
+        load_dataset.cache_clear()  # as in a new process
+        sys.modules.pop("nets", None)
+        importlib.invalidate_caches()
+        result = here("gradients", "o")
+        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+def swap_labels(path: Path) -> None:
+    with np.load(path) as file:
+        images, labels = file["images"], file["labels"]
+    np.savez(path, images=images, labels=labels[::-1])
 
 
 def test_the_examples_of_the_readme_run(here: Run, folder: Path) -> None:
