@@ -21,6 +21,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python tests/benchmarks/lanes.py
 	$(BIN)/python tests/benchmarks/oracle.py
 	$(BIN)/python tests/benchmarks/naive.py
