@@ -11,6 +11,7 @@ from scipy import stats
 from search_spaces.schedule_tables import COMPARISONS
 from sweep.schedules import Grid
 from sweep.schedules_spec import Entry
+from sweep.screen import _standing
 from sweep.standings import paired_p, rates, standings
 from trainables.spec import Schedule
 
@@ -130,3 +131,14 @@ def test_rates_have_a_row_for_each_max_lr_that_was_tried() -> None:
     assert list(found["chosen"]) == [True, False]
     assert found["val_accuracy_mean"][0] == 91 and math.isnan(found["val_accuracy_mean"][1])
     assert list(found["diverged"]) == [0, 1] and list(found["trained_steps"]) == [20, 20]
+
+
+def test_on_the_screen_the_paper_s_value_stands_below_the_measured_one_and_bold_is_what_cannot_be_told_apart() -> None:
+    row = {"test_accuracy_mean": 89.123, "test_accuracy_std": 0.456, "printed_mean": 90.0, "printed_std": 0.3}
+    text = _standing(row | {"tied": True})
+    assert (text.plain, text.style) == ("89.12±0.46\n(90±0.3)", "bold")
+    alone = _standing(row | {"tied": False, "printed_mean": math.nan, "test_accuracy_std": math.nan})
+    assert (alone.plain, alone.style) == ("89.12", "dim")
+    failed = {"test_accuracy_mean": math.nan, "diverged": 1}
+    assert _standing(failed).plain == "diverged" and _standing(failed | {"diverged": 0}).plain == "ended"
+    assert _standing(None).plain == "-"
