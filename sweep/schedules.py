@@ -33,9 +33,10 @@ class ScheduleComparison(ChainStrategy):
 
     def _begin(self) -> None:
         super()._begin()
-        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are not held: an
-        # undisturbed comparison would not have them either, and a killed one must train the same packs.
-        self._held = {row["state"] for row in self.ledger.rows.values() if row["cycle"] > 0}
+        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are held only for
+        # their histograms: a killed comparison must train the same packs as an undisturbed one.
+        rows = self.ledger.rows.values()
+        self._held = {row["state"] for row in rows if row["cycle"] > 0 or self.spec.histograms}
         self.grids: list[Grid] = []
         self.chains: dict[str, Chain] = {}
         """By name, as far as all runs were trained; a chain that diverged or ended has that cycle as its last."""

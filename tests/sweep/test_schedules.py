@@ -168,6 +168,20 @@ class TestChains:
         assert sweep.simulation.kept() == last | {row["parent_state"] for row in rows if row["cycle"] == 0}
         assert len(last) == 2 * 6
 
+    @pytest.mark.parametrize("stop", [None, 3, 12, 24])
+    def test_for_histograms_every_network_of_every_chain_is_kept(
+        self, make_comparison: MakeComparison, stop: int | None
+    ) -> None:
+        sweep = make_comparison(rising, BY_SCHEDULE, histograms=True)
+        if stop is not None:
+            run(sweep, stop_after=stop)
+        comparison = run(sweep)
+        chains = comparison.chains.values()
+        networks = {row["state"] for chain in chains for row in comparison.rows_of_chain(chain)}
+        initial = {row["parent_state"] for row in comparison.ledger.rows.values() if row["cycle"] == 0}
+        assert len(networks) == 2 * 3 * 6
+        assert sweep.simulation.kept() == networks | initial
+
     @pytest.mark.parametrize("rewind", ["none", "init", 3])
     def test_lanes_go_back_to_what_their_own_chain_left(self, make_comparison: MakeComparison, rewind: object) -> None:
         sweep = make_comparison(rising, BY_SCHEDULE, pruning="global_magnitude", rewind=rewind)
