@@ -33,8 +33,8 @@ class ScheduleComparison(ChainStrategy):
 
     def _begin(self) -> None:
         super()._begin()
-        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are held only for
-        # their histograms: a killed comparison must train the same packs as an undisturbed one.
+        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are held for
+        # their histograms alone: a killed comparison must train the same packs as an undisturbed one.
         rows = self.ledger.rows.values()
         self._held = {row["state"] for row in rows if row["cycle"] > 0 or self.spec.histograms}
         self.grids: list[Grid] = []
