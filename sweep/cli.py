@@ -38,7 +38,7 @@ app = App(
 )
 
 Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
-Compared = Annotated[SchedulesFlags, Parameter(name="*")]  # type: ignore[valid-type]
+Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=True)]  # type: ignore[valid-type]
 Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -48,8 +48,6 @@ def main() -> NoReturn:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except KeyboardInterrupt:
-        from sweep.run import command_line
-
         _fail(f"interrupted; all finished lanes are kept. To go on: {' '.join(command_line())}", 130)
     except TrainingError as error:
         _fail(str(error), 1)
@@ -90,7 +88,7 @@ def oracle(
         _print_plan(spec, json)
         return
     from sweep.progress import LiveView
-    from sweep.run import command_line, run_oracle
+    from sweep.run import run_oracle
 
     err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
     with LiveView(err) as view:
@@ -117,7 +115,7 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
     """
     spec = resolve(_given(settings), config, kind=TuningSpec)
     from sweep.progress import LiveView
-    from sweep.run import command_line, run_fit, run_tuning
+    from sweep.run import run_fit, run_tuning
     from sweep.screen import columns, fit_table
 
     if spec.by == "fit":
@@ -165,7 +163,7 @@ def schedules(
         _print_plan(spec, json)
         return
     from sweep.progress import LiveView
-    from sweep.run import command_line, run_schedules
+    from sweep.run import run_schedules
 
     names = ", ".join(entry.name for entry in spec.entries)
     err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
@@ -396,13 +394,18 @@ def _print_schedules(results: "SchedulesResults", json: bool) -> None:
     if json:
         _print_json(columns(results.schedules))
         return
-    out.print(schedules_table(results))
+    out.print(schedules_table(results, out.width))
     if not results.finished:
         out.print(progress_line(results.progress))
 
 
 def _print_json(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
+
+
+def command_line() -> list[str]:
+    """Return the command that this process was started with, as it can be typed again."""
+    return ["scyc-sweep", *sys.argv[1:]]
 
 
 def _fail(message: str, status: int) -> NoReturn:

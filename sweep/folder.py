@@ -39,7 +39,7 @@ class Folder:
         self.tuning = path / "tuning.parquet"
         self.chain = path / "chain.parquet"
         self.fit = path / "fit.parquet"
-        self.schedules, self.rates = path / "schedules.parquet", path / "rates.parquet"
+        self.schedules, self.rates, self.runs = (path / f"{name}.parquet" for name in ("schedules", "rates", "runs"))
         self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
         self.schedules_picture = path / "schedules.png"
         self.histograms, self.tails = path / "histograms.parquet", path / "tails.parquet"

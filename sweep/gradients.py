@@ -49,6 +49,9 @@ def gradients(
     if images is not None and images < 1:
         raise SpecError(f"--images must be at least 1, but got {images}")
     spec = results.spec
+    if isinstance(results, SchedulesResults) and not spec.histograms:
+        path = results.folder.path
+        raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
     training = spec.training()
     place = pick_device(device)
     try:
@@ -76,7 +79,8 @@ def gradients(
             "gradient": histograms.weight_gradients(template, state, dataset, train, dtype),
             "activation": histograms.activations(template, dataset, train, dtype),
         }
-        where = {name: row[name] for name in ("cycle", "run", "percent_remaining", "max_lr")} | {"schedule": schedule}
+        where: dict[str, Any] = {name: row[name] for name in ("cycle", "run", "percent_remaining", "max_lr")}
+        where["schedule"] = schedule
         for kind, values in kinds.items():
             if values is None:
                 continue
@@ -86,7 +90,7 @@ def gradients(
                 known = first[key] = histograms.distribution(values, [])
             wide = known.mean - WIDE * known.std, known.mean + WIDE * known.std
             found = histograms.distribution(values, [wide, beyond] if kind == "gradient" else [wide])
-            tails.append(where | {"kind": kind} | _tails(found, wide, beyond))
+            tails.append({**where, "kind": kind, "images": len(train), **_tails(found, wide, beyond)})
             bins += [
                 where | {"kind": kind, "low": low, "high": high, "count": count}
                 for low, high, count in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True)
@@ -111,9 +115,7 @@ def _state(results: Results | SchedulesResults, row: Row) -> State:
     try:
         return load_state(results.folder.states, row["state"])
     except StateError as error:
-        kept = "; a comparison of schedules keeps all networks if it is begun with --histograms, so give another --out"
-        advice = "" if isinstance(results, Results) else kept
-        raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}{advice}") from error
+        raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}") from error
 
 
 def _tails(found: Distribution, wide: Bounds, given: Bounds) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _tails(found: Distribution, wide: Bounds, given: Bounds) -> dict[str, Any]:
         "low": low,
         "high": high,
         "beyond": beyond,
-        "wide_low": wide[0],
-        "wide_high": wide[1],
-        "beyond_wide": 100 * found.beyond[0],
+        "low_2std": wide[0],
+        "high_2std": wide[1],
+        "beyond_2std": 100 * found.beyond[0],
     }

@@ -123,7 +123,7 @@ def schedules(results: SchedulesResults, path: Path) -> None:
         colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
         cycle, mean = part["cycle"], part["test_accuracy_mean"]
         std = part["test_accuracy_std"].fillna(0)
-        top.plot(cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name == "scyc" else 1.2, label=name)
+        top.plot(cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name in spec.curves else 1.2, label=name)
         top.fill_between(cycle, mean - std, mean + std, color=colour, alpha=0.08, lw=0)
         bottom.plot(cycle, mean - best.loc[cycle].to_numpy(), style, color=colour, marker="o", ms=3, lw=1.2)
     top.set_ylabel("test accuracy, %")
@@ -137,7 +137,7 @@ def schedules(results: SchedulesResults, path: Path) -> None:
     # A schedule that fails altogether must not press all others into one line.
     limit = min(gaps.max(), 5 * spread) if spread > 0 else gaps.max()
     bottom.set_ylim(-1.1 * limit if limit > 0 else -1, 0.1 * limit if limit > 0 else 1)
-    bottom.set_ylabel("points below the best")
+    bottom.set_ylabel("points against the best")
     density = table.groupby("cycle")["percent_remaining"].mean()
     _density_axis(bottom, density)
     for axes in (top, bottom):
@@ -159,13 +159,14 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Path
         tails = found.tails[found.tails["kind"] == kind]
         _densities(left, found.histograms[found.histograms["kind"] == kind], tails, kind)
         for index, (name, part) in enumerate(tails.groupby("schedule", sort=False)):
-            shares = part.groupby("cycle")["beyond_wide"].agg(["mean", "std"]).fillna(0)
+            shares = part.groupby("cycle")["beyond_2std"].agg(["mean", "std"]).fillna(0)
             colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
             right.plot(shares.index, shares["mean"], style, color=colour, marker="o", ms=3, label=name)
             low, high = shares["mean"] - shares["std"], shares["mean"] + shares["std"]
-            right.fill_between(shares.index, low, high, color=colour, alpha=0.15, lw=0)
+            right.fill_between(shares.index, low.clip(lower=0), high, color=colour, alpha=0.15, lw=0)
         right.set_ylabel(f"{kind}s beyond 2 std of the unpruned, %")
         right.set_ylim(bottom=0)
+        right.set_title("mean over runs, band: std", fontsize="medium")
         _density_axis(right, tails.groupby("cycle")["percent_remaining"].mean())
         if tails["schedule"].nunique() > 1:
             right.legend(frameon=False)
@@ -200,7 +201,8 @@ def _densities(axes: Axes, bins: pd.DataFrame, tails: pd.DataFrame, kind: str) -
     axes.set_yscale("log")
     axes.set_ylim(top / 1e5, 2 * top)
     axes.set_xlabel(kind)
-    axes.set_ylabel("density, run 0")
+    axes.set_ylabel("density")
+    axes.set_title(f"{first['schedule']}, run {first['run']}", fontsize="medium")
     axes.legend(frameon=False)
 
 

@@ -55,6 +55,21 @@ class Opened:
         return tables.frame("trials", rows)
 
     @property
+    def histograms(self) -> pd.DataFrame:
+        """Histograms of gradients and activations, as `gradients` wrote them. Raises FolderError if it has not."""
+        return self._gradients("histograms", self.folder.histograms)
+
+    @property
+    def tails(self) -> pd.DataFrame:
+        """Their tails, one row for each network and kind. Raises FolderError likewise."""
+        return self._gradients("tails", self.folder.tails)
+
+    def _gradients(self, table: str, path: Path) -> pd.DataFrame:
+        if not path.exists():
+            raise FolderError(f"{self.folder.path} has no {table} yet: run `scyc-sweep gradients {self.folder.path}`")
+        return tables.read(table, path)
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self.manifest["finished_at"] is not None
@@ -165,11 +180,19 @@ class SchedulesResults(Opened):
         return self._replayed(ScheduleComparison)
 
     @cached_property
+    def _chains(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: self.replay.rows_of_chain(chain) for name, chain in self.replay.chains.items()}
+
+    @cached_property
     def schedules(self) -> pd.DataFrame:
         """One row for each schedule and cycle, as far as its chain is trained in all runs."""
-        found = self.replay
-        chains = {name: found.rows_of_chain(chain) for name, chain in found.chains.items()}
-        return standings.standings(self.spec.entries, chains, self.spec.printed)
+        chains = self._chains
+        return standings.standings(self.spec.entries, chains, self.spec.training(), self.spec.printed)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row for each schedule, cycle and run."""
+        return standings.runs(self._chains)
 
     @cached_property
     def rates(self) -> pd.DataFrame:

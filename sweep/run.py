@@ -5,7 +5,6 @@ of it.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -132,12 +131,20 @@ def run_schedules(
         return ScheduleComparison(spec, fingerprint, ledger, lanes_per_pack, has_state)
 
     where = Folder(spec.folder)
+    found = where.manifest()
+    if found is not None and found.get("kind") == "schedules":
+        begun = found["spec"]
+        if spec.histograms and not begun["histograms"]:
+            raise FolderError(f"{where.path} was begun without --histograms and kept no networks; give another --out")
+        # A folder keeps the schedules that it has: more of them stand beside the earlier ones.
+        spec = spec.model_copy(update={"schedules": tuple(dict.fromkeys((*begun["schedules"], *spec.schedules)))})
     sweep = _Sweep("schedules", spec, where, strategy, listener, command)
     with where.locked(command):
         sweep.train()
         results = SchedulesResults(where.path)
         tables.write("schedules", results.schedules, where.schedules)
         tables.write("rates", results.rates, where.rates)
+        tables.write("runs", results.runs, where.runs)
         plots.schedules(results, where.schedules_picture)
         if spec.histograms:
             write_gradients(results, gradients(results, device=spec.device))
@@ -351,8 +358,3 @@ def _clean_states(where: Folder, needed: set[str]) -> None:
     for path in where.states.iterdir() if where.states.exists() else ():
         if path.stem not in needed:
             path.unlink()
-
-
-def command_line() -> list[str]:
-    """Return the command that this process was started with, as it can be typed again."""
-    return ["scyc-sweep", *sys.argv[1:]]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.paper import SETUPS
 from search_spaces.schedule_tables import Comparison, PrintedRow, comparison_of
 from sweep import trajectories
 from sweep.errors import SpecError
+from sweep.presets import PRESETS
 from sweep.spec import Spec, flags_of, nearest
 from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
 
@@ -29,6 +30,9 @@ class Entry:
     """One schedule of a comparison."""
 
     name: str
+    """As it was given."""
+    row: str
+    """The row of Table 2 that it stands for, or what it is besides; one of `NAMES`."""
     schedule: Schedule
     max_lr: tuple[float, ...] | None
     """Of each cycle; None: one for all cycles, to be tuned."""
@@ -43,10 +47,17 @@ class SchedulesSpec(Spec):
 
     schedules: tuple[str, ...] = Field(
         TABLE_2,
-        description="A schedule to compare; give it once for each. NAME or NAME=MAX_LR, of constant, decay, cyclical, "
-        "warmup-1, warmup-2, ft, lrw, slr, clr; scyc or scyc=EPS,DELTA,Q,BETA (or a scyc.toml); silo. Without MAX_LR "
-        "the paper's, else tuned on the grid. Default: the six of Table 2.",
+        description="Schedules to compare: NAME or NAME=MAX_LR, of constant, decay, cyclical, warmup-1, warmup-2, ft, "
+        "lrw, slr, clr; scyc (the preset's or --scyc), scyc=EPS,DELTA,Q,BETA, scyc=FILE (a scyc.toml), scyc=paper; "
+        "silo. Without MAX_LR the paper's, else tuned on the grid. A folder keeps those it has. Default: the six of "
+        "Table 2.",
     )
+
+    @field_validator("schedules")
+    @classmethod
+    def _read(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Put the parameters of a file in its place: the file may lie elsewhere when the results are opened."""
+        return tuple(_with_parameters(text.strip()) for text in texts)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -68,19 +79,23 @@ class SchedulesSpec(Spec):
         """The schedules to compare, in the order given. Raises ValueError for what is no schedule or given twice."""
         found: dict[str, Entry] = {}
         for text in self.schedules:
-            entry = self._entry(text.strip())
-            name = text.strip() if entry.name in found else entry.name
-            if name in found:
+            entry = self._entry(text)
+            if entry.name in found:
                 raise ValueError(f"--schedules {text} is given twice")
-            found[name] = Entry(name, entry.schedule, entry.max_lr, entry.source, entry.tuned_on)
+            found[entry.name] = entry
         if not found:
             raise ValueError("--schedules names none")
         return list(found.values())
 
     @property
+    def curves(self) -> list[str]:
+        """The names of the entries that are S-Cyc."""
+        return [entry.name for entry in self.entries if entry.row in ("scyc", "silo")]
+
+    @property
     def base(self) -> Entry:
         """warmup-1: its chain leads to the last cycle, where warmup-2 is tuned."""
-        given = next((entry for entry in self.entries if entry.name == "warmup-1"), None)
+        given = next((entry for entry in self.entries if entry.row == "warmup-1"), None)
         return given or self._entry("warmup-1")
 
     @property
@@ -100,8 +115,10 @@ class SchedulesSpec(Spec):
         """See `Spec`: grids on the unpruned network, the chains, a grid at the last cycle and warmup-2's chain."""
         points, entries = len(MaxLrGrid.parse(self.max_lr).values), self.entries
         last = sum(entry.tuned_on == "last" for entry in entries)
-        rounds = [(0, points * len(self.grids))] if self.grids else []
-        rounds += [(cycle, len(self.first)) for cycle in range(self.cycles + 1)]
+        # Chains that were tuned begin with lanes of their grids, and those that begin alike share their first lane.
+        begun = {(self._first_schedule(entry), entry.max_lr[0]) for entry in self.first if entry.max_lr}
+        rounds = [(0, points * len(self.grids) + len(begun))]
+        rounds += [(cycle, len(self.first)) for cycle in range(1, self.cycles + 1)]
         if last:
             rounds += [(self.cycles, points), *((cycle, last) for cycle in range(self.cycles + 1))]
         return rounds
@@ -115,18 +132,23 @@ class SchedulesSpec(Spec):
     @property
     def grids(self) -> list[Schedule]:
         """The schedules, as they are in cycle 0, whose max_lr is tuned on the unpruned network."""
-        training = self.training()
-        tuned = [entry for entry in self.first if entry.tuned_on == "first"]
-        return list(dict.fromkeys(training.schedule_of(0, Lane(0.0, None, None, entry.schedule)) for entry in tuned))
+        return list(dict.fromkeys(self._first_schedule(entry) for entry in self.first if entry.tuned_on == "first"))
+
+    def _first_schedule(self, entry: Entry) -> Schedule:
+        return self.training().schedule_of(0, Lane(0.0, None, None, entry.schedule))
 
     def _entry(self, text: str) -> Entry:
-        name, _, value = text.partition("=")
+        name, equals, value = text.partition("=")
+        if "," in name:
+            raise ValueError(f"--schedules {text}: separate schedules by spaces, not by commas")
+        if equals and not value.strip():
+            raise ValueError(f"--schedules {text}: there is nothing behind the =")
         if name not in NAMES:
             raise ValueError(
                 f"--schedules {text}: unknown schedule{nearest(name, NAMES)}; known are {', '.join(NAMES)}"
             )
         if name in ("scyc", "silo"):
-            return self._scyc_entry(name, value)
+            return self._scyc_entry(text, name, value)
         kind = "warmup" if name.startswith("warmup") else name
         schedule = self.schedule_named(cast(ScheduleName, kind))
         row = self._printed_row("warmup-1" if name in RETRAINING else name)
@@ -135,18 +157,19 @@ class SchedulesSpec(Spec):
             paper = SETUPS[self.model].iterations or self.steps
             schedule = Schedule("cyclical", cycle_steps=max(1, round(row.figures[2] * self.steps / paper)))
         if value:
-            return Entry(name, schedule, (_rate(text, value),) * (self.cycles + 1), "given")
+            return Entry(text, name, schedule, (_rate(text, value),) * (self.cycles + 1), "given")
         if row is not None:
             assert self.printed is not None
             max_lr = row.figures[1] if name == "cyclical" else row.figures[0]
-            return Entry(name, schedule, (max_lr,) * (self.cycles + 1), f"the paper's Table {self.printed.table}")
+            return Entry(text, name, schedule, (max_lr,) * (self.cycles + 1), f"the paper's Table {self.printed.table}")
         if name == "warmup-2":
             source = f"grid at cycle {self.cycles}, after warmup-1"
-            return Entry(name, schedule, None, source, "last")
-        return Entry(name, schedule, None, "grid on the unpruned network", "first")
+            return Entry(text, name, schedule, None, source, "last")
+        return Entry(text, name, schedule, None, "grid on the unpruned network", "first")
 
-    def _scyc_entry(self, name: str, value: str) -> Entry:
+    def _scyc_entry(self, given: str, name: str, value: str) -> Entry:
         text = value or ("silo" if name == "silo" else self.scyc)
+        origin = "given" if value or self.scyc != PRESETS[self.preset].settings["scyc"] else "the preset's"
         if text is None:
             raise ValueError(
                 "--schedules scyc: this preset has no S-Cyc parameters; give --scyc EPS,DELTA,Q,BETA (scyc-sweep tune "
@@ -157,11 +180,23 @@ class SchedulesSpec(Spec):
         except SpecError as error:
             raise ValueError(str(error).replace("--scyc", "--schedules")) from error
         max_lr = tuple(scyc.trajectory(self.cycles, self.prune_rate))
-        return Entry(name, self.schedule_named("warmup"), max_lr, str(scyc))
+        parameters = f"epsilon {scyc.epsilon:g}, delta {scyc.delta:g}, q {scyc.q}, beta {scyc.beta:g}"
+        source = f"{parameters} ({'SILO' if text == 'silo' else origin})"
+        return Entry(given, name, self.schedule_named("warmup"), max_lr, source)
 
     def _printed_row(self, name: str) -> PrintedRow | None:
         rows = self.printed.rows if self.printed else ()
         return next((row for row in rows if row.schedule == name), None)
+
+
+def _with_parameters(text: str) -> str:
+    name, _, value = text.partition("=")
+    if name != "scyc" or not value.endswith(".toml"):
+        return text
+    try:
+        return f"scyc={trajectories.read(Path(value).expanduser())}"
+    except SpecError as error:
+        raise ValueError(f"--schedules {text}: {error}") from error
 
 
 def _rate(text: str, value: str) -> float:

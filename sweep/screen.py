@@ -20,6 +20,9 @@ from sweep.results import AnyResults, Results, SchedulesResults, TuningResults
 from sweep.standings import SIGNIFICANT
 from sweep.strategy import Progress
 
+FEW_RUNS = 4
+"""With fewer, a paired test has so little to go by that it tells only enormous differences."""
+
 
 def columns(data: pd.DataFrame) -> dict[str, list[Any]]:
     """Return a table as one JSON object of columns; what is missing is null."""
@@ -185,15 +188,16 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
     return lines
 
 
-def schedules_table(results: SchedulesResults) -> RenderableType:
-    """Return test accuracies as the paper's Table 2 has them, a row a cycle; bold is what is as good as the best.
+def schedules_table(results: SchedulesResults, width: int) -> RenderableType:
+    """Return test accuracies as the paper's Table 2 has them, a row a cycle, as many schedules abreast as fit.
 
-    The paper's printed value, if there is one, stands below the measured one. Seven schedules fit beside each other.
+    The paper's printed value, if there is one, stands below the measured one.
     """
     table = results.schedules
     names = list(dict.fromkeys(table["schedule"]))
-    width = -(-len(names) // -(-len(names) // 7)) if names else 1
-    parts = [_standings(results, names[start : start + width]) for start in range(0, len(names), width)]
+    fit = max(1, (width - 10) // 14)
+    count = -(-len(names) // -(-len(names) // fit)) if names else 1
+    parts = [_standings(results, names[start : start + count]) for start in range(0, len(names), count)]
     return Group(Text(_title(results), "bold"), *parts, *map(Text, _standings_findings(results)))
 
 
@@ -201,44 +205,64 @@ def _standings(results: SchedulesResults, names: Sequence[str]) -> RenderableTyp
     rows = {(row["schedule"], row["cycle"]): row for row in results.schedules.to_dict("records")}
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("m", "λ %"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", vertical="top")
     for name in names:
         own = [row for (schedule, _), row in rows.items() if schedule == name]
-        low, high = min(row["max_lr"] for row in own), max(row["max_lr"] for row in own)
-        rate = f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
-        table.add_column(f"{name}\n{rate}", justify="right")
+        table.add_column(f"{name}\n{_rates(own)}", justify="right", min_width=13, overflow="fold")
     for cycle, density in results.schedules.groupby("cycle")["percent_remaining"].mean().items():
         table.add_row(str(cycle), f"{density:.3g}", *(_standing(rows.get((name, cycle))) for name in names))
     return table
 
 
+def _rates(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """Return a schedule's rates: one, the range of a curve, or what retraining makes of it."""
+    low, high = min(row["max_lr"] for row in rows), max(row["max_lr"] for row in rows)
+    text = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+    peaks = {row["peak_lr"] for row in rows if row["cycle"]}
+    return f"{text}, then {max(peaks):.3g}" if peaks and max(peaks) < 0.99 * low else text
+
+
 def _standing(row: Mapping[Any, Any] | None) -> Text:
-    """Return one schedule's accuracy in one cycle, the paper's below it."""
+    """Return one schedule's accuracy in one cycle, the paper's below it; * is the best, = is not told from it."""
     if row is None:
         return Text("-")
     if _missing(row["test_accuracy_mean"]):
         return Text("diverged" if row["diverged"] else "ended")
-    text = Text(_with_std(row["test_accuracy_mean"], row["test_accuracy_std"]), style="bold" if row["tied"] else "dim")
+    tied = not _missing(row["tied"]) and bool(row["tied"])
+    mark = "*" if row["best"] else "=" if tied else " "
+    style = "bold" if row["best"] or tied else ""
+    text = Text(_with_std(row["test_accuracy_mean"], row["test_accuracy_std"]) + mark, style=style)
     if not _missing(row["printed_mean"]):
-        text.append(f"\n({row['printed_mean']:g}±{row['printed_std']:g})", style="dim")
+        text.append(f"\n({row['printed_mean']:g}±{row['printed_std']:g}) ", style="not bold dim")
     return text
 
 
 def _standings_findings(results: SchedulesResults) -> list[str]:
-    table, rates, printed = results.schedules, results.rates, results.spec.printed
+    table, rates, spec = results.schedules, results.rates, results.spec
     lines = []
-    if len(results.spec.entries) > 1 and results.spec.runs > 1:
-        lines.append(
-            "bold: the best test accuracy of the cycle, and what a paired t-test over runs cannot tell from it"
-        )
-        lines.append(f"(p of at least {SIGNIFICANT:g}, uncorrected); nothing is chosen by a test accuracy")
-    if "scyc" in set(table["schedule"]):
-        lines += _scyc_findings(table)
+    if table["schedule"].nunique() > 1 and spec.runs > 1:
+        lines.append("* the best test accuracy of the cycle; = not told from it by a paired t-test over runs (p of at")
+        lines.append(f"least {SIGNIFICANT:g}, uncorrected). Nothing is chosen by a test accuracy")
+        if spec.runs < FEW_RUNS:
+            lines.append(f"with {spec.runs} runs the test can hardly tell anything apart: = says little")
+    elif table["schedule"].nunique() > 1:
+        lines.append("* the best test accuracy of the cycle; one run says nothing of how sure that is")
+    if table["schedule"].nunique() > 1:
+        lines += [line for name in spec.curves if (line := _scyc_finding(table, name, spec.runs))]
     for source, part in table.groupby("source", sort=False):
         lines.append(f"max_lr of {', '.join(part['schedule'].unique())}: {source}")
-    if printed is not None:
-        lines.append(f"in brackets: the paper's Table {printed.table} ({printed.pruning})")
-        lines += [f"Table {printed.table}: {note}" for note in printed.notes]
+    for (schedule, cycle), grid in rates[rates["at_edge"]].groupby(["schedule", "cycle"], sort=False):
+        chosen, low, high = grid.loc[grid["chosen"], "max_lr"].iloc[0], grid["max_lr"].min(), grid["max_lr"].max()
+        lines.append(
+            f"{schedule}'s {chosen:.3g} lies on the EDGE of its grid at cycle {cycle}, {low:.3g} to {high:.3g}, which "
+            "grew as far as it may: give a wider --max-lr"
+        )
+    if spec.printed is not None:
+        lines.append(f"in brackets: the paper's Table {spec.printed.table} ({spec.printed.pruning})")
+        lines += [f"Table {spec.printed.table}: {note}" for note in spec.printed.notes]
+    waiting = [entry.name for entry in spec.entries if entry.name not in set(table["schedule"])]
+    if waiting:
+        lines.append(f"still to come: {', '.join(waiting)}")
     rows = results.replay.rows_so_far().values()
     steps = sum(row["steps"] for row in rows)
     tuning = f", {int(rates['trained_steps'].sum()):,} of them to tune max_lr" if len(rates) else ""
@@ -250,23 +274,26 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
     return lines
 
 
-def _scyc_findings(table: pd.DataFrame) -> list[str]:
-    """Say how S-Cyc did: where it leads, and by how much it differs where little is left."""
-    own = table[table["schedule"] == "scyc"]
-    line = (
-        f"S-Cyc has the best mean in {own['best'].sum()} of {len(own)} cycles; in {own['tied'].sum()} the test cannot "
-        "tell it from the best"
-    )
-    others = table[(table["schedule"] != "scyc") & (table["cycle"] == own["cycle"].max())].dropna(
-        subset="test_accuracy_mean"
-    )
+def _scyc_finding(table: pd.DataFrame, name: str, runs: int) -> str:
+    """Say how an S-Cyc did: where it leads, and by how much it differs where least is left."""
+    own = table[table["schedule"] == name]
+    if own.empty:
+        return ""
     last = own.iloc[-1]
-    if len(others) and not _missing(last["test_accuracy_mean"]):
+    if _missing(last["test_accuracy_mean"]):
+        return f"{name} {'diverged' if last['diverged'] else 'ended'} at cycle {last['cycle']}"
+    others = table[(table["schedule"] != name) & (table["cycle"] == last["cycle"])]
+    others = others.dropna(subset="test_accuracy_mean")
+    line = f"{name} has the best mean in {own['best'].sum()} of {len(own)} cycles"
+    if runs > 1:
+        told = int((~own["tied"].astype(bool)).sum())
+        line += f"; in {told} the test tells it from the best"
+    if len(others):
         rival = others.loc[others["test_accuracy_mean"].idxmax()]
         gap = last["test_accuracy_mean"] - rival["test_accuracy_mean"]
         spread = "" if _missing(rival["test_accuracy_std"]) else f" (std over runs {rival['test_accuracy_std']:.2f})"
         line += f"; at λ = {last['percent_remaining']:.3g} {gap:+.2f} points against {rival['schedule']}{spread}"
-    return [line]
+    return line
 
 
 def tails_table(found: Gradients) -> RenderableType:
@@ -285,11 +312,14 @@ def tails_table(found: Gradients) -> RenderableType:
                 f"{part['count'].mean():,.0f}",
                 f"{part['zeros'].mean():.1f}",
                 f"{part['std'].mean():.3g}",
-                _with_std(part["beyond_wide"].mean(), part["beyond_wide"].std()),
+                _with_std(part["beyond_2std"].mean(), part["beyond_2std"].std()),
                 *([_with_std(part["beyond"].mean(), part["beyond"].std())] if given else []),
             )
         parts.append(table)
-    parts.append(Text("gradients: of the mean training loss, of surviving prunable weights; std: of the values"))
+    images = found.tails["images"].iloc[0]
+    parts.append(Text(f"gradients: of the mean loss of {images:,} training images, of surviving prunable weights"))
+    if "activation" not in set(found.tails["kind"]):
+        parts.append(Text("the network has no nn.ReLU module: no activations measured"))
     return Group(*parts)
 
 

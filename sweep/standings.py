@@ -4,6 +4,7 @@ In: the chains' rows. Out: accuracies by schedule and cycle, which of them a pai
 paper's printed values beside them. Next: `sweep.screen` and `sweep.plots` show it.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -15,19 +16,24 @@ from scipy import stats
 from search_spaces.schedule_tables import Comparison
 from sweep import tables
 from sweep.chains import Row
-from sweep.oracle import accuracies, chain_rows
+from sweep.oracle import SAME_ACCURACY, accuracies, chain_rows
 from sweep.schedules import Grid
 from sweep.schedules_spec import Entry
+from trainables.schedules import rates as rates_of
+from trainables.spec import Lane, Schedule, TrainSpec
 
 SIGNIFICANT = 0.05
 """A schedule whose p lies below is told from the best of its cycle."""
 
 
 def standings(
-    entries: Sequence[Entry], chains: Mapping[str, Sequence[Row]], printed: Comparison | None
+    entries: Sequence[Entry], chains: Mapping[str, Sequence[Row]], training: TrainSpec, printed: Comparison | None
 ) -> pd.DataFrame:
-    """Return one row for each schedule and cycle, from the rows of each schedule's chain."""
-    found = [_rows(entry, chains[entry.name], printed) for entry in entries if entry.name in chains]
+    """Return one row for each schedule and cycle, from the rows of each schedule's chain.
+
+    `printed` values go to schedules that were given without a rate of their own.
+    """
+    found = [_rows(entry, chains[entry.name], training, printed) for entry in entries if entry.name in chains]
     rows = [row for each in found for row in each]
     for cycle in {row["cycle"] for row in rows}:
         by_run = {
@@ -36,6 +42,13 @@ def standings(
         }
         _compare([row for row in rows if row["cycle"] == cycle], by_run)
     return tables.frame("schedules", rows)
+
+
+def runs(chains: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
+    """Return one row for each schedule, cycle and run: what a test of one's own starts from."""
+    return tables.frame(
+        "runs", [row | {"kind": row["schedule"], "schedule": name} for name in chains for row in chains[name]]
+    )
 
 
 def rates(grids: Sequence[Grid]) -> pd.DataFrame:
@@ -49,18 +62,20 @@ def rates(grids: Sequence[Grid]) -> pd.DataFrame:
                 "max_lr": max_lr,
                 **accuracies(group),
                 "chosen": max_lr == grid.best_max_lr,
+                "at_edge": grid.best_max_lr in (tried[0], tried[-1]),
                 "runs": len(group),
                 "diverged": sum(row["status"] == "diverged" for row in group),
                 "trained_steps": sum(row["steps"] for row in group),
             }
             for grid in grids
-            for max_lr in sorted({row["max_lr"] for row in grid.rows})
+            for tried in [sorted({row["max_lr"] for row in grid.rows})]
+            for max_lr in tried
             for group in [[row for row in grid.rows if row["max_lr"] == max_lr]]
         ],
     )
 
 
-def _rows(entry: Entry, lanes: Sequence[Row], printed: Comparison | None) -> list[dict[str, Any]]:
+def _rows(entry: Entry, lanes: Sequence[Row], training: TrainSpec, printed: Comparison | None) -> list[dict[str, Any]]:
     row_of_paper = next((row for row in printed.rows if row.schedule == entry.name), None) if printed else None
     rows = []
     for row in chain_rows(lanes):
@@ -72,6 +87,7 @@ def _rows(entry: Entry, lanes: Sequence[Row], printed: Comparison | None) -> lis
             | {
                 "schedule": entry.name,
                 "kind": group[0]["schedule"],
+                "peak_lr": row["max_lr"] * _peak(training, row["cycle"], entry.schedule),
                 "source": entry.source,
                 "diverged": sum(lane["status"] == "diverged" for lane in group),
                 "ended": sum(lane["status"] == "ended" for lane in group),
@@ -83,6 +99,14 @@ def _rows(entry: Entry, lanes: Sequence[Row], printed: Comparison | None) -> lis
     return rows
 
 
+@functools.cache
+def _peak(training: TrainSpec, cycle: int, schedule: Schedule) -> float:
+    """Return the highest rate of a cycle as a share of max_lr: of FT, LRW and CLR it may be less."""
+    steps = training.steps_of(cycle)
+    of = rates_of(training.schedule_of(cycle, Lane(1.0, None, None, schedule)), steps, training.steps)
+    return max(of.at(step, 1.0) for step in range(steps))
+
+
 def _compare(rows: Sequence[dict[str, Any]], by_run: Mapping[str, Mapping[int, float]]) -> None:
     """Note in the rows of one cycle which is best, and how surely the others are told from it.
 
@@ -91,17 +115,16 @@ def _compare(rows: Sequence[dict[str, Any]], by_run: Mapping[str, Mapping[int, f
     whole = [row for row in rows if row["test_accuracy_mean"] is not None]
     best = max(whole, key=lambda row: row["test_accuracy_mean"], default=None)
     for row in rows:
-        row["best"] = row is best
-        row["difference"] = row["p_value"] = None
+        row["best"], row["difference"], row["p_value"], row["tied"] = False, None, None, None
         if best is None or row["test_accuracy_mean"] is None:
-            row["tied"] = False
             continue
         runs = sorted(by_run[row["schedule"]])
         ours, theirs = ([by_run[each["schedule"]][run] for run in runs] for each in (row, best))
         row["difference"] = fmean(ours) - fmean(theirs)
-        if row is not best and len(runs) > 1:
-            row["p_value"] = paired_p(ours, theirs)
-        row["tied"] = row["p_value"] is None or row["p_value"] >= SIGNIFICANT
+        row["best"] = row["difference"] > -SAME_ACCURACY
+        if len(runs) > 1:
+            row["p_value"] = None if row is best else paired_p(ours, theirs)
+            row["tied"] = row["best"] or (row["p_value"] is not None and row["p_value"] >= SIGNIFICANT)
 
 
 def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -110,6 +133,6 @@ def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
     1 where no pair differs; 0 where all pairs differ by the same, which leaves no spread to blame.
     """
     differences = np.subtract(ours, theirs)
-    if np.ptp(differences) < 1e-9:  # percent points: less than any image
-        return 0.0 if abs(differences.mean()) > 1e-9 else 1.0
+    if np.ptp(differences) < SAME_ACCURACY:
+        return 0.0 if abs(differences.mean()) > SAME_ACCURACY else 1.0
     return float(stats.ttest_rel(ours, theirs).pvalue)

@@ -158,7 +158,8 @@ SCHEDULES: list[Column] = [
     ("source", pa.string(), "", "where max_lr comes from; of S-Cyc its parameters"),
     ("cycle", pa.int32(), "", "prunings before this training"),
     ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
-    ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
+    ("max_lr", pa.float64(), "1", "the schedule's max_lr; of retraining, that of the original training"),
+    ("peak_lr", pa.float64(), "1", "highest learning rate of the cycle: less than max_lr in ft, lrw and clr"),
     ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null where one diverged"),
     ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
     ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; null where one diverged"),
@@ -171,7 +172,7 @@ SCHEDULES: list[Column] = [
         "",
         "paired t-test over runs against the best, two-sided, uncorrected",
     ),
-    ("tied", pa.bool_(), "", "best, or not told from it: p of at least 0.05"),
+    ("tied", pa.bool_(), "", "best, or not told from it: p of at least 0.05; null for one run"),
     ("printed_mean", pa.float64(), "percent", "the paper's mean test accuracy in this cycle"),
     ("printed_std", pa.float64(), "percent", "the paper's standard deviation"),
     ("runs", pa.int32(), "", "runs"),
@@ -185,6 +186,20 @@ SCHEDULES: list[Column] = [
     ),
 ]
 
+RUNS: list[Column] = [
+    ("schedule", pa.string(), "", "row of the comparison"),
+    ("kind", pa.string(), "", "the schedule within this cycle"),
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "repetition, from 0; runs of one number share split, initial weights and batches"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights"),
+    ("max_lr", pa.float64(), "1", "the schedule's max_lr; of retraining, that of the original training"),
+    ("val_accuracy", pa.float64(), "percent", "validation accuracy at the scored evaluation; null where diverged"),
+    ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
+    ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
+    ("status", pa.string(), "", "ok, diverged, or ended: nothing was left to prune"),
+    ("trial_id", pa.string(), "", "the lane, in trials"),
+]
+
 RATES: list[Column] = [
     ("schedule", pa.string(), "", "schedule that was tuned"),
     ("cycle", pa.int32(), "", "cycle that it was tuned on"),
@@ -194,6 +209,7 @@ RATES: list[Column] = [
     ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; nothing is chosen by it"),
     ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
     ("chosen", pa.bool_(), "", "whether this max_lr was taken"),
+    ("at_edge", pa.bool_(), "", "whether the one taken is the lowest or highest tried, as far as the grid may grow"),
     ("runs", pa.int32(), "", "runs"),
     ("diverged", pa.int32(), "", "of these, diverged"),
     ("trained_steps", pa.int64(), "steps", "optimizer steps of all runs"),
@@ -217,6 +233,7 @@ HISTOGRAMS: list[Column] = [
 
 TAILS: list[Column] = [
     *_NETWORK,
+    ("images", pa.int64(), "", "training images that it was taken over"),
     ("count", pa.int64(), "", "values"),
     ("minimum", pa.float64(), "1", "smallest value"),
     ("maximum", pa.float64(), "1", "largest value"),
@@ -226,9 +243,9 @@ TAILS: list[Column] = [
     ("low", pa.float64(), "1", "of gradients: lower bound, as given"),
     ("high", pa.float64(), "1", "of gradients: upper bound, as given"),
     ("beyond", pa.float64(), "percent", "of gradients: share beyond these bounds"),
-    ("wide_low", pa.float64(), "1", "two standard deviations below the mean of the run's unpruned network"),
-    ("wide_high", pa.float64(), "1", "two above it"),
-    ("beyond_wide", pa.float64(), "percent", "share of values beyond those"),
+    ("low_2std", pa.float64(), "1", "two standard deviations below the mean of the run's unpruned network"),
+    ("high_2std", pa.float64(), "1", "two above it"),
+    ("beyond_2std", pa.float64(), "percent", "share of values beyond those"),
 ]
 
 TABLES: dict[str, list[Column]] = {
@@ -240,6 +257,7 @@ TABLES: dict[str, list[Column]] = {
     "fit": FIT,
     "schedules": SCHEDULES,
     "rates": RATES,
+    "runs": RUNS,
     "histograms": HISTOGRAMS,
     "tails": TAILS,
 }

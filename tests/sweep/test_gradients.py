@@ -11,7 +11,7 @@ import torch
 import sweep
 from sweep import load, tables
 from sweep.gradients import gradients
-from sweep.results import Results, SchedulesResults
+from sweep.results import Results
 from trainables import datasets, models
 from trainables.gradients import mean_gradients
 from trainables.spec import derive_seed
@@ -43,8 +43,8 @@ def test_an_oracle_s_winners_are_measured_in_every_cycle_and_run(oracle: Results
     assert weights.loc[2, 1] == total - total // 5 - (total - total // 5) // 5  # what two prunings left
     # The unpruned network is measured by its own spread; by Chebyshev at most a quarter lies beyond two std.
     first = tails[tails["cycle"] == 0]
-    assert (first["wide_high"] - first["mean"]).tolist() == pytest.approx((2 * first["std"]).tolist())
-    assert (first["beyond_wide"] <= 25).all()
+    assert (first["high_2std"] - first["mean"]).tolist() == pytest.approx((2 * first["std"]).tolist())
+    assert (first["beyond_2std"] <= 25).all()
     assert tails[tails["kind"] == "activation"]["beyond"].isna().all()
 
 
@@ -82,15 +82,15 @@ def test_a_comparison_of_schedules_keeps_its_chains_where_it_is_told_to(here: Ru
     settings = SMALL | {"schedules": ("constant=0.1", "slr=0.1"), "progress": False}
     kept = sweep.compare_schedules(**settings, out=tmp_path / "kept", histograms=True)
     tails = tables.read("tails", kept.folder.tails)
-    assert dict(tails.groupby("schedule").size()) == {"constant": 12, "slr": 12}
+    assert dict(tails.groupby("schedule").size()) == {"constant=0.1": 12, "slr=0.1": 12}
     bare = sweep.compare_schedules(**settings, out=tmp_path / "bare")
     assert not bare.folder.tails.exists()
     result = here("gradients", tmp_path / "bare")
     assert result.returncode == 2
-    assert "cannot be read" in result.stderr and "begun with --histograms" in result.stderr
-    # What was not kept is not trained again for it: that would be another decision than the user's.
-    again = load(tmp_path / "bare")
-    assert isinstance(again, SchedulesResults) and again.finished
+    assert "was begun without --histograms and kept no networks; give another --out" in result.stderr
+    with pytest.raises(sweep.errors.FolderError, match="was begun without --histograms"):
+        sweep.compare_schedules(**settings | {"cycles": 3}, out=tmp_path / "bare", histograms=True)
+    assert load(tmp_path / "bare").trials["cycle"].max() == 2  # nothing was trained before it was said
 
 
 @pytest.mark.parametrize(

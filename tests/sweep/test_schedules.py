@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ class TestChains:
         sweep = make_comparison(rising, schedules=("ft=0.1", "lrw=0.1", "slr=0.1", "clr=0.1"))
         comparison = run(sweep)
         assert {(pack.cycle, len(pack.lanes)) for pack in sweep.simulation.trained} == {(0, 1), (1, 4), (2, 4)}
-        rows = comparison.rows_of_chain(comparison.chains["slr"])
+        rows = comparison.rows_of_chain(comparison.chains["slr=0.1"])
         assert [row["schedule"] for row in rows] == ["warmup"] * 2 + ["slr"] * 4
         firsts = {tuple(row["trial_id"] for row in comparison.rows_of_chain(c[:1])) for c in comparison.chains.values()}
         assert len(firsts) == 1
@@ -199,9 +200,9 @@ class TestChains:
         schedules = ("constant=0.1", "decay=0.1", "cyclical=0.1")
         comparison = run(make_comparison(rising, {"decay": truth}, schedules=schedules))
         assert {name: len(chain) for name, chain in comparison.chains.items()} == {
-            "constant": 3,
-            "decay": 2,
-            "cyclical": 3,
+            "constant=0.1": 3,
+            "decay=0.1": 2,
+            "cyclical=0.1": 3,
         }
 
     def test_warmup_2_cannot_be_tuned_where_warmup_1_ended_before(self, make_comparison: MakeComparison) -> None:
@@ -261,15 +262,16 @@ class TestGoingOn:
     def test_progress_counts_what_is_planned(self, make_comparison: MakeComparison) -> None:
         sweep = make_comparison(rising, BY_SCHEDULE)
         comparison = sweep.comparison()
-        # Per run: four grids of 5, five chains of 3, a grid of 5, a chain of 3.
-        assert comparison.progress().lanes_planned == 2 * (20 + 15 + 5 + 3)
+        # Per run: four grids of 5 and S-Cyc's first lane, five chains of 2 more, a grid of 5, a chain of 3.
+        assert comparison.progress().lanes_planned == 2 * (20 + 1 + 10 + 5 + 3)
         done = 0
         while (pack := comparison.ask()) is not None:
             sweep.train(comparison, pack)
             progress = comparison.progress()
-            assert progress.lanes_planned == 86
+            assert progress.lanes_planned == 78
             done = max(done, progress.lanes_done)
-        assert done == len(sweep.rows()) < 86
+        # warmup-2's first lane is one of warmup-1's grid, and warmup-1's last one of warmup-2's.
+        assert done == len(sweep.rows()) == 78 - 4
 
 
 class TestEntries:
@@ -325,8 +327,22 @@ class TestEntries:
     def test_several_curves_stand_beside_each_other(self) -> None:
         entries = self.of("scyc", "scyc=0.1,0.1,1,4", "silo", preset="vgg19")
         assert list(entries) == ["scyc", "scyc=0.1,0.1,1,4", "silo"]
-        assert [entry.source for entry in entries.values()] == ["0.04,0.06,1,4", "0.1,0.1,1,4", "0.04,0.06,1,5"]
+        assert list(self.of("scyc=0.1,0.1,1,4", "scyc", preset="vgg19")) == ["scyc=0.1,0.1,1,4", "scyc"]
+        assert [entry.source for entry in entries.values()] == [
+            "epsilon 0.04, delta 0.06, q 1, beta 4 (the preset's)",
+            "epsilon 0.1, delta 0.1, q 1, beta 4 (given)",
+            "epsilon 0.04, delta 0.06, q 1, beta 5 (SILO)",
+        ]
+        assert self.of("scyc", scyc="0.2,0.1,1,4")["scyc"].source == "epsilon 0.2, delta 0.1, q 1, beta 4 (given)"
         assert entries["silo"].max_lr == tuple(SCyc(0.04, 0.06, 1, 5).trajectory(25, 0.2))
+
+    def test_the_parameters_of_a_file_are_taken_once_and_for_all(self, tmp_path: Path) -> None:
+        path = tmp_path / "scyc.toml"
+        path.write_text('schedule = "scyc"\nepsilon = 0.02\ndelta = 0.03\nq = 2\nbeta = 3.5\n')
+        spec = resolve({"schedules": (f"scyc={path}",)}, kind=SchedulesSpec)
+        path.unlink()
+        assert spec.schedules == ("scyc=0.02,0.03,2,3.5",)
+        assert SchedulesSpec.model_validate(spec.model_dump()).entries == spec.entries
 
     @pytest.mark.parametrize(
         ("schedules", "settings", "message"),
@@ -338,6 +354,8 @@ class TestEntries:
             (("decay=inf",), {}, "MAX_LR must be a number above 0"),
             (("decay=-1",), {}, "MAX_LR must be a number above 0"),
             (("decay", "decay"), {}, "--schedules decay is given twice"),
+            (("decay=",), {}, "--schedules decay=: there is nothing behind the ="),
+            (("decay,constant",), {}, "separate schedules by spaces, not by commas"),
             ((), {"schedules": ()}, "--schedules names none"),
             (("silo",), {}, "SILO has parameters for resnet20 on cifar10"),
             (("scyc=1,2",), {}, "S-Cyc parameters are EPS,DELTA,Q,BETA"),

@@ -107,10 +107,12 @@ def test_killed_it_goes_on_to_the_same_tables(start: Start, whole: Path, tmp_pat
     assert_equal(tmp_path / "s", whole)
 
 
-def test_more_schedules_and_cycles_extend_a_folder(whole: Path, tmp_path: Path) -> None:
+def test_more_schedules_and_cycles_extend_a_folder_which_keeps_those_it_has(whole: Path, tmp_path: Path) -> None:
     compare(out=tmp_path / "s", schedules=("constant", "scyc"), cycles=1)
     before = load(tmp_path / "s").trials
-    results = compare(out=tmp_path / "s", schedules=("slr=0.1", "constant", "scyc"))
+    results = compare(out=tmp_path / "s", schedules=("slr=0.1",))
+    assert list(dict.fromkeys(results.schedules["schedule"])) == ["constant", "scyc", "slr=0.1"]
+    assert set(results.schedules["cycle"]) == {0, 1, 2}
     assert set(before["trial_id"]) < set(results.trials["trial_id"])
     kept = results.trials[results.trials["trial_id"].isin(before["trial_id"])]
     assert set(kept["finished_at"]) == set(before["finished_at"])
@@ -120,7 +122,7 @@ def test_more_schedules_and_cycles_extend_a_folder(whole: Path, tmp_path: Path) 
         assert list(ours.loc[name]["test_accuracy_mean"]) == list(theirs.loc[name]["test_accuracy_mean"])
 
 
-def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_bold_means(here: Run, whole: Path) -> None:
+def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_its_marks_mean(here: Run, whole: Path) -> None:
     result = here("show", whole)
     assert result.returncode == 0
     lines = result.stdout.splitlines()
@@ -132,8 +134,32 @@ def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_bold_mea
     assert [float(cell.split("±")[0]) for cell in cells] == [
         round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in headings.split()
     ]
-    assert "bold: the best test accuracy of the cycle, and what a paired t-test over runs cannot" in result.stdout
+    assert [cell[-1] == "*" for cell in cells] == [bool(table.loc[name, 2]["best"]) for name in headings.split()]
+    assert "* the best test accuracy of the cycle; = not told from it by a paired t-test" in result.stdout
+    assert "with 2 runs the test can hardly tell anything apart" in result.stdout
+    assert "max_lr of scyc: epsilon 0.035, delta 0.05, q 1, beta 4 (the preset's)" in result.stdout
     assert "max_lr of warmup-2: grid at cycle 2, after warmup-1" in result.stdout
+
+
+def test_runs_are_what_the_table_is_made_of(whole: Path) -> None:
+    table = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
+    runs = tables.read("runs", whole / "runs.parquet")
+    means = runs.groupby(["schedule", "cycle"])["test_accuracy"].mean()
+    assert means.to_dict() == pytest.approx(table["test_accuracy_mean"].to_dict())
+    assert set(runs["trial_id"]) <= set(load(whole).trials["trial_id"])
+
+
+def test_a_rate_on_the_edge_of_its_grid_is_said_loudly(here: Run, tmp_path: Path) -> None:
+    flags = {"max_lr": "0.001,0.002", "cycles": 0, "steps": 136, "out": tmp_path / "s"}
+    shown = " ".join(here(*arguments("constant", **flags)).stdout.split())
+    assert "constant's 0.008 lies on the EDGE of its grid at cycle 0, 0.001 to 0.008" in shown
+    rates = tables.read("rates", tmp_path / "s" / "rates.parquet")
+    assert rates["at_edge"].all()
+
+
+def test_an_s_cyc_that_diverged_is_said_to_have(here: Run, tmp_path: Path) -> None:
+    result = here(*arguments("constant=0.1", "scyc=1e9,0,1,1", cycles=1, out=tmp_path / "s"))
+    assert "scyc=1e9,0,1,1 diverged at cycle 0" in result.stdout
 
 
 def test_json_is_one_object_of_columns(here: Run, whole: Path) -> None:
@@ -146,28 +172,26 @@ def test_many_schedules_stand_in_several_tables(here: Run, tmp_path: Path) -> No
     names = [f"{name}=0.1" for name in ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "ft", "slr", "clr")]
     result = here(*arguments(*names, out=tmp_path / "s", cycles=1, runs=1))
     assert result.returncode == 0, result.stderr
-    headings = [line.split() for line in result.stdout.splitlines() if line.split() and line.split()[0] in names[0]]
     assert "warmup-1" in result.stdout and "clr" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 110
-    assert "bold" not in result.stdout  # one run tells nothing apart
-    assert headings
+    assert "one run says nothing of how sure that is" in result.stdout
 
 
 def test_a_plan_counts_what_is_trained(here: Run, whole: Path, tmp_path: Path) -> None:
     result = here(*arguments(out=tmp_path / "s"), "--plan", "--json")
     plan = json.loads(result.stdout)
-    # Per run: four grids of 3, five chains of 3 cycles, warmup-2's grid of 3 and its chain.
-    assert plan["lanes"] == 2 * (12 + 15 + 3 + 3)
+    # Per run: four grids of 3 and S-Cyc's first lane, five chains of 2 more cycles, warmup-2's grid of 3 and its chain.
+    assert plan["lanes"] == 2 * (12 + 1 + 10 + 3 + 3)
     assert plan["steps"] == plan["lanes"] * 34
     assert not (tmp_path / "s").exists()
-    # Chains begin with lanes of the grids, and a grid may grow.
+    # A grid may grow.
     assert 0.5 * plan["lanes"] < len(load(whole).trials) < 1.5 * plan["lanes"]
 
 
 def test_retraining_of_another_length_is_planned_and_trained_so(here: Run, tmp_path: Path) -> None:
     flags = {"retrain_steps": 17, "pruning": "global_magnitude", "out": tmp_path / "s"}
     plan = json.loads(here(*arguments("slr=0.1", "clr=0.1", **flags), "--plan", "--json").stdout)
-    assert plan["steps"] == 2 * (2 * 34 + 2 * 2 * 17)
+    assert plan["steps"] == 2 * (34 + 2 * 2 * 17)  # both begin alike
     results = compare(schedules=("slr=0.1", "clr=0.1"), **flags)
     assert set(zip(results.trials["cycle"], results.trials["steps"], strict=True)) == {(0, 34), (1, 17), (2, 17)}
 

@@ -1,5 +1,6 @@
 """The table of a comparison of schedules: means, paired tests worked by hand, the paper's values beside them."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,12 +13,15 @@ from search_spaces.schedule_tables import COMPARISONS
 from sweep.schedules import Grid
 from sweep.schedules_spec import Entry
 from sweep.screen import _standing
-from sweep.standings import paired_p, rates, standings
+from sweep.spec import resolve
+from sweep.standings import paired_p, rates, runs, standings
 from trainables.spec import Schedule
+
+TRAINING = resolve({}).training()
 
 
 def entry(name: str) -> Entry:
-    return Entry(name, Schedule("constant"), (0.1,), "given")
+    return Entry(name, name, Schedule("constant"), (0.1,), "given")
 
 
 def lanes(*by_cycle: list[float | None], schedule: str = "constant") -> list[dict[str, Any]]:
@@ -40,7 +44,7 @@ def lanes(*by_cycle: list[float | None], schedule: str = "constant") -> list[dic
 
 
 def table(**chains: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
-    rows = standings([entry(name) for name in chains], chains, None).to_dict("records")
+    rows = standings([entry(name) for name in chains], chains, TRAINING, None).to_dict("records")
     return {(row["schedule"], row["cycle"]): row for row in rows}
 
 
@@ -81,17 +85,54 @@ def test_where_no_run_differs_they_are_equal_and_where_all_differ_alike_they_are
     assert paired_p([90.1, 80.1], [90.0, 80.0]) == 0.0
 
 
-def test_one_run_tells_nothing_apart() -> None:
+def test_of_one_run_there_is_a_best_and_no_test() -> None:
     found = table(a=lanes([90.0]), b=lanes([50.0]))
-    assert found["a", 0]["tied"] and found["b", 0]["tied"]
+    assert (found["a", 0]["best"], found["b", 0]["best"]) == (True, False)
+    assert found["a", 0]["tied"] is None and found["b", 0]["tied"] is None
     assert math.isnan(found["b", 0]["p_value"]) and math.isnan(found["b", 0]["test_accuracy_std"])
+
+
+def test_all_of_equal_means_are_best() -> None:
+    found = table(a=lanes([90.0, 91.0]), b=lanes([91.0, 90.0]), c=lanes([90.0, 90.9]))
+    assert [found[name, 0]["best"] for name in "abc"] == [True, True, False]
+    assert found["b", 0]["tied"] and found["b", 0]["p_value"] == 1.0
+
+
+def test_the_peak_of_a_cycle_is_that_of_its_rates() -> None:
+    """Retraining as long as training, drops at 255 and 382 of 510 steps: ft is 100 times lower, the others reach it."""
+    chain = lanes([50.0], [50.0])
+    names = ("warmup", "ft", "lrw", "slr", "clr", "decay")
+    schedules = {name: Schedule(name, 82, (255, 382)) for name in names}
+    entries = [Entry(name, name, schedule, (0.1, 0.1), "given") for name, schedule in schedules.items()]
+    found = standings(entries, dict.fromkeys(names, chain), TRAINING, None).set_index(["schedule", "cycle"])["peak_lr"]
+    assert found.unstack()[0].to_dict() == pytest.approx(dict.fromkeys(names, 0.1))
+    assert found.unstack()[1].to_dict() == pytest.approx(dict.fromkeys(names, 0.1) | {"ft": 0.001})
+    short = dataclasses.replace(TRAINING, retrain_steps=230)
+    found = standings(entries, dict.fromkeys(names, chain), short, None).set_index(["schedule", "cycle"])["peak_lr"]
+    # The last 230 steps begin at step 280, behind the first drop.
+    assert found.unstack()[1][["lrw", "clr", "slr"]].tolist() == pytest.approx([0.01, 0.01, 0.1])
+
+
+def test_runs_have_a_row_for_each_schedule_cycle_and_run() -> None:
+    rows = lanes([90.0, 91.0], [80.0, 81.0])
+    chain = [row | {"best_step": 8, "trial_id": f"{row['cycle']}-{row['run']}"} for row in rows]
+    found = runs({"warmup-1": chain, "scyc": chain[:2]})
+    assert list(zip(found["schedule"], found["cycle"], found["run"], found["test_accuracy"], strict=True)) == [
+        ("warmup-1", 0, 0, 90.0),
+        ("warmup-1", 0, 1, 91.0),
+        ("warmup-1", 1, 0, 80.0),
+        ("warmup-1", 1, 1, 81.0),
+        ("scyc", 0, 0, 90.0),
+        ("scyc", 0, 1, 91.0),
+    ]
+    assert set(found["kind"]) == {"constant"} and list(found["trial_id"][:2]) == ["0-0", "0-1"]
 
 
 def test_a_schedule_that_diverged_in_a_run_has_no_accuracy_and_is_not_tied() -> None:
     found = table(a=lanes([90.0, 91.0], [88.0, None]), b=lanes([90.0, 91.0], [60.0, 61.0]))
     row = found["a", 1]
     assert math.isnan(row["test_accuracy_mean"]) and math.isnan(row["difference"])
-    assert (row["diverged"], row["runs"], row["best"], row["tied"]) == (1, 2, False, False)
+    assert (row["diverged"], row["runs"], row["best"], row["tied"]) == (1, 2, False, None)
     assert found["b", 1]["best"]
 
 
@@ -110,7 +151,7 @@ def test_the_best_is_by_test_accuracy_and_means_are_over_runs() -> None:
 
 def test_the_paper_s_value_stands_in_the_rows_of_its_schedule_and_cycles() -> None:
     chain = lanes(*[[50.0, 51.0]] * 7)
-    found = standings([entry("scyc"), entry("ft")], {"scyc": chain, "ft": chain}, COMPARISONS[9])
+    found = standings([entry("scyc"), entry("ft")], {"scyc": chain, "ft": chain}, TRAINING, COMPARISONS[9])
     scyc = found[found["schedule"] == "scyc"].set_index("cycle")
     # Table 9: S-Cyc at λ = 100, 80, ..., 32.8 (cycles 0 to 5); 26.2 (cycle 6) is not printed.
     assert list(scyc["printed_mean"][:6]) == [90, 89.6, 89.3, 89.2, 88.3, 88.3]
@@ -131,14 +172,18 @@ def test_rates_have_a_row_for_each_max_lr_that_was_tried() -> None:
     assert list(found["chosen"]) == [True, False]
     assert found["val_accuracy_mean"][0] == 91 and math.isnan(found["val_accuracy_mean"][1])
     assert list(found["diverged"]) == [0, 1] and list(found["trained_steps"]) == [20, 20]
+    assert list(found["at_edge"]) == [True, True]  # the lowest of two is taken
 
 
-def test_on_the_screen_the_paper_s_value_stands_below_the_measured_one_and_bold_is_what_cannot_be_told_apart() -> None:
+def test_on_the_screen_the_paper_s_value_stands_below_the_measured_one_and_marks_say_what_cannot_be_told_apart() -> (
+    None
+):
     row = {"test_accuracy_mean": 89.123, "test_accuracy_std": 0.456, "printed_mean": 90.0, "printed_std": 0.3}
-    text = _standing(row | {"tied": True})
-    assert (text.plain, text.style) == ("89.12±0.46\n(90±0.3)", "bold")
-    alone = _standing(row | {"tied": False, "printed_mean": math.nan, "test_accuracy_std": math.nan})
-    assert (alone.plain, alone.style) == ("89.12", "dim")
+    text = _standing(row | {"best": False, "tied": True})
+    assert (text.plain, text.style) == ("89.12±0.46=\n(90±0.3) ", "bold")
+    assert _standing(row | {"best": True, "tied": True}).plain.startswith("89.12±0.46*\n")
+    alone = _standing(row | {"best": False, "tied": None, "printed_mean": math.nan, "test_accuracy_std": math.nan})
+    assert (alone.plain, alone.style) == ("89.12 ", "")
     failed = {"test_accuracy_mean": math.nan, "diverged": 1}
     assert _standing(failed).plain == "diverged" and _standing(failed | {"diverged": 0}).plain == "ended"
     assert _standing(None).plain == "-"

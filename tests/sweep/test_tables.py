@@ -24,11 +24,12 @@ COLUMNS = {
     "tuning": "stage number epsilon delta q beta value state cycles_completed trained_steps new_steps seconds",
     "chain": "cycle percent_remaining max_lr val_accuracy_mean test_accuracy_mean runs",
     "fit": "curve parameters cycles inside left_out_inside left_out_gap",
-    "schedules": """schedule kind source cycle percent_remaining max_lr val_accuracy_mean test_accuracy_mean
+    "schedules": """schedule kind source cycle percent_remaining max_lr peak_lr val_accuracy_mean test_accuracy_mean
         test_accuracy_std best difference p_value tied printed_mean printed_std runs diverged trained_steps""",
-    "rates": "schedule cycle max_lr val_accuracy_mean val_accuracy_std chosen runs diverged trained_steps",
+    "runs": "schedule kind cycle run max_lr val_accuracy test_accuracy status trial_id",
+    "rates": "schedule cycle max_lr val_accuracy_mean val_accuracy_std chosen at_edge runs diverged trained_steps",
     "histograms": "schedule kind cycle run percent_remaining low high count",
-    "tails": "schedule kind cycle run percent_remaining count mean std zeros low high beyond beyond_wide",
+    "tails": "schedule kind cycle run percent_remaining count mean std zeros low high beyond beyond_2std",
 }
 """The columns that every reader of a results folder may rely on."""
 
