@@ -7,7 +7,7 @@ file is complete under its name. Next: the strategy reads the rows and goes on.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
     run's number, the pack, or the device.
     """
     content = {
-        "training": asdict(replace(training, schedule=training.schedule_of(pack.cycle, lane))),
+        # What a schedule shrank or grew to need not fit the steps of cycle 0, which a TrainSpec checks it against.
+        "training": asdict(training) | {"schedule": asdict(training.schedule_of(pack.cycle, lane))},
         "data": fingerprint,
         "seed": pack.seed,
         "cycle": pack.cycle,

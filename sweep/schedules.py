@@ -33,10 +33,12 @@ class ScheduleComparison(ChainStrategy):
 
     def _begin(self) -> None:
         super()._begin()
-        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are held for
-        # their histograms alone: a killed comparison must train the same packs as an undisturbed one.
+        # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are not held: an
+        # undisturbed comparison would not have them either, and a killed one must train the same packs.
         rows = self.ledger.rows.values()
-        self._held = {row["state"] for row in rows if row["cycle"] > 0 or self.spec.histograms}
+        self._begun = {row["parent_state"] for row in rows if row["cycle"] == 1} if self.spec.histograms else set()
+        """Beginnings of chains, all of whose networks are kept."""
+        self._held = {row["state"] for row in rows if row["cycle"] > 0} | self._begun
         self.grids: list[Grid] = []
         self.chains: dict[str, Chain] = {}
         """By name, as far as all runs were trained; a chain that diverged or ended has that cycle as its last."""
@@ -136,7 +138,7 @@ class ScheduleComparison(ChainStrategy):
                 best = found[schedule] = choice.best_max_lr
                 self.kept = self.kept | {chain for chain in tried[schedule] if chain[-1].max_lr == best}
                 new[schedule] = grids[schedule].grow(best == min(scores), best == max(scores))
-                self._held -= {row["state"] for row in rows if row["max_lr"] != best}
+                self._held -= {row["state"] for row in rows if row["max_lr"] != best} - self._begun
         for schedule, each in tried.items():
             rows = [self.found[run, chain] for chain in each for run in self.runs]
             self.grids.append(Grid(schedule, cycle, rows, found[schedule]))

@@ -61,7 +61,8 @@ class SchedulesSpec(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        self.entries  # noqa: B018 - raises for what is unknown
+        for entry in (*self.entries, self.base):  # raises for what is unknown
+            entry.schedule.check(self.steps)
         return self
 
     @property
@@ -105,10 +106,13 @@ class SchedulesSpec(Spec):
 
     @property
     def peak_states(self) -> int:
-        """See `Spec`: of every chain the newest two or all, and of a grid every lane."""
-        points = len(MaxLrGrid.parse(self.max_lr).values) * max(1, len(self.grids))
+        """See `Spec`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
+        points = len(MaxLrGrid.parse(self.max_lr).values)
+        grids = points * max(1, len(self.grids))
         chains = self.abreast * (self.cycles + 1 if self.histograms else 2)
-        return self.runs * (max(points, chains) + self.abreast + 2)
+        last = points if any(entry.tuned_on == "last" for entry in self.entries) else 0
+        early = max(grids, self.abreast) if isinstance(self.rewind, int) else 0
+        return self.runs * (max(grids, chains + last) + early + self.abreast + 2)
 
     @property
     def rounds(self) -> list[tuple[int, int]]:

@@ -169,7 +169,7 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
         name = (
             f"S-Cyc {results.scyc}"
             if results.scyc
-            else f"{results.spec.schedule}, max_lr {results.winner.chain[0]:.4g}"
+            else f"{results.spec.schedule}, max_lr {results.winner.chain[0].max_lr:.4g}"
         )
         mean = results.chain["test_accuracy_mean"].mean()
         against = ""

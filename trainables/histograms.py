@@ -49,7 +49,8 @@ def weight_gradients(network: nn.Module, state: State, dataset: Dataset, indices
     Pruned weights are not trained: counted, their gradients would not say what training does.
     """
     found = mean_gradients(network, dataset, indices, dtype)
-    return lambda: [found[name][mask] for name, mask in state.masks.items()]
+    # A file has its own order of names, another each time; sums are taken in the network's.
+    return lambda: [found[name][state.masks[name]] for name in found if name in state.masks]
 
 
 def activations(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values | None:

@@ -17,7 +17,7 @@ def source(name: str) -> Path:
     _search_working_folder()
     try:
         found = importlib.util.find_spec(module)
-    except Exception as error:  # a module's package is imported to find it, and may raise anything
+    except (Exception, SystemExit) as error:  # a module's package is imported to find it, and may raise anything
         raise ValueError(f"{name} cannot be found: {_said(error)}") from error
     if found is None or found.origin is None or not found.has_location:
         raise ValueError(f"{name}: there is no module {module} in the working folder or elsewhere")
@@ -30,7 +30,7 @@ def call(name: str, *arguments: Any) -> Any:
     module, _, function = name.partition(":")
     try:
         return getattr(importlib.import_module(module), function)(*arguments)
-    except Exception as error:  # whatever a user's code may raise
+    except (Exception, SystemExit) as error:  # whatever a user's code may raise
         raise ValueError(f"{name} raised {_said(error)}") from error
 
 
@@ -39,5 +39,5 @@ def _search_working_folder() -> None:
         sys.path.insert(0, str(Path.cwd()))  # Ray's workers search where the driver does
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -44,6 +44,7 @@ def test_an_oracle_s_winners_are_measured_in_every_cycle_and_run(oracle: Results
     # The unpruned network is measured by its own spread; by Chebyshev at most a quarter lies beyond two std.
     first = tails[tails["cycle"] == 0]
     assert (first["high_2std"] - first["mean"]).tolist() == pytest.approx((2 * first["std"]).tolist())
+    assert (first["mean"] - first["low_2std"]).tolist() == pytest.approx((2 * first["std"]).tolist())
     assert (first["beyond_2std"] <= 25).all()
     assert tails[tails["kind"] == "activation"]["beyond"].isna().all()
 
@@ -83,6 +84,8 @@ def test_a_comparison_of_schedules_keeps_its_chains_where_it_is_told_to(here: Ru
     kept = sweep.compare_schedules(**settings, out=tmp_path / "kept", histograms=True)
     tails = tables.read("tails", kept.folder.tails)
     assert dict(tails.groupby("schedule").size()) == {"constant=0.1": 12, "slr=0.1": 12}
+    first = tails[tails["cycle"] == 0]  # each chain is measured by its own unpruned network
+    assert (first["high_2std"] - first["mean"]).tolist() == pytest.approx((2 * first["std"]).tolist())
     bare = sweep.compare_schedules(**settings, out=tmp_path / "bare")
     assert not bare.folder.tails.exists()
     result = here("gradients", tmp_path / "bare")

@@ -104,6 +104,12 @@ class TestKey:
         keys.append(key())
         assert len(set(keys)) == 11
 
+    @pytest.mark.parametrize("retrain_steps", [3, 17, 1000])
+    def test_a_lane_of_any_length_of_retraining_has_a_key(self, retrain_steps: int) -> None:
+        """Milestones that fall together, or lie behind the end of cycle 0, are those of another length all the same."""
+        spec = resolve({"steps": 34, "warmup_steps": 4, "milestones": (16, 17), "retrain_steps": retrain_steps})
+        assert len({key(training=spec.training()), key(training=resolve({"steps": 34}).training())}) == 2
+
     def test_the_key_depends_on_no_run_number_neighbours_or_size_of_the_pack(self) -> None:
         assert key(pack=dataclasses.replace(PACK, run=7)) == key()
         assert key(pack=dataclasses.replace(PACK, lanes=PACK.lanes[:1])) == key()

@@ -113,6 +113,12 @@ class TestRates:
         else:
             assert grid.best_max_lr == pytest.approx(found)
 
+    def test_of_a_plateau_the_middle_is_taken_and_the_grid_stays_as_it_is(
+        self, make_comparison: MakeComparison
+    ) -> None:
+        [grid] = run(make_comparison(lambda *_: 90.0, schedules=("constant",))).grids
+        assert grid.best_max_lr == GRID[2] and {row["max_lr"] for row in grid.rows} == set(GRID)
+
     def test_a_schedule_whose_every_rate_diverges_is_an_error(self, make_comparison: MakeComparison) -> None:
         with pytest.raises(TrainingError, match="decay: every max_lr of the grid diverged"):
             run(make_comparison(rising, {"decay": lambda *_: None}))
@@ -146,8 +152,9 @@ class TestChains:
         assert max(counts.values()) == 2
         assert len(comparison.rows_so_far()) == len(sweep.rows())
 
-    def test_of_a_grid_only_networks_that_can_win_are_kept(self, make_comparison: MakeComparison) -> None:
-        sweep = make_comparison(peak(GRID[2]), schedules=("constant",), runs=1)
+    @pytest.mark.parametrize("pruning", ["imp", "global_magnitude"])
+    def test_of_a_grid_only_networks_that_can_win_are_kept(self, make_comparison: MakeComparison, pruning: str) -> None:
+        sweep = make_comparison(peak(GRID[2]), schedules=("constant",), runs=1, pruning=pruning)
         sweep.lanes_per_pack = 5
         comparison = sweep.comparison()
         sweep.train(comparison, comparison.ask())
@@ -205,9 +212,12 @@ class TestChains:
             "cyclical=0.1": 3,
         }
 
-    def test_warmup_2_cannot_be_tuned_where_warmup_1_ended_before(self, make_comparison: MakeComparison) -> None:
+    @pytest.mark.parametrize("last", [1, 2])
+    def test_warmup_2_cannot_be_tuned_where_warmup_1_ended_before(
+        self, make_comparison: MakeComparison, last: int
+    ) -> None:
         def truth(cycle: int, run: int, max_lr: float) -> float | None:
-            return None if cycle == 1 else 90.0
+            return None if cycle == last else 90.0
 
         sweep = make_comparison(truth, schedules=("constant=0.1", "warmup-2"))
         with pytest.raises(TrainingError, match="give --schedules warmup-2=MAX_LR"):
@@ -229,6 +239,38 @@ class TestGoingOn:
         sweep.simulation.trained.clear()
         assert outcome(run(sweep)) == expected
         assert len(before) < len(sweep.rows())
+
+    @pytest.mark.parametrize("rewind", ["init", 3])
+    def test_what_chains_rewind_to_is_made_again_where_it_alone_is_lost(
+        self, make_comparison: MakeComparison, rewind: object
+    ) -> None:
+        settings = {"schedules": ("constant", "slr=0.1"), "rewind": rewind}
+        expected = outcome(run(make_comparison(rising, BY_SCHEDULE, **settings)), "lanes_in_pack")
+        sweep = make_comparison(rising, BY_SCHEDULE, **settings)
+        run(sweep, stop_after=6)
+        early = {row["rewind_state"] for row in sweep.rows().values()}
+        for digest in early & sweep.simulation.kept():
+            sweep.simulation.lose(digest)
+        assert outcome(run(sweep), "lanes_in_pack") == expected
+
+    def test_for_histograms_every_network_of_every_chain_is_there_in_the_end(
+        self, make_comparison: MakeComparison
+    ) -> None:
+        def wanted(comparison: ScheduleComparison) -> set[str]:
+            return {row["state"] for chain in comparison.chains.values() for row in comparison.rows_of_chain(chain)}
+
+        settings = {"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, "steps": 10, "histograms": True}
+        for stop in (None, 1, 9, 19, 25):
+            # warmup-2's chain begins with what warmup-1's grid let go, and is begun anew for it.
+            sweep = make_comparison(rising, BY_SCHEDULE, histograms=True)
+            run(sweep, stop_after=stop)
+            assert wanted(run(sweep)) <= sweep.simulation.kept()
+        sweep = make_comparison(rising, BY_SCHEDULE, histograms=True, schedules=("constant=0.2", "warmup-2"))
+        run(sweep)
+        sweep.spec = resolve({**settings, "schedules": ("constant=0.2", "warmup-2", "decay")}, kind=SchedulesSpec)
+        sweep.simulation.trained.clear()
+        assert wanted(run(sweep)) <= sweep.simulation.kept()
+        assert {lane.schedule.name for pack in sweep.simulation.trained for lane in pack.lanes} == {"decay"}
 
     @pytest.mark.parametrize("stop", [4, 14, 25])
     def test_lost_states_are_made_again(self, make_comparison: MakeComparison, stop: int) -> None:
@@ -252,6 +294,19 @@ class TestGoingOn:
         # Two runs of two schedules: one new cycle. The new run: two grids, and their chains beyond cycle 0. The new
         # schedule: four cycles in three runs.
         assert trained == 2 * 2 * 1 + (10 + 2 * 3) + 4 * 3
+
+    @pytest.mark.parametrize("rewind", ["none", "init", 3])
+    def test_more_cycles_go_on_from_the_last_networks_whatever_they_rewind_to(
+        self, make_comparison: MakeComparison, rewind: object
+    ) -> None:
+        settings = {"schedules": ("constant", "slr=0.1"), "pruning": "global_magnitude", "rewind": rewind}
+        sweep = make_comparison(rising, BY_SCHEDULE, **settings)
+        run(sweep)
+        sweep.simulation.trained.clear()
+        base = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10}
+        sweep.spec = resolve(base | settings, kind=SchedulesSpec)
+        run(sweep)
+        assert Counter(cycle for cycle, _, _ in sweep.simulation.lanes()) == {3: 4, 4: 4}
 
     def test_a_finished_comparison_trains_nothing(self, make_comparison: MakeComparison) -> None:
         sweep = make_comparison(rising, BY_SCHEDULE)
@@ -345,8 +400,29 @@ class TestEntries:
         assert SchedulesSpec.model_validate(spec.model_dump()).entries == spec.entries
 
     @pytest.mark.parametrize(
+        ("settings", "states"),
+        [
+            # A run: four grids of 5; six schedules; initial weights and one to spare.
+            ({}, 20 + 6 + 2),
+            ({"cycles": 9}, 20 + 6 + 2),
+            # All chains with all their networks, and warmup-2's grid beside them.
+            ({"cycles": 9, "histograms": True}, 6 * 10 + 5 + 6 + 2),
+            # What is rewound to, of every lane of the grids.
+            ({"pruning": "global_magnitude", "rewind": 3}, 20 + 20 + 6 + 2),
+            ({"schedules": ("constant=0.1", "decay=0.1")}, 5 + 2 + 2),
+        ],
+    )
+    def test_the_disk_must_hold_grids_chains_and_what_they_rewind_to(
+        self, settings: dict[str, object], states: int
+    ) -> None:
+        spec = resolve({"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, **settings}, kind=SchedulesSpec)
+        assert spec.peak_states == 2 * states
+
+    @pytest.mark.parametrize(
         ("schedules", "settings", "message"),
         [
+            (("warmup-1",), {"schedule": "constant", "steps": 34, "milestones": (40,)}, "milestones must lie after"),
+            (("warmup-2=1",), {"schedule": "constant", "steps": 9, "warmup_steps": 10}, "warmup_steps must lie in"),
             (("cosine",), {}, "--schedules cosine: unknown schedule; known are constant, decay"),
             (("decoy",), {}, "unknown schedule; did you mean decay?"),
             (("constant=fast",), {}, "--schedules constant=fast: MAX_LR must be a number above 0, but got 'fast'"),

@@ -149,6 +149,18 @@ def test_the_best_is_by_test_accuracy_and_means_are_over_runs() -> None:
     assert found["a", 0]["trained_steps"] == 20 and found["a", 1]["percent_remaining"] == 80
 
 
+def test_the_best_is_not_by_validation_accuracy() -> None:
+    low = [row | {"val_accuracy": 99.0} for row in lanes([80.0, 81.0])]
+    found = table(a=low, b=lanes([90.0, 91.0]))
+    assert (found["a", 0]["best"], found["b", 0]["best"]) == (False, True)
+
+
+def test_a_chain_that_had_nothing_left_to_prune_says_so() -> None:
+    ended = [row | {"status": "ended"} if row["cycle"] else row for row in lanes([90.0, 91.0], [None, None])]
+    row = table(a=ended, b=lanes([90.0, 91.0], [60.0, 61.0]))["a", 1]
+    assert (row["ended"], row["diverged"], row["tied"]) == (2, 0, None)
+
+
 def test_the_paper_s_value_stands_in_the_rows_of_its_schedule_and_cycles() -> None:
     chain = lanes(*[[50.0, 51.0]] * 7)
     found = standings([entry("scyc"), entry("ft")], {"scyc": chain, "ft": chain}, TRAINING, COMPARISONS[9])

@@ -244,10 +244,13 @@ def test_a_fit_reaches_the_grid_s_extensions_and_keeps_to_ranges_and_folders(
         tune(by="fit", oracle=oracle)
 
 
-def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(tmp_path: Path) -> None:
+def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(here: Run, tmp_path: Path) -> None:
     results = tune(out=tmp_path / "t", schedule="cyclical", trials=2, cycles=1)
     assert results.tuning["epsilon"].isna().all() and results.tuning["max_lr"].notna().all()
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
+    shown = here("show", tmp_path / "t")
+    assert shown.returncode == 0
+    assert f"tuned: cyclical, max_lr {results.winner.params['max_lr']:.4g}" in shown.stdout
 
 
 def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(

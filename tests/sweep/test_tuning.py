@@ -277,10 +277,11 @@ class TestKilled:
         assert tuning.finished
         return tuning
 
+    @pytest.mark.parametrize("rewind", ["init", 3])
     def test_nothing_is_trained_twice_where_only_needed_states_are_kept_and_q_is_large(
-        self, make_tuning: MakeTuning
+        self, make_tuning: MakeTuning, rewind: object
     ) -> None:
-        sweep = make_tuning(rising, q="3:3", trials=14)
+        sweep = make_tuning(rising, q="3:3", trials=14, rewind=rewind)
         self.run_keeping_only_what_is_needed(sweep)
         lanes = [(pack.run, pack.cycle, lane) for pack in sweep.simulation.trained for lane in pack.lanes]
         assert len(lanes) == len(set(lanes))

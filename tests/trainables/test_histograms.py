@@ -47,6 +47,7 @@ def test_shares_by_hand() -> None:
 
 
 def test_values_that_are_all_alike_have_a_range_of_one() -> None:
+    assert distribution(parts([0.3] * 6, 6), []).std == 0  # by rounding, the variance falls below 0
     found = distribution(parts([2.0] * 5, 2), [])
     assert (found.edges[0], found.edges[-1], found.std) == (1.5, 2.5, 0.0)
     assert sum(found.counts) == 5
@@ -76,6 +77,32 @@ def test_gradients_are_those_of_the_mean_loss_of_surviving_weights(
     expected = torch.cat([slope[masks[name]] for name, slope in zip(names, slopes, strict=True)])
     assert len(found) == sum(int(mask.sum()) for mask in masks.values())
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_come_in_the_network_s_order_whatever_the_file_s(make_spec: Maker, make_images: Maker) -> None:
+    """Sums depend on the order to the last bit, and two readings of one file on the order of names in neither."""
+    dataset = make_images()
+    network = models.build(make_spec(), dataset.shape, dataset.classes, seed=1).double()
+    weights = dict(network.named_parameters())
+    masks = {name: torch.ones_like(weights[name]).bool() for name in prunable(network, False)}
+    found = []
+    for names in (list(masks), list(masks)[::-1]):
+        state = State(network.state_dict(), {name: masks[name] for name in names})
+        values = weight_gradients(network, state, dataset, torch.arange(9), torch.float64)
+        found.append([len(part) for part in values()])
+    assert found[0] == found[1] == [weights[name].numel() for name in masks]
+    assert found[0] != found[0][::-1]
+
+
+def test_activations_are_those_in_evaluation(make_spec: Maker, make_images: Maker) -> None:
+    dataset = make_images()
+    network = models.build(make_spec(batch_norm=True), dataset.shape, dataset.classes, seed=1).double().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    values = activations(network, dataset, torch.arange(9), torch.float64)
+    assert values is not None
+    first, again = (torch.cat(list(values())) for _ in range(2))
+    assert torch.equal(first, again)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_activations_are_the_outputs_of_every_relu(make_spec: Maker, make_images: Maker, plain_images: Maker) -> None:

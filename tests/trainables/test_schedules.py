@@ -198,3 +198,8 @@ def test_what_scores_only_after_the_peak_is_reached(name: ScheduleName, steps: i
 def test_the_shortest_retraining_has_rates_too(name: str, steps: int) -> None:
     rate = rate_of(name, steps, 100, warmup_steps=10, milestones=(50, 75))
     assert all(0 < rate(step, 1.0) <= 1 for step in range(steps))
+
+
+def test_a_shorter_training_decays_over_its_own_steps() -> None:
+    found = schedules.rates(Schedule("decay"), 50, 100)
+    assert [found.at(step, 0.4) for step in (0, 25, 49)] == pytest.approx([0.4, 0.2, 0.4 / 50])

@@ -59,6 +59,9 @@ def test_a_lane_s_own_schedule_goes_before_the_settings_and_retraining_begins_af
     assert spec.schedule_of(1, Lane(0.1, "p", None, own)) == own
     triangles = Schedule("cyclical", cycle_steps=9)
     assert spec.schedule_of(2, Lane(0.1, "p", None, triangles)) == Schedule("cyclical", cycle_steps=4)
+    assert spec.schedule_of(1, Lane(0.1, "p", None, Schedule("cyclical", cycle_steps=1))) == Schedule(
+        "cyclical", cycle_steps=1
+    )
 
 
 def test_without_other_steps_for_retraining_every_cycle_is_alike(make_spec: Maker) -> None:

@@ -150,3 +150,15 @@ def test_the_smallest_set_that_is_taken_leaves_no_part_of_any_split_empty(own: L
             parts = split(dataset, kind, 0)
             assert min(len(parts.train), len(parts.val), len(parts.test)) >= 1
             assert dataset.outline.train_size(kind) == len(parts.train)
+
+
+@pytest.mark.parametrize("where", ["the module", "the function"])
+def test_a_function_that_exits_is_named_like_one_that_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    module = f"leaves{len(where)}"
+    last = "raise SystemExit(3)" if where == "the module" else "def load(folder): raise SystemExit(3)"
+    (tmp_path / f"{module}.py").write_text(f"{last}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=f"^{module}:load raised SystemExit: 3"):
+        datasets.load(f"{module}:load", Path("nowhere"))
