@@ -457,6 +457,18 @@ def test_retraining_has_its_own_number_of_steps(make_spec: Maker, make_images: M
     assert (first.steps, first.eval_steps[-1], second.steps, second.eval_steps) == (10, 10, 5, [2, 4, 5])
 
 
+def test_retraining_schedules_know_how_long_the_first_training_was(
+    make_spec: Maker, make_images: Maker, tmp_path: Path
+) -> None:
+    """The last 5 steps of 10 with a drop at 6 are 5 steps with a drop at 1, which a warmup has that shrinks from 2."""
+    spec, dataset = make_spec(retrain_steps=5, score="last"), make_images()
+    parent = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)[0].state
+    own = [Schedule("lrw", 0, (6,)), Schedule("warmup", 0, (2,)), Schedule("constant")]
+    pack = Pack(1, 0, 3, tuple(Lane(0.1, parent, None, schedule) for schedule in own))
+    rewound, dropped, held = train_pack(spec, pack, dataset, tmp_path, CPU)
+    assert rewound.state == dropped.state != held.state
+
+
 def test_ties_between_layers_are_settled_in_the_networks_order_and_not_in_the_files(
     make_spec: Maker, make_images: Maker, tmp_path: Path
 ) -> None:
