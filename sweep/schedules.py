@@ -80,7 +80,7 @@ class ScheduleComparison(ChainStrategy):
             if entry.tuned_on != "last":
                 continue
             base = self.chains[spec.base.name]
-            if len(base) <= spec.cycles or not self._whole(base):
+            if len(base) <= spec.cycles:
                 raise TrainingError(
                     f"{entry.name} is tuned at cycle {spec.cycles}, but warmup-1's chain ended before; give "
                     f"--schedules {entry.name}=MAX_LR"
