@@ -340,3 +340,19 @@ def test_toml_sets_what_flags_do_not(here: Run, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text('preset = "digits"\nruns = 2\ncycles = 4\nmax_lr = "0.1,0.2"\n')
     result = here("oracle", "--plan", "--json", "--config", "s.toml", "--cycles", "1", cwd=tmp_path)
     assert json.loads(result.stdout)["lanes"] == 2 * 2 * 2
+
+
+def test_an_interrupt_while_libraries_are_imported_imports_nothing_more(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch and pandas, half imported, fail if they are imported again: the way out must not need them."""
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        for name in [name for name in sys.modules if name == "torch" or name.startswith(("sweep.run", "pandas"))]:
+            monkeypatch.setitem(sys.modules, name, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.cli.app", interrupted)
+    result = here("oracle", "--cycles", "1")
+    assert result.returncode == 130
+    assert result.stderr.strip().endswith("To go on: scyc-sweep oracle --cycles 1")
