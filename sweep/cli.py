@@ -310,20 +310,32 @@ def trajectory(
 
 
 @app.command
-def show(folder: Path, /, *, json: Json = False) -> None:
+def show(folder: Path, /, *, rescore: Json = False, json: Json = False) -> None:
     """Print the table of a results folder, finished or not. Nothing is written.
 
     Parameters
     ----------
     folder
         Results folder of an oracle, a tuning or a comparison of schedules.
+    rescore
+        Of an oracle: how much hangs on its rules. Each cycle is judged again by best and last score, absolute and
+        relative tolerance, half and twice the tolerance, and without each run; nothing is trained.
     json
         Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.results import SchedulesResults, TuningResults, load
+    from sweep.results import Results, SchedulesResults, TuningResults, load
+    from sweep.screen import columns, rescored_table
 
     results = load(folder)
+    if rescore:
+        if not isinstance(results, Results) or results.oracle.empty:
+            raise SweepError(f"--rescore needs an oracle with a decided cycle, and {folder} holds none")
+        if json:
+            _print_json(columns(results.rescored))
+        else:
+            out.print(rescored_table(results))
+        return
     if isinstance(results, SchedulesResults):
         _print_schedules(results, json)
         return

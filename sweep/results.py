@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from search_spaces.scyc import SCyc
-from sweep import compare, oracle, standings, tables
+from sweep import compare, oracle, rescore, standings, tables
 from sweep.errors import FolderError, TrainingError
 from sweep.folder import Folder, check_kind
 from sweep.greedy import GreedyOracle
@@ -115,6 +115,11 @@ class Results(Opened):
         if not self.folder.comparison.exists():
             raise FolderError(f"{self.folder.path} has no comparison yet: run `scyc-sweep compare {self.folder.path}`")
         return tables.read("comparison", self.folder.comparison)
+
+    @cached_property
+    def rescored(self) -> pd.DataFrame:
+        """Best max_lr and feasible region of each decided cycle under other rules; nothing is trained."""
+        return rescore.rescored(self.replay.closed, self.spec)
 
     def compare(self, trajectories: Mapping[str, compare.Trajectory]) -> pd.DataFrame:
         """Return the comparison with these trajectories, by name; nothing is written."""

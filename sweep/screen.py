@@ -296,6 +296,35 @@ def _scyc_finding(table: pd.DataFrame, name: str, runs: int) -> str:
     return line
 
 
+def rescored_table(results: Results) -> RenderableType:
+    """Return how much of an oracle's table hangs on its rules: a row a rule, what it would have changed."""
+    rescored = results.rescored
+    own = rescored[rescored["rule"] == rescored["rule"].iloc[0]].reset_index(drop=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("rule")
+    for heading in ("other best", "moves by", "other region", "region's width", "S-Cyc inside"):
+        table.add_column(heading, justify="right")
+    for rule, part in rescored.groupby("rule", sort=False):
+        part = part.reset_index(drop=True)
+        moved = (part["best_max_lr"] / own["best_max_lr"]).dropna()
+        factor = max(moved.max(), 1 / moved.min()) if len(moved) else math.nan
+        width = (part["feasible_high"] / part["feasible_low"]).median()
+        inside = "-" if part["scyc_inside"].isna().all() else f"{part['scyc_inside'].sum()} of {len(part)}"
+        table.add_row(
+            str(rule),
+            f"{(~part['same_best']).sum()} of {len(part)}",
+            "-" if part["same_best"].all() else f"up to {factor:.3g}x",
+            f"{(~part['same_region']).sum()} of {len(part)}",
+            f"{width:.3g}x",
+            inside,
+        )
+    lines = (
+        "cycles whose best max_lr or feasible region would be another by this rule; width: upper end by lower, median",
+        "each cycle is judged again from its kept evaluations; the chain stays the one that was run",
+    )
+    return Group(Text(_title(results), "bold"), table, *map(Text, lines))
+
+
 def tails_table(found: Gradients) -> RenderableType:
     """Return how wide gradients and activations are, a row a cycle of each chain; means over runs."""
     parts: list[RenderableType] = []

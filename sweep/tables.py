@@ -215,6 +215,18 @@ RATES: list[Column] = [
     ("trained_steps", pa.int64(), "steps", "optimizer steps of all runs"),
 ]
 
+RESCORED: list[Column] = [
+    ("rule", pa.string(), "", "how lanes are judged: as it was run, or with one thing changed"),
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "the run, where each run decides for itself; null where all decide together"),
+    ("best_max_lr", pa.float64(), "1", "max_lr of the highest mean validation accuracy by this rule"),
+    ("feasible_low", pa.float64(), "1", "lower end of the feasible region by this rule"),
+    ("feasible_high", pa.float64(), "1", "upper end of it"),
+    ("same_best", pa.bool_(), "", "whether the best is that of the oracle as it was run"),
+    ("same_region", pa.bool_(), "", "whether both ends of the region are"),
+    ("scyc_inside", pa.bool_(), "", "whether S-Cyc's prediction lies in the region; null without parameters"),
+]
+
 _NETWORK: list[Column] = [
     ("schedule", pa.string(), "", "oracle, or the schedule of the chain"),
     ("kind", pa.string(), "", "gradient: of surviving prunable weights; activation: outputs of every ReLU"),
@@ -258,6 +270,7 @@ TABLES: dict[str, list[Column]] = {
     "schedules": SCHEDULES,
     "rates": RATES,
     "runs": RUNS,
+    "rescored": RESCORED,
     "histograms": HISTOGRAMS,
     "tails": TAILS,
 }

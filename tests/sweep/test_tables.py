@@ -28,6 +28,7 @@ COLUMNS = {
         test_accuracy_std best difference p_value tied printed_mean printed_std runs diverged trained_steps""",
     "runs": "schedule kind cycle run max_lr val_accuracy test_accuracy status trial_id",
     "rates": "schedule cycle max_lr val_accuracy_mean val_accuracy_std chosen at_edge runs diverged trained_steps",
+    "rescored": "rule cycle run best_max_lr feasible_low feasible_high same_best same_region scyc_inside",
     "histograms": "schedule kind cycle run percent_remaining low high count",
     "tails": "schedule kind cycle run percent_remaining count mean std zeros low high beyond beyond_2std",
 }
