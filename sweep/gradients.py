@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 
 from sweep import tables
 from sweep.errors import FolderError, SpecError
@@ -54,6 +55,8 @@ def gradients(
         raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
     training = spec.training()
     place = pick_device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device cuda, but torch sees no GPU here")
     try:
         dataset = load_dataset(spec.dataset, spec.data_folder, place, False)
         source = source_digest(spec.model) if ":" in spec.model else ""

@@ -50,8 +50,8 @@ class Opened:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a lane, by cycle, run and max_lr; lanes that an extension of the sweep made obsolete included."""
-        rows = sorted(Ledger(self.folder.trials).rows.values(), key=lambda r: (r["cycle"], r["run"], r["max_lr"]))
+        """One row a lane, by cycle, run, max_lr and schedule, those included that an extension made obsolete."""
+        rows = sorted(Ledger(self.folder.trials).rows.values(), key=_lane_order)
         return tables.frame("trials", rows)
 
     @property
@@ -218,6 +218,11 @@ def load(folder: Path | str) -> AnyResults:
     manifest = Folder(Path(folder)).manifest() or {}
     kinds: dict[str, type[AnyResults]] = {"tuning": TuningResults, "schedules": SchedulesResults}
     return kinds.get(manifest.get("kind", ""), Results)(folder)
+
+
+def _lane_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what lanes are sorted by: not by when they were finished, which no two sweeps share."""
+    return row["cycle"], row["run"], row["max_lr"], row["schedule"], row["trial_id"]
 
 
 def _tuning_row(trial: TunedTrial) -> dict[str, Any]:

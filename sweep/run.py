@@ -57,8 +57,7 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
         results = Results(where.path)
         tables.write("oracle", results.oracle, where.oracle)
         write_comparison(results, {"S-Cyc": SCyc.parse(spec.scyc)} if spec.scyc else {})
-        if spec.histograms:
-            write_gradients(results, gradients(results, device=spec.device))
+        _write_histograms(results)
     return results
 
 
@@ -136,8 +135,9 @@ def run_schedules(
         begun = found["spec"]
         if spec.histograms and not begun["histograms"]:
             raise FolderError(f"{where.path} was begun without --histograms and kept no networks; give another --out")
-        # A folder keeps the schedules that it has: more of them stand beside the earlier ones.
-        spec = spec.model_copy(update={"schedules": tuple(dict.fromkeys((*begun["schedules"], *spec.schedules)))})
+        # A folder keeps the schedules that it has, and their networks: more of them stand beside the earlier ones.
+        both = tuple(dict.fromkeys((*begun["schedules"], *spec.schedules)))
+        spec = spec.model_copy(update={"schedules": both, "histograms": begun["histograms"]})
     sweep = _Sweep("schedules", spec, where, strategy, listener, command)
     with where.locked(command):
         sweep.train()
@@ -146,8 +146,7 @@ def run_schedules(
         tables.write("rates", results.rates, where.rates)
         tables.write("runs", results.runs, where.runs)
         plots.schedules(results, where.schedules_picture)
-        if spec.histograms:
-            write_gradients(results, gradients(results, device=spec.device))
+        _write_histograms(results)
     return results
 
 
@@ -335,6 +334,12 @@ def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
     plots.trajectory(results, comparison, results.folder.picture)
+
+
+def _write_histograms(results: Results | SchedulesResults) -> None:
+    """Measure and write what --histograms asks for, on this machine: GPUs of the workers may be elsewhere."""
+    if results.spec.histograms:
+        write_gradients(results, gradients(results, device="cpu" if results.spec.device == "cpu" else "auto"))
 
 
 def write_gradients(results: Results | SchedulesResults, found: Gradients) -> None:

@@ -53,8 +53,8 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
     masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     steps = spec.steps_of(pack.cycle)
-    names = [spec.schedule_of(pack.cycle, lane) for lane in pack.lanes]
-    rates_of = [schedules.rates(schedule, steps, spec.steps) for schedule in names]
+    own = [spec.schedule_of(pack.cycle, lane) for lane in pack.lanes]
+    rates_of = [schedules.rates(schedule, steps, spec.steps) for schedule in own]
     results = [
         LaneResult(
             max_lr=lane.max_lr,
@@ -66,7 +66,7 @@ def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, devi
             steps=steps,
             rewind_state=initial if pack.cycle == 0 and spec.rewind == "init" else None,
         )
-        for lane, start, schedule in zip(pack.lanes, starts, names, strict=True)
+        for lane, start, schedule in zip(pack.lanes, starts, own, strict=True)
     ]
 
     alive = torch.ones(count, dtype=torch.bool)

@@ -111,6 +111,21 @@ def test_bad_bounds_are_one_line(here: Run, oracle: Results, flags: list[str], m
     assert result.stderr.strip().splitlines()[-1].endswith(message)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(here: Run, oracle: Results) -> None:
+    result = here("gradients", oracle.folder.path, "--device", "cuda")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "scyc-sweep: --device cuda, but torch sees no GPU here"
+
+
+def test_a_folder_begun_with_histograms_goes_on_keeping_networks(tmp_path: Path) -> None:
+    settings = SMALL | {"cycles": 1, "out": tmp_path / "s", "progress": False}
+    sweep.compare_schedules(**settings, schedules=("constant=0.1",), histograms=True)
+    results = sweep.compare_schedules(**settings | {"cycles": 2}, schedules=("decay=0.1",))
+    assert results.spec.histograms
+    assert dict(results.tails.groupby("schedule").size()) == {"constant=0.1": 12, "decay=0.1": 12}
+
+
 def test_a_folder_without_networks_is_refused(here: Run, tmp_path: Path) -> None:
     result = here("gradients", tmp_path)
     assert result.returncode == 2 and "holds no sweep" in result.stderr

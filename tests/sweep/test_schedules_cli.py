@@ -141,6 +141,13 @@ def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_its_mark
     assert "max_lr of warmup-2: grid at cycle 2, after warmup-1" in result.stdout
 
 
+def test_trials_are_in_an_order_that_does_not_depend_on_when_they_were_finished(whole: Path) -> None:
+    trials = load(whole).trials
+    keys = list(trials[["cycle", "run", "max_lr", "schedule", "trial_id"]].itertuples(index=False, name=None))
+    assert keys == sorted(keys)
+    assert trials.duplicated(["cycle", "run", "max_lr"]).any()  # several schedules at one max_lr
+
+
 def test_runs_are_what_the_table_is_made_of(whole: Path) -> None:
     table = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
     runs = tables.read("runs", whole / "runs.parquet")
