@@ -189,6 +189,18 @@ class ChainStrategy(Strategy):
         parent, first = self.found[run, chain[:-1]], self.found[run, chain[:1]]
         return Lane(last.max_lr, parent["state"], first["rewind_state"], last.schedule)
 
+    def train(self, chains: Sequence[Chain]) -> Generator[list[Pack], None, None]:
+        """Have the last cycle of these chains trained, as far as the ledger lacks it."""
+        if chains:
+            packs = self.packs(chains)
+            if any(self.unfinished(pack) for pack in packs):
+                yield packs
+            self.take(chains)
+
+    def whole(self, chain: Chain) -> bool:
+        """Whether the last cycle of a chain came out well in all runs."""
+        return all(self.found[run, chain]["status"] == "ok" for run in self.runs)
+
     def take(self, chains: Sequence[Chain]) -> None:
         """Note the rows of the last cycle of these chains."""
         for run in self.runs:

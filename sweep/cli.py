@@ -16,7 +16,7 @@ from rich.console import Console
 
 from sweep.errors import SweepError, TrainingError
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
-from sweep.spec import Flags, Spec, one_line, resolve
+from sweep.spec import ExecutionFlags, Flags, Spec, one_line, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ app = App(
 Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
 Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=True)]  # type: ignore[valid-type]
 Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
+Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
 
@@ -65,6 +66,8 @@ def oracle(
     settings: Settings | None = None,
     config: Path | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
+    pilot: int | None = None,
+    spread: Path | None = None,
     json: Json = False,
 ) -> None:
     """Build the greedy oracle, or go on with one, and compare S-Cyc with it.
@@ -79,13 +82,20 @@ def oracle(
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
         Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+    pilot
+        With --plan: train three max_lr of the unpruned network in so many runs, and say how many runs it takes to tell
+        a max_lr that is worse by the tolerance from the best.
+    spread
+        With --plan: say so from the spread over runs in the results folder of another oracle.
     json
         Print the oracle table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
     """
     spec = resolve(_given(settings), config)
+    if not plan and (pilot or spread):
+        raise SweepError(f"--{'pilot' if pilot else 'spread'} belongs to --plan")
     if plan:
-        _print_plan(spec, json)
+        _print_plan(spec, json, pilot, spread)
         return
     from sweep.progress import LiveView
     from sweep.run import run_oracle
@@ -179,10 +189,17 @@ def compare(
     /,
     *,
     scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
+    train: Json = False,
+    confirm: int | None = None,
     paper: Json = False,
+    settings: Execution | None = None,
     json: Json = False,
 ) -> None:
     """Set S-Cyc's trajectory beside the oracle of a folder; writes comparison.parquet and the picture.
+
+    Without --train or --confirm nothing is trained: accuracies at the prediction are read off the measured curves. With
+    them the prediction is trained, at every cycle from where the oracle's chain stands and as a whole chain of its own,
+    and verdicts.parquet says how sure the gaps are. The same command goes on where it was stopped.
 
     Parameters
     ----------
@@ -191,10 +208,15 @@ def compare(
     scyc
         S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
         times. Default: those the oracle was run with.
+    train
+        Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained.
+    confirm
+        Train each trajectory and the oracle's choices on so many fresh runs, which had no part in any choice: the best
+        of many noisy means is optimistic. Verdicts go to FOLDER/confirmed.
     paper
         Print the paper's table of this network beside it, with its contradictions.
     json
-        Print the comparison as one JSON object on stdout and nothing else.
+        Print the comparison, with --train or --confirm the verdicts, as one JSON object on stdout and nothing else.
 
     """
     from search_spaces.paper import table_of
@@ -210,12 +232,60 @@ def compare(
     printed = table_of(results.spec.model, results.spec.dataset)
     if paper and printed is None:
         raise SweepError(f"--paper: the paper prints no oracle of {results.spec.model} on {results.spec.dataset}")
+    if confirm is not None and confirm < 1:
+        raise SweepError(f"--confirm must be at least 1, but got {confirm}")
     write_comparison(results, predicted)
+    if train or confirm:
+        _train_comparison(results, predicted, train, confirm, _given(settings), json)
+        return
     _print_oracle(results, results.comparison, json, lambda r: r.comparison)
     if paper and printed is not None and not json:
         from sweep.screen import paper_table
 
         out.print(paper_table(results, printed))
+
+
+@app.command
+def control(
+    folder: Path,
+    /,
+    *,
+    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    settings: Execution | None = None,
+    json: Json = False,
+) -> None:
+    """Run an oracle's controls, and say whether max_lr rises and whether the rise outlasts them.
+
+    A control is the same oracle, on the same runs, with other pruning: none (is it sparsity, or mere retraining?;
+    pointless where every cycle rewinds) and random (is it which weights are left, or how few?). Each run is judged by
+    its own curve: Page's trend test, and the growth a cycle with its interval over runs. Controls go to
+    FOLDER/controls, the table to trend.parquet. The same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    folder
+        Results folder of an oracle.
+    pruning
+        Controls to run, as `oracle --pruning` has them. Default: those that mean something here.
+    json
+        Print the table as one JSON object on stdout and nothing else.
+
+    """
+    from sweep.progress import LiveView
+    from sweep.results import Results
+    from sweep.run import controls_of, run_control
+    from sweep.screen import columns
+    from sweep.screen_evidence import trend_table
+
+    results = Results(folder)
+    with LiveView(err) as view:
+        names = pruning or controls_of(results.spec)
+        results = run_control(results, names, _given(settings), view.labelled, command_line())
+    if json:
+        _print_json(columns(results.trend))
+    else:
+        out.print(trend_table(results))
+    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
 
 
 @app.command
@@ -248,13 +318,15 @@ def gradients(
 
     """
     from sweep.gradients import gradients as measured
-    from sweep.results import TuningResults, load
+    from sweep.results import TrainedResults, TuningResults, load
     from sweep.run import write_gradients
     from sweep.screen import columns, tails_table
 
     results = load(folder)
-    if isinstance(results, TuningResults):
-        raise SweepError(f"{folder} holds a tuning; give the folder of an oracle or a comparison of schedules")
+    if isinstance(results, TuningResults | TrainedResults):
+        raise SweepError(
+            f"{folder} holds no chain of its own to measure; give the folder of an oracle or a comparison of schedules"
+        )
     try:
         low, high = (float(part) for part in beyond.split(","))
     except ValueError as error:
@@ -310,40 +382,65 @@ def trajectory(
 
 
 @app.command
-def show(folder: Path, /, *, rescore: Json = False, json: Json = False) -> None:
+def show(
+    folder: Path,
+    /,
+    *,
+    rescore: Json = False,
+    trend: Json = False,
+    format: Literal["text", "markdown", "latex", "csv", "json"] = "text",
+) -> None:
     """Print the table of a results folder, finished or not. Nothing is written.
 
     Parameters
     ----------
     folder
-        Results folder of an oracle, a tuning or a comparison of schedules.
+        Results folder of an oracle, a tuning or a comparison of schedules; or FOLDER/trained, FOLDER/confirmed.
     rescore
         Of an oracle: how much hangs on its rules. Each cycle is judged again by best and last score, absolute and
         relative tolerance, half and twice the tolerance, and without each run; nothing is trained.
-    json
-        Print the table as one JSON object on stdout and nothing else.
+    trend
+        Of an oracle: whether max_lr rises over the cycles, and whether the rise outlasts the controls that were run.
+    format
+        markdown and latex (booktabs) have the table as it is printed; csv and json have all columns in full, json as
+        one object of columns.
 
     """
-    from sweep.results import Results, SchedulesResults, TuningResults, load
-    from sweep.screen import columns, rescored_table
+    from sweep.formats import write
+    from sweep.results import load
+    from sweep.views import view_of
 
-    results = load(folder)
-    if rescore:
-        if not isinstance(results, Results) or results.oracle.empty:
-            raise SweepError(f"--rescore needs an oracle with a decided cycle, and {folder} holds none")
-        if json:
-            _print_json(columns(results.rescored))
-        else:
-            out.print(rescored_table(results))
-        return
-    if isinstance(results, SchedulesResults):
-        _print_schedules(results, json)
-        return
-    if isinstance(results, TuningResults):
-        _print_tuning(results, json)
-        return
-    comparison = results.comparison if results.finished and results.folder.comparison.exists() else None
-    _print_oracle(results, comparison, json, lambda r: r.oracle)
+    if rescore and trend:
+        raise SweepError("--rescore and --trend are two tables: give one")
+    view = view_of(load(folder), "rescored" if rescore else "trend" if trend else None, out.width)
+    if format == "text":
+        out.print(view.table)
+    else:
+        sys.stdout.write(write(view, format))
+
+
+@app.command
+def report(
+    folders: Annotated[list[Path], Parameter(negative="", consume_multiple=True)],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
+) -> None:
+    """Write a page to show: one HTML file with answer, certainty, tables, pictures, settings, cost and command.
+
+    Parameters
+    ----------
+    folders
+        Results folders; of an oracle with its controls and trained comparisons, if there are any. Several stand side by
+        side.
+    output
+        Where to write it.
+
+    """
+    from sweep.report import write_report
+
+    write_report(folders, output)
+    err.print(f"{output}: open it in a browser")
 
 
 @app.command
@@ -358,16 +455,24 @@ def _given(settings: BaseModel | None) -> dict[str, Any]:
     return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def _print_plan(spec: Spec, json: bool) -> None:
+def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: Path | None = None) -> None:
     from dataclasses import asdict
 
+    from sweep import plan
     from sweep.folder import Folder
-    from sweep.plan import plan
+    from sweep.results import Results
     from sweep.screen import plan_table
 
     manifest = Folder(spec.folder).manifest()
     begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
-    result = plan(spec, begun)
+    if pilot and spread:
+        raise SweepError("--pilot and --spread say the same: give one")
+    seen = plan.pilot(spec, pilot) if pilot else plan.spread_of(Results(spread)) if spread else None
+    if spread and seen is None:
+        raise SweepError(
+            f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
+        )
+    result = plan.plan(spec, begun, seen)
     if json:
         _print_json(asdict(result))
     else:
@@ -382,9 +487,36 @@ def _print_oracle(
     if json:
         _print_json(columns(table(results)))
         return
-    out.print(oracle_table(results, comparison))
+    out.print(oracle_table(results, comparison, out.width))
     if not results.finished:
         out.print(progress_line(results.progress))
+
+
+def _train_comparison(
+    results: "Results",
+    predicted: "dict[str, Any]",
+    train: bool,
+    confirm: int | None,
+    execution: dict[str, Any],
+    json: bool,
+) -> None:
+    import pandas as pd
+
+    from sweep.progress import LiveView
+    from sweep.run import run_trained
+    from sweep.screen import columns
+    from sweep.screen_evidence import verdicts_table
+
+    found = []
+    for fresh_runs in [*([None] if train else []), *([confirm] if confirm else [])]:
+        with LiveView(err) as view:
+            found.append(run_trained(results, predicted, fresh_runs, execution, view, command_line()))
+    if json:
+        _print_json(columns(pd.concat([each.verdicts for each in found])))
+        return
+    for each in found:
+        out.print(verdicts_table(each))
+        err.print(f"verdicts.parquet in {each.folder.path}")
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep import tables
 from sweep.compare import ON_BOUND, Trajectory, compare
-from sweep.oracle import ClosedCycle, choose, curve_table, mean_scores, oracle_table
+from sweep.oracle import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
 from sweep.results import Results
 from trainables.spec import derive_seed
 
@@ -122,7 +121,7 @@ def fit(results: Results, ranges: Mapping[str, Range], given: Mapping[str, SCyc]
 
     region = region_of(results.oracle, results.curves)
     curves: dict[str, Trajectory] = {name: best(name, region) for name in families}
-    left_out = _left_out(closed, results.spec.tolerance, results.spec.tolerance_kind)
+    left_out = _left_out(closed, Rules.of(results.spec))
     rows = []
     for name, curve in [*curves.items(), *given.items()]:
         values = np.array([curve.max_lr(cycle, prune_rate) for cycle in region.cycle])
@@ -221,9 +220,7 @@ def _fit(family: Family, region: Region, prune_rate: float, seed: int) -> tuple[
     return build(found.x), len(begin) * (int(found.nit) + 1)
 
 
-def _left_out(
-    closed: Sequence[ClosedCycle], tolerance: float, kind: Any
-) -> list[tuple[Region, pd.DataFrame, pd.DataFrame]]:
+def _left_out(closed: Sequence[ClosedCycle], rules: Rules) -> list[tuple[Region, pd.DataFrame, pd.DataFrame]]:
     """For each run: the regions of all other runs; that run's own oracle table and curves. Nothing for a single run."""
     runs = sorted({row["run"] for cycle in closed for row in cycle.rows})
     if len(runs) < 2:
@@ -231,15 +228,16 @@ def _left_out(
     parts = []
     for run in runs:
         without, alone = (
-            [found for cycle in closed if (found := _rechosen(cycle, keep, tolerance, kind)) is not None]
+            [found for cycle in closed if (found := _rechosen(cycle, keep, rules)) is not None]
             for keep in (lambda of, run=run: of != run, lambda of, run=run: of == run)
         )
-        parts.append((region_of(oracle_table(without), curve_table(without)), oracle_table(alone), curve_table(alone)))
+        region = region_of(oracle_table(without, rules), curve_table(without, rules))
+        parts.append((region, oracle_table(alone, rules), curve_table(alone, rules)))
     return parts
 
 
-def _rechosen(cycle: ClosedCycle, keep: Callable[[int], bool], tolerance: float, kind: Any) -> ClosedCycle | None:
+def _rechosen(cycle: ClosedCycle, keep: Callable[[int], bool], rules: Rules) -> ClosedCycle | None:
     """Return a cycle as the runs kept alone would have decided it; None where none of them has a score."""
     rows = [row for row in cycle.rows if keep(row["run"])]
-    choice = choose(mean_scores(rows), tolerance, kind) if rows else None
+    choice = choose(mean_scores(rows), rules.tolerance, rules.kind) if rows else None
     return ClosedCycle(cycle.cycle, cycle.run, cycle.base_points, rows, choice) if choice else None

@@ -34,8 +34,14 @@ class Folder:
         self.trials = path / "trials"
         self.states = path / "states"
         self.oracle = path / "oracle.parquet"
+        self.curves, self.trend = path / "curves.parquet", path / "trend.parquet"
         self.comparison = path / "comparison.parquet"
         self.picture = path / "trajectory.png"
+        self.controls = path / "controls"
+        """The same oracle with other pruning, each a results folder of its own."""
+        self.trained, self.confirmed = path / "trained", path / "confirmed"
+        """What `compare --train` and `--confirm` trained, results folders too."""
+        self.verdicts = path / "verdicts.parquet"
         self.tuning = path / "tuning.parquet"
         self.chain = path / "chain.parquet"
         self.fit = path / "fit.parquet"
@@ -43,6 +49,8 @@ class Folder:
         self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
         self.schedules_picture = path / "schedules.png"
         self.histograms, self.tails = path / "histograms.parquet", path / "tails.parquet"
+        self.controls_picture, self.leads_picture = path / "controls.png", path / "leads.png"
+        self.gaps_picture = path / "gaps.png"
         self.histograms_picture = path / "histograms.png"
         self.journal = path / "optuna-journal.log"
         self._manifest = path / "manifest.json"
@@ -129,8 +137,8 @@ def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> No
     """Raise FolderError if a folder holds results of another kind than `kind`."""
     if manifest is not None and manifest.get("kind") != kind:
         other = manifest.get("kind", "sweep of an older version")
-        other = "comparison of schedules" if other == "schedules" else other
-        command = {"tuning": "tune"}.get(kind, kind)
+        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(other, other)
+        command = {"tuning": "tune", "trained": "compare"}.get(kind, kind)
         raise FolderError(f"{folder.path} holds an earlier {other}, not what `{command}` leaves: give another folder")
 
 
@@ -139,9 +147,9 @@ def new_manifest(
 ) -> dict[str, Any]:
     """Return the manifest of a session that begins or goes on: whole spec, versions, commit, hardware.
 
-    `kind` is `oracle`, `tuning` or `schedules`. `found` is the manifest of the session before, if there was one: what
-    it says of itself is kept under `earlier_sessions`, since a night's lanes may come from several machines and
-    versions.
+    `kind` is `oracle`, `tuning`, `schedules` or `trained`. `found` is the manifest of the session before, if there was
+    one: what it says of itself is kept under `earlier_sessions`, since a night's lanes may come from several machines
+    and versions.
     """
     session = {
         "command": " ".join(command),

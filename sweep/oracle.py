@@ -7,17 +7,41 @@ it. Next: `sweep.compare` sets a predicted trajectory beside it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from sweep import tables
+from sweep import evidence, tables
+from sweep.evidence import Point
+
+if TYPE_CHECKING:
+    from sweep.spec import Spec
 
 ToleranceKind = Literal["absolute", "relative"]
 Row = Mapping[str, Any]
 
 SAME_ACCURACY = 1e-9
 """Percent points below which two means differ by rounding only: one image is worth far more."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a cycle is judged, but for the score, which is a lane's."""
+
+    tolerance: float
+    kind: ToleranceKind
+    """absolute: percent points. relative: percent of the best."""
+    confidence: float
+    """With which all statements of one cycle hold at once."""
+
+    @classmethod
+    def of(cls, spec: "Spec") -> "Rules":
+        """Return those of a sweep."""
+        return cls(spec.tolerance, spec.tolerance_kind, spec.confidence)
+
+    def margin(self, best: float) -> float:
+        """Return the tolerance in percent points below the best accuracy."""
+        return self.tolerance if self.kind == "absolute" else best * self.tolerance / 100
 
 
 @dataclass(frozen=True)
@@ -109,32 +133,55 @@ def beaten(rows: Iterable[Row], runs: int) -> set[float]:
     return {max_lr for max_lr, score in complete.items() if score is None or score < top - 1e-6}
 
 
-def oracle_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
+def oracle_table(closed: Iterable[ClosedCycle], rules: Rules) -> pd.DataFrame:
     """Return the oracle table: one row per closed cycle (and run, where runs decide for themselves)."""
-    return tables.frame("oracle", [_oracle_row(cycle) for cycle in sorted(closed, key=_order)])
+    return tables.frame("oracle", [_oracle_row(cycle, rules) for cycle in sorted(closed, key=_order)])
 
 
-def curve_table(closed: Iterable[ClosedCycle]) -> pd.DataFrame:
-    """Return the curves behind the oracle: per cycle and max_lr the accuracies' mean and std over runs, in percent.
+def curve_table(closed: Iterable[ClosedCycle], rules: Rules) -> pd.DataFrame:
+    """Return the curves behind the oracle: per cycle and max_lr accuracies, the lead of the best, and how sure it is.
 
-    Columns: cycle, run, percent_remaining, max_lr, val_accuracy_mean, val_accuracy_std, test_accuracy_mean,
-    test_accuracy_std, runs, diverged. A max_lr with a diverged run has no accuracies.
+    A max_lr with a diverged run has no accuracies.
     """
-    rows = [
+    return tables.frame("curves", [row for cycle in sorted(closed, key=_order) for row in _curve(cycle, rules)])
+
+
+def _curve(cycle: ClosedCycle, rules: Rules) -> list[dict[str, Any]]:
+    points, whole = judged(cycle, rules), _runs(cycle) > 1
+    return [
         {
             "cycle": cycle.cycle,
             "run": cycle.run,
             "percent_remaining": fmean(row["percent_remaining"] for row in group),
             "max_lr": max_lr,
             **accuracies(group),
+            "lead": point and point.lead,
+            "lead_low": point and point.low,
+            "lead_high": point and point.high,
+            "told": point.told if point else True if whole else None,
+            "verdict": point.verdict if point else "outside" if whole else None,
             "runs": len(group),
             "diverged": sum(row["status"] == "diverged" for row in group),
         }
-        for cycle in sorted(closed, key=_order)
         for max_lr, group in sorted(_by_max_lr(cycle.rows).items())
+        for point in [points.get(max_lr)]
     ]
-    curves = pd.DataFrame(rows)
-    return curves.astype({"run": "Int32"}) if rows else curves
+
+
+def judged(cycle: ClosedCycle, rules: Rules) -> dict[float, Point]:
+    """Return what is known of each max_lr of a closed cycle that did not diverge in any run."""
+    by_run = accuracies_by_run(cycle.rows)
+    best = by_run[cycle.choice.best_max_lr]
+    return evidence.judge(by_run, cycle.choice.best_max_lr, rules.margin(fmean(best)), rules.confidence)
+
+
+def accuracies_by_run(rows: Iterable[Row], name: str = "val_accuracy") -> dict[float, list[float]]:
+    """Return each max_lr's accuracies in the order of runs, without those that diverged in any run."""
+    groups = {
+        max_lr: [row[name] for row in sorted(group, key=lambda row: row["run"])]
+        for max_lr, group in _by_max_lr(rows).items()
+    }
+    return {max_lr: values for max_lr, values in groups.items() if None not in values}
 
 
 def chain_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -154,7 +201,7 @@ def chain_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
+def _oracle_row(closed: ClosedCycle, rules: Rules) -> dict[str, Any]:
     choice = closed.choice
     groups = _by_max_lr(closed.rows)
     best = groups[choice.best_max_lr]
@@ -169,6 +216,7 @@ def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
         "hull_low": choice.hull_low,
         "hull_high": choice.hull_high,
         "contiguous": choice.contiguous,
+        **_certainty(closed, rules),
         "grid_low": min(groups),
         "grid_high": max(groups),
         "extended": len(groups) > closed.base_points,
@@ -182,6 +230,27 @@ def _oracle_row(closed: ClosedCycle) -> dict[str, Any]:
     }
 
 
+def _certainty(closed: ClosedCycle, rules: Rules) -> dict[str, Any]:
+    """Return what is sure of a cycle's best and of the bounds of its region."""
+    points = judged(closed, rules)
+    choice, tried = closed.choice, sorted(_by_max_lr(closed.rows))
+    # A max_lr that diverged in any run is outside by definition.
+    verdicts = {max_lr: points[max_lr].verdict if max_lr in points else "outside" for max_lr in tried}
+    low, high = tried.index(choice.feasible_low), tried.index(choice.feasible_high)
+    whole = _runs(closed) > 1
+    possible = [max_lr for max_lr in tried if verdicts[max_lr] != "outside"]
+    return {
+        "points": len(tried),
+        "not_told": sum(not point.told for point in points.values()) if whole else None,
+        "possible_low": possible[0] if whole else None,
+        "possible_high": possible[-1] if whole else None,
+        "low_bound": verdicts[tried[low]] if whole else None,
+        "below_low": verdicts[tried[low - 1]] if whole and low > 0 else None,
+        "high_bound": verdicts[tried[high]] if whole else None,
+        "above_high": verdicts[tried[high + 1]] if whole and high + 1 < len(tried) else None,
+    }
+
+
 def accuracies(group: Sequence[Row]) -> dict[str, float | None]:
     """Return mean and std (n-1; None for one run) of both accuracies over the runs of one max_lr."""
     result: dict[str, float | None] = {}
@@ -191,6 +260,10 @@ def accuracies(group: Sequence[Row]) -> dict[str, float | None]:
         result[f"{name}_mean"] = fmean(values) if whole else None
         result[f"{name}_std"] = stdev(values) if whole and len(values) > 1 else None
     return result
+
+
+def _runs(closed: ClosedCycle) -> int:
+    return len({row["run"] for row in closed.rows})
 
 
 def _by_max_lr(rows: Iterable[Row]) -> dict[float, list[Row]]:

@@ -1,20 +1,29 @@
-"""What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time.
+"""What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
 
 Nothing is written and no data is needed: the steps that are measured train on made images. Only a user's own data set
-is read, for its sizes. Next: the user decides.
+is read, for its sizes, and a pilot trains on the real one. Next: the user decides.
 """
 
+import math
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
 
 import torch
 
-from sweep.errors import SpecError, SweepError
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.scyc import SCyc
+from sweep import power
+from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.folder import cores
+from sweep.results import Results
 from sweep.spec import Spec
-from sweep.worker import Measure, load_dataset, pick_device
+from sweep.worker import Measure, Worker, load_dataset, pick_device
 from trainables import lanes, measure, models, pruning
 from trainables.datasets import DataError, Dataset
 from trainables.published import DATASETS, Outline
+from trainables.spec import Lane, Pack, derive_seed
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,34 @@ class Plan:
     workers: int
     seconds: float
     """Training alone, with all workers of this machine; evaluations and start-up come on top."""
+    tolerance: float
+    """Percent points that are to be resolved; where the tolerance is relative, of the best accuracy seen."""
+    spread: float | None
+    """Percent points by which paired differences between max_lr values vary over runs; None where nothing tells."""
+    spread_of: str
+    """Where the spread was seen."""
+    runs_for_cycle: int | None
+    """Runs that tell a max_lr worse by the tolerance from the best, all points of a cycle together, 8 times in 10."""
+    runs_for_one: int | None
+    """Likewise one max_lr that was named beforehand, as `compare --confirm` has it."""
 
 
-def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
+@dataclass(frozen=True)
+class Spread:
+    """How much paired differences vary over runs, and where that was seen."""
+
+    points: float
+    """Percent points."""
+    best: float
+    """Best accuracy seen, percent."""
+    of: str
+
+
+def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
     """Measure a few training steps on this machine and return what the sweep will take.
 
-    `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured.
+    `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
+    says how many runs resolve the tolerance.
     """
     torch.set_num_threads(spec.threads)
     parameters, state_bytes = state_size(spec)
@@ -66,6 +97,12 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
         training.steps_of(cycle) * replace(job, points=width).seconds(min(size, width), rates[size])
         for cycle, width in rounds
     ]
+    absolute = spec.tolerance_kind == "absolute"
+    tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
+
+    def runs_for(points: int) -> int | None:
+        return power.runs_needed(spread.points, tolerance, points, spec.confidence) if spread else None
+
     return Plan(
         cycles=spec.cycles + 1,
         runs=spec.runs,
@@ -81,7 +118,50 @@ def plan(spec: Spec, lanes_per_pack: int | None = None) -> Plan:
         lane_steps_per_second=rates[size],
         workers=job.workers,
         seconds=sum(times),
+        tolerance=tolerance,
+        spread=spread.points if spread else None,
+        spread_of=spread.of if spread else "",
+        runs_for_cycle=runs_for(spec.abreast),
+        runs_for_one=runs_for(2),
     )
+
+
+def spread_of(results: Results) -> Spread | None:
+    """Return the spread of an oracle; None where it does not tell: one run, or no decided cycle."""
+    found = power.spread_of_oracle(results.replay.closed)
+    best = results.oracle["val_accuracy_mean"].mean()
+    return Spread(found, best, f"{results.folder.path}, {results.spec.runs} runs") if found is not None else None
+
+
+def pilot(spec: Spec, runs: int) -> Spread:
+    """Train a few lanes of cycle 0, in this process, and return their spread: three max_lr values in each of `runs`.
+
+    They are S-Cyc's epsilon, or the middle of the grid, and its neighbours. Raises SweepError where too few of them
+    come out well, and as `dataset_of`.
+    """
+    if runs < 2:
+        raise SpecError(f"a pilot takes at least 2 runs, but got {runs}")
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
+    points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
+    lanes_of_run = tuple(Lane(point, None) for point in points)
+    fingerprint = dataset_of(spec).fingerprint
+    found: dict[float, list[float]] = {point: [] for point in points}
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(spec.training(), spec.data_folder, fingerprint, Path(folder), spec.device, spec.threads)
+        for run in range(runs):
+            outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run))
+            if outcome.failure:
+                raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
+            for result in outcome.results:
+                if result.val_accuracy is not None:
+                    found[result.max_lr].append(result.val_accuracy)
+    whole = [values for values in found.values() if len(values) == runs]
+    spread = power.spread_of_points(whole)
+    if spread is None:
+        raise TrainingError("the pilot's lanes diverged; give --max-lr a lower grid, or --spread DIR")
+    best = max(fmean(values) for values in whole)
+    return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network")
 
 
 def state_size(spec: Spec) -> tuple[int, int]:

@@ -1,22 +1,27 @@
 """Pictures of a results folder. In: results and their comparison. Out: PNG files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
 matplotlib.use("Agg")  # no window, wherever this runs
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from sweep import files
+from sweep import evidence, files, trend
 from sweep.gradients import Gradients
-from sweep.results import Results, SchedulesResults, TuningResults
+from sweep.oracle import Rules
+from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind eyes too
 
 
+VERDICTS = {"inside": (GREEN, "o"), "undecided": (GREY, "s"), "outside": (ORANGE, "x"), "one run": (BLUE, "o")}
 LINES = (ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
@@ -55,9 +60,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with files.Replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
-    plt.close(figure)
+    _save(figure, path)
 
 
 def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
@@ -101,9 +104,7 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
     for each in (*history, axes):
         each.grid(alpha=0.25)
         each.spines[["top", "right"]].set_visible(False)
-    with files.Replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
-    plt.close(figure)
+    _save(figure, path)
 
 
 def schedules(results: SchedulesResults, path: Path) -> None:
@@ -143,9 +144,7 @@ def schedules(results: SchedulesResults, path: Path) -> None:
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with files.Replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
-    plt.close(figure)
+    _save(figure, path)
 
 
 def histograms(results: Results | SchedulesResults, found: Gradients, path: Path) -> None:
@@ -175,8 +174,115 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Path
             axes.spines[["top", "right"]].set_visible(False)
     spec = results.spec
     figure.suptitle(f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} runs, seed {spec.seed}")
+    _save(figure, path)
+
+
+def controls(results: Results, path: Path) -> None:
+    """Draw each run's best max_lr and region of an oracle and its controls: geometric means over runs, t intervals.
+
+    Nothing is drawn with fewer than two runs or cycles.
+    """
+    rules = Rules.of(results.spec)
+    chains = {f"{results.spec.pruning} (the oracle)": results.replay.closed}
+    chains |= {name: control.replay.closed for name, control in results.controls.items()}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    for (name, closed), colour in zip(chains.items(), LINES, strict=False):
+        for axes, quantity in zip(panels, ("best", "middle"), strict=True):
+            values = trend.per_run(closed, rules)[quantity]
+            if min(values.shape) < 2:
+                continue
+            ends = np.exp([evidence.interval(column, rules.confidence) for column in values.T]).T
+            cycles = range(values.shape[1])
+            axes.plot(cycles, np.exp(values.mean(axis=0)), "-o", color=colour, ms=3, label=name)
+            axes.fill_between(cycles, *ends, color=colour, alpha=0.15, lw=0)
+    for axes, title in zip(panels, ("best max_lr", "middle of the feasible region"), strict=True):
+        axes.set_yscale("log")
+        axes.set_title(f"{title}, each run's own: mean, {100 * rules.confidence:g} % interval", fontsize="medium")
+        if not results.oracle.empty:
+            _density_axis(axes, results.oracle.groupby("cycle")["percent_remaining"].mean())
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("max_lr")
+    panels[0].legend(title="pruning", frameon=False)
+    _save(figure, path)
+
+
+def leads(results: Results, path: Path) -> None:
+    """Draw for some cycles how far every max_lr falls short of the best, with intervals, and the tolerance.
+
+    Nothing is drawn before a cycle is decided, nor of runs that decide for themselves.
+    """
+    curves = results.curves[results.curves["run"].isna()]
+    if curves.empty:
+        return
+    rules, cycles = Rules.of(results.spec), sorted(curves["cycle"].unique())
+    some = sorted({cycles[round(index * (len(cycles) - 1) / 3)] for index in range(4)})
+    figure, panels = plt.subplots(1, len(some), figsize=(11, 3.8), sharey=True, squeeze=False, layout="constrained")
+    for axes, cycle in zip(panels[0], some, strict=True):
+        part = curves[(curves["cycle"] == cycle) & curves["lead"].notna()]
+        margin = rules.margin(part["val_accuracy_mean"].max())
+        axes.axhspan(0, margin, color=BLUE, alpha=0.12, lw=0, label="within the tolerance")
+        for verdict, (colour, marker) in VERDICTS.items():
+            each = part[part["verdict"].isna() if verdict == "one run" else part["verdict"] == verdict]
+            if each.empty:
+                continue
+            # The interval is of the shortfall from the best there is, and need not hold the lead of the best seen.
+            axes.vlines(each["max_lr"], each["lead_low"], each["lead_high"], color=colour, lw=1.2, alpha=0.7)
+            axes.plot(each["max_lr"], each["lead"], marker, color=colour, ms=5, label=verdict)
+        axes.set_xscale("log")
+        axes.set_ylim(-0.2 * margin, max(8 * margin, 1.0))
+        axes.set_title(f"λ = {part['percent_remaining'].mean():.3g} %", fontsize="medium")
+        axes.set_xlabel("max_lr")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylabel("points below the best")
+    handles = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, frameon=False)
+    level = f"{100 * rules.confidence:g} % intervals, all max_lr of a cycle together"
+    figure.suptitle(f"How far each max_lr falls short of the best: {level}", fontsize="medium")
+    _save(figure, path)
+
+
+def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
+    """Draw each trajectory's gap to the oracle by cycle, with intervals: from the oracle's start, and of its own chain.
+
+    `found` has results of trained comparisons by name.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    named = [
+        (f"{trajectory}, {name}", part[part["cycle"].notna()], results)
+        for name, results in found.items()
+        for trajectory, part in results.verdicts.groupby("trajectory", sort=False)
+    ]
+    shift = 0.6 / max(1, len(named))
+    for index, (label, rows, _) in enumerate(named):
+        place = rows["cycle"].astype(float) + (index - (len(named) - 1) / 2) * shift
+        for axes, gap in zip(panels, ("val_gap", "own_test_gap"), strict=True):
+            ends = [rows[gap] - rows[f"{gap}_low"], rows[f"{gap}_high"] - rows[gap]]
+            reach = None if rows[f"{gap}_low"].isna().all() else np.clip(np.array(ends, dtype=float), 0, None)
+            colour, marker = LINES[index % len(LINES)], "osD^v"[index % 5]
+            axes.errorbar(place, rows[gap], reach, fmt=marker, ms=4, lw=1, color=colour, label=label)
+        _density_axis(panels[0], rows.set_index("cycle")["percent_remaining"])
+        _density_axis(panels[1], rows.set_index("cycle")["percent_remaining"])
+    rules = Rules.of(named[0][2].oracle.spec)
+    margin = rules.margin(float(named[0][2].oracle.oracle["val_accuracy_mean"].mean()))
+    titles = ("one max_lr from the oracle's start: validation", "a whole chain of its own: test")
+    for axes, title in zip(panels, titles, strict=True):
+        axes.axhspan(-margin, margin, color=BLUE, alpha=0.1, lw=0)
+        axes.axhline(0, color=GREY, lw=1)
+        axes.set_ylim(-6 * margin, 6 * margin)
+        axes.set_title(f"{title}", fontsize="medium")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("oracle's accuracy minus its, points")
+    panels[0].legend(loc="upper left", frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's ending names."""
     with files.Replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+        figure.savefig(partial, dpi=150, format=path.suffix[1:])
     plt.close(figure)
 
 
@@ -233,6 +339,9 @@ def _oracle(axes: Axes, oracle: pd.DataFrame, alpha: float, label: str) -> None:
     low, high = oracle["feasible_low"], oracle["feasible_high"]
     axes.fill_between(cycle, low, high, color=BLUE, alpha=0.22 * alpha, lw=0, label=f"{label}feasible region")
     hull_low, hull_high = oracle["hull_low"], oracle["hull_high"]
+    if not oracle["possible_low"].isna().any():
+        bounds = oracle["possible_low"], oracle["possible_high"]
+        axes.fill_between(cycle, *bounds, color=BLUE, alpha=0.08 * alpha, lw=0, label=f"{label}where it may reach")
     axes.vlines(cycle, hull_low, hull_high, color=GREY, lw=1, alpha=alpha, label=f"{label}its hull")
     axes.plot(cycle, oracle["best_max_lr"], "o", color=BLUE, alpha=alpha, ms=5, label=f"{label}oracle's best max_lr")
 

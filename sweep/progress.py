@@ -1,6 +1,8 @@
 """The live view of a running sweep. In: `Progress`. Out: a bar on a terminal, else (logs, notebooks) a line a cycle."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -57,6 +59,11 @@ class LiveView:
             self.console.print(
                 f"{description}; {progress.lanes_done} of {progress.lanes_planned} lanes {left}", highlight=False
             )
+
+    def labelled(self, label: str) -> Callable[[Progress], None]:
+        """Return what shows the progress of one sweep of several, under a name."""
+        self.started = None
+        return lambda progress: self(replace(progress, label=label))
 
     def _left(self, progress: Progress, now: float) -> str:
         """Return the time left at the pace of this session; lanes found finished say nothing about it."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from search_spaces.scyc import SCyc
-from sweep import compare, oracle, rescore, standings, tables
+from sweep import compare, oracle, rescore, standings, tables, trend
 from sweep.errors import FolderError, TrainingError
 from sweep.folder import Folder, check_kind
 from sweep.greedy import GreedyOracle
@@ -21,8 +21,10 @@ from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
+from sweep.trained import Plans, TrainedComparison
 from sweep.tuning import Given, TunedTrial, Tuning
 from sweep.tuning_spec import TuningSpec
+from sweep.verdicts import verdict_table
 
 AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
 
@@ -74,10 +76,14 @@ class Opened:
         """Whether nothing is left to train."""
         return self.manifest["finished_at"] is not None
 
+    def _ledger(self) -> Ledger:
+        """Return the lanes that decide: those of the folder."""
+        return Ledger(self.folder.trials)
+
     def _replayed(self, strategy: Callable[..., AnyStrategy]) -> AnyStrategy:
         """Return the strategy, having decided all that the finished lanes allow."""
-        ledger, fingerprint = Ledger(self.folder.trials), self.manifest["identity"]["data"]
-        found = strategy(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
+        fingerprint = self.manifest["identity"]["data"]
+        found = strategy(self.spec, fingerprint, self._ledger(), lanes_per_pack=2**31, has_state=lambda digest: True)
         with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
             while found.ask() is not None:
                 pass
@@ -99,12 +105,12 @@ class Results(Opened):
     @cached_property
     def oracle(self) -> pd.DataFrame:
         """The oracle table of the cycles decided so far."""
-        return oracle.oracle_table(self.replay.closed)
+        return oracle.oracle_table(self.replay.closed, oracle.Rules.of(self.spec))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Accuracy against max_lr, mean and std over runs, for each decided cycle."""
-        return oracle.curve_table(self.replay.closed)
+        """Accuracy against max_lr, and how far each max_lr is surely from the best, for each decided cycle."""
+        return oracle.curve_table(self.replay.closed, oracle.Rules.of(self.spec))
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
@@ -124,6 +130,29 @@ class Results(Opened):
     def compare(self, trajectories: Mapping[str, compare.Trajectory]) -> pd.DataFrame:
         """Return the comparison with these trajectories, by name; nothing is written."""
         return compare.compare(self.oracle, self.curves, trajectories, self.spec.prune_rate)
+
+    @cached_property
+    def controls(self) -> dict[str, "Results"]:
+        """The controls that `control` has run, by their pruning."""
+        found = sorted(self.folder.controls.glob("*/manifest.json"))
+        return {path.parent.name: Results(path.parent) for path in found}
+
+    @cached_property
+    def trend(self) -> pd.DataFrame:
+        """Whether max_lr rises over the cycles, here and in the controls, and whether the rise outlasts them."""
+        chains = {name: control.replay.closed for name, control in self.controls.items()}
+        own = {str(self.spec.pruning): self.replay.closed}
+        return trend.trend_table(own | chains, oracle.Rules.of(self.spec))
+
+    @property
+    def trained(self) -> "TrainedResults":
+        """What `compare --train` trained. Raises FolderError if it has not."""
+        return TrainedResults(self.folder.trained)
+
+    @property
+    def confirmed(self) -> "TrainedResults":
+        """What `compare --confirm` trained. Raises FolderError if it has not."""
+        return TrainedResults(self.folder.confirmed)
 
     @property
     def progress(self) -> Progress:
@@ -210,13 +239,51 @@ class SchedulesResults(Opened):
         return self.replay.progress()
 
 
-AnyResults = Results | TuningResults | SchedulesResults
+class TrainedResults(Opened):
+    """The results of `compare --train` or `--confirm`, within the folder of their oracle."""
+
+    kind = "trained"
+    settings = Spec
+    spec: Spec
+
+    @cached_property
+    def oracle(self) -> Results:
+        """The oracle that it belongs to."""
+        return Results(self.folder.path.parent)
+
+    @cached_property
+    def replay(self) -> TrainedComparison:
+        """The strategy, having decided all that the finished lanes allow."""
+        return self._replayed(partial(TrainedComparison, plans=Plans.of(self.manifest["plans"])))
+
+    def _ledger(self) -> Ledger:
+        """Return the lanes of the folder, and those of the oracle, which it does not train again."""
+        ledger = super()._ledger()
+        ledger.rows = Ledger(self.folder.path.parent / self.folder.trials.name).rows | ledger.rows
+        return ledger
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """One row for each trajectory and cycle trained so far, and one for the mean over its cycles."""
+        return verdict_table(self.replay, self.oracle.replay.closed, oracle.Rules.of(self.oracle.spec))
+
+    @property
+    def progress(self) -> Progress:
+        """How far the comparison is."""
+        return self.replay.progress()
+
+
+AnyResults = Results | TrainedResults | TuningResults | SchedulesResults
 
 
 def load(folder: Path | str) -> AnyResults:
     """Open a results folder. Raises FolderError if it holds no sweep, or one of a newer version."""
     manifest = Folder(Path(folder)).manifest() or {}
-    kinds: dict[str, type[AnyResults]] = {"tuning": TuningResults, "schedules": SchedulesResults}
+    kinds: dict[str, type[AnyResults]] = {
+        "tuning": TuningResults,
+        "schedules": SchedulesResults,
+        "trained": TrainedResults,
+    }
     return kinds.get(manifest.get("kind", ""), Results)(folder)
 
 

@@ -4,10 +4,12 @@ Everything that can be wrong is looked for before anything is written or trained
 of it.
 """
 
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep import files, fit, plots, tables, trajectories
 from sweep import folder as folders
+from sweep.compare import Trajectory
 from sweep.engines import Engine, InlineEngine, Jobs
 from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder
@@ -23,15 +26,17 @@ from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.plan import dataset_of, state_size
-from sweep.results import Results, SchedulesResults, TuningResults
+from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
-from sweep.spec import Spec
+from sweep.spec import Spec, changed
 from sweep.strategy import Progress, Strategy
 from sweep.studies import open_journal
+from sweep.trained import Plans, TrainedComparison
 from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker
+from trainables.spec import FILTER_CRITERIA
 from trainables.states import path_of
 
 Listener = Callable[[Progress], None]
@@ -56,6 +61,9 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
         sweep.train()
         results = Results(where.path)
         tables.write("oracle", results.oracle, where.oracle)
+        tables.write("curves", results.curves, where.curves)
+        tables.write("trend", results.trend, where.trend)
+        plots.leads(results, where.leads_picture)
         write_comparison(results, {"S-Cyc": SCyc.parse(spec.scyc)} if spec.scyc else {})
         _write_histograms(results)
     return results
@@ -147,6 +155,113 @@ def run_schedules(
         tables.write("runs", results.runs, where.runs)
         plots.schedules(results, where.schedules_picture)
         _write_histograms(results)
+    return results
+
+
+def run_control(
+    oracle: Results,
+    controls: Sequence[str],
+    execution: Mapping[str, Any],
+    listener: Callable[[str], Listener] = lambda name: lambda progress: None,
+    command: Sequence[str] = (),
+) -> Results:
+    """Run an oracle again with other pruning, each control in a folder of its own; write the trend table and a picture.
+
+    `execution` are settings of `sweep.spec.EXECUTION` that replace the oracle's. Raises as `run_oracle` does, and
+    SweepError for a control that would control nothing.
+    """
+    for name in controls:
+        if name == "none" and oracle.spec.rewind != "none":
+            raise SweepError(
+                "--pruning none is no control where every cycle rewinds: it trains the same unpruned network anew each "
+                "time; --pruning random is one"
+            )
+        if name == oracle.spec.training().pruning:
+            raise SweepError(f"--pruning {name} is what {oracle.folder.path} was run with")
+    for name in controls:
+        settings = {
+            **execution,
+            "pruning": name,
+            "lanes": oracle.manifest["lanes_per_pack"] or oracle.spec.lanes,
+            "histograms": False,
+            "out": oracle.folder.controls / name,
+        }
+        run_oracle(changed(oracle.spec, settings), listener(name), command)
+    results = Results(oracle.folder.path)
+    tables.write("trend", results.trend, results.folder.trend)
+    plots.controls(results, results.folder.controls_picture)
+    return results
+
+
+def controls_of(spec: Spec) -> list[str]:
+    """Return the controls that mean something beside an oracle: the same amount gone by chance, or nothing gone."""
+    by_chance = "random_filter" if spec.pruning in FILTER_CRITERIA else "random"
+    found = [by_chance] if spec.rewind != "none" else ["none", by_chance]
+    return [name for name in found if name != spec.training().pruning]
+
+
+def run_trained(
+    oracle: Results,
+    predicted: Mapping[str, Trajectory],
+    fresh_runs: int | None,
+    execution: Mapping[str, Any],
+    listener: Listener = lambda progress: None,
+    command: Sequence[str] = (),
+) -> TrainedResults:
+    """Train trajectories beside an oracle's choices, on its runs or on so many fresh ones; write the verdicts.
+
+    Lanes that the oracle trained are not trained again. `execution` as `run_control` has it. Raises as `run_oracle`.
+    """
+    spec, closed = oracle.spec, oracle.replay.closed
+    if spec.decide == "per_run":
+        raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
+    if not closed:
+        raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
+    cycles = range(len(closed))
+    plans = Plans(
+        tuple(cycle.choice.best_max_lr for cycle in closed),
+        {name: tuple(each.max_lr(cycle, spec.prune_rate) for cycle in cycles) for name, each in predicted.items()},
+        fresh=fresh_runs is not None,
+    )
+    rows = [] if plans.fresh else [row for cycle in closed for row in cycle.best_rows]
+    starts = frozenset(
+        row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name] is not None
+    )
+    there = oracle.folder.states
+
+    def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
+        if not plans.fresh:
+            ledger.rows = oracle.replay.ledger.rows | ledger.rows
+        return TrainedComparison(
+            settings,
+            fingerprint,
+            ledger,
+            lanes_per_pack,
+            lambda digest: has_state(digest) or (digest in starts and path_of(there, digest).exists()),
+            plans,
+            starts,
+        )
+
+    settings = changed(
+        spec,
+        {
+            **execution,
+            "cycles": len(closed) - 1,
+            "runs": fresh_runs or spec.runs,
+            "lanes": oracle.manifest["lanes_per_pack"] or spec.lanes,
+            "histograms": False,
+        },
+    )
+    where = Folder(oracle.folder.confirmed if plans.fresh else oracle.folder.trained)
+    sweep = _Sweep(
+        "trained", settings, where, strategy, listener, command, lambda: _link_states(starts, there, where.states)
+    )
+    sweep.notes = {"plans": asdict(plans)}
+    with where.locked(command):
+        sweep.train()
+        results = TrainedResults(where.path)
+        tables.write("verdicts", results.verdicts, where.verdicts)
+        plots.gaps({"fresh runs" if plans.fresh else "the oracle's runs": results}, where.gaps_picture)
     return results
 
 
@@ -314,16 +429,24 @@ def _cycle_0(oracle: Results) -> Given:
 def _take_over(oracle: Results, where: Folder) -> None:
     """Copy an oracle's cycle 0 into a tuning's folder: its rows, the winners' networks, and the initial weights."""
     where.trials.mkdir(parents=True, exist_ok=True)
-    where.states.mkdir(parents=True, exist_ok=True)
     for path in oracle.folder.trials.glob("cycle00-*.parquet"):
         if not (where.trials / path.name).exists():
             with files.Replacing(where.trials / path.name) as partial:
                 shutil.copyfile(path, partial)
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
-    for row in first.best_rows:
-        for digest in {row["state"], row["parent_state"], row["rewind_state"]} - {None}:
-            source, target = path_of(oracle.folder.states, digest), path_of(where.states, digest)
-            if source.exists() and not target.exists():
+    digests = {row[name] for row in first.best_rows for name in ("state", "parent_state", "rewind_state") if row[name]}
+    _link_states(digests, oracle.folder.states, where.states)
+
+
+def _link_states(digests: Iterable[str], there: Path, here: Path) -> None:
+    """Have states of another folder lie in this one: linked, or copied where the disk is another."""
+    here.mkdir(parents=True, exist_ok=True)
+    for digest in digests:
+        source, target = path_of(there, digest), path_of(here, digest)
+        if source.exists() and not target.exists():
+            try:
+                os.link(source, target)
+            except OSError:
                 with files.Replacing(target) as partial:
                     shutil.copyfile(source, partial)
 

@@ -124,7 +124,7 @@ class ScheduleComparison(ChainStrategy):
                 for schedule, points in new.items()
             }
             self._choosing = True
-            yield from self._round([chain for each in chains.values() for chain in each])
+            yield from self.train([chain for each in chains.values() for chain in each])
             self._choosing = False
             for schedule in [schedule for schedule, points in new.items() if points]:
                 tried[schedule] += chains[schedule]
@@ -149,24 +149,12 @@ class ScheduleComparison(ChainStrategy):
         going = dict(chains)
         for cycle in range(self.spec.cycles + 1):
             self.label = f"{len(going)} schedule{'s' if len(going) > 1 else ''}"
-            yield from self._round(list(dict.fromkeys(chain[: cycle + 1] for chain in going.values())))
+            yield from self.train(list(dict.fromkeys(chain[: cycle + 1] for chain in going.values())))
             for name, chain in list(going.items()):
                 self.chains[name] = chain[: cycle + 1]
-                if not self._whole(chain[: cycle + 1]):
+                if not self.whole(chain[: cycle + 1]):
                     del going[name]
             # What is trained later starts from the newest networks, and warmup-2's grid from warmup-1's.
             self.kept = self._wanted | {chain[:-1] for n, chain in self.chains.items() if n == self.spec.base.name}
             if not going:
                 break
-
-    def _round(self, chains: Sequence[Chain]) -> Generator[list[Pack], None, None]:
-        """Have the last cycle of these chains trained, as far as the ledger lacks it."""
-        if chains:
-            packs = self.packs(chains)
-            if any(self.unfinished(pack) for pack in packs):
-                yield packs
-            self.take(chains)
-
-    def _whole(self, chain: Chain) -> bool:
-        """Whether the last cycle of a chain came out well in all runs."""
-        return all(self.found[run, chain]["status"] == "ok" for run in self.runs)

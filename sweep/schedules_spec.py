@@ -213,5 +213,7 @@ def _rate(text: str, value: str) -> float:
     return rate
 
 
-SchedulesFlags: type[BaseModel] = flags_of(SchedulesSpec, without=("schedule", "decide", "tolerance", "tolerance_kind"))
+SchedulesFlags: type[BaseModel] = flags_of(
+    SchedulesSpec, without=("schedule", "decide", "tolerance", "tolerance_kind", "confidence")
+)
 """The settings of a comparison, each optional, for the command line."""

@@ -20,28 +20,43 @@ from sweep.results import AnyResults, Results, SchedulesResults, TuningResults
 from sweep.standings import SIGNIFICANT
 from sweep.strategy import Progress
 
+WITH_REACH = 98
+"""Characters that the oracle table takes with the column of what its regions may reach."""
 FEW_RUNS = 4
 """With fewer, a paired test has so little to go by that it tells only enormous differences."""
 
 
 def columns(data: pd.DataFrame) -> dict[str, list[Any]]:
     """Return a table as one JSON object of columns; what is missing is null."""
-    return {str(name): [None if _missing(value) else value for value in data[name].tolist()] for name in data.columns}
+    return {str(name): [None if missing(value) else value for value in data[name].tolist()] for name in data.columns}
 
 
-def oracle_table(results: Results, comparison: pd.DataFrame | None) -> RenderableType:
-    """Return the oracle as the paper's Table 3 has it, one row a cycle, predictions beside it."""
+def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) -> RenderableType:
+    """Return the oracle as the paper's Table 3 has it, one row a cycle, predictions beside it.
+
+    Where `width` (characters) leaves no room, how far regions may reach is not shown.
+    """
     oracle = results.oracle
     per_run = not oracle["run"].isna().all()
     names = [] if comparison is None else list(dict.fromkeys(comparison["trajectory"]))
     parts = {} if comparison is None else dict(iter(comparison.groupby("trajectory")))
     table = Table(
-        box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+        box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
     )
     table.add_column("m", justify="right")
     if per_run:
         table.add_column("run", justify="right")
-    headings = ["λ %", "best", "feasible region", *names, "val %", "test %", *(["gap"] if names else [])]
+    certain = not oracle["possible_low"].isna().all() and width >= WITH_REACH
+    headings = [
+        "λ %",
+        "best",
+        "feasible region",
+        *(["may reach"] if certain else []),
+        *names,
+        "val %",
+        "test %",
+        *(["gap"] if names else []),
+    ]
     for heading in headings:
         table.add_column(heading, justify="right")
     for index, row in enumerate(oracle.to_dict("records")):
@@ -52,12 +67,13 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None) -> Renderabl
             f"{row['percent_remaining']:.3g}",
             f"{row['best_max_lr']:.3g}",
             _region(row),
+            *([f"[{row['possible_low']:.3g}, {row['possible_high']:.3g}]"] if certain else []),
             *(_prediction(prediction) for prediction in predictions),
             _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
             _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
-            *(["/".join(_gap(prediction["accuracy_gap"]) for prediction in predictions)] if predictions else []),
+            *(["/".join(signed(prediction["accuracy_gap"]) for prediction in predictions)] if predictions else []),
         )
-    return Group(table, *(Text(line) for line in _findings(results, comparison)))
+    return Group(table, *(Text(line) for line in _findings(results, comparison, certain)))
 
 
 def plan_table(plan: Plan, extra: str) -> RenderableType:
@@ -71,10 +87,27 @@ def plan_table(plan: Plan, extra: str) -> RenderableType:
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
         "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second and worker, measured here",
         "time": f"about {duration(plan.seconds)} of training with {plan.workers} workers here",
+        **_power(plan),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return Group(table, Text(extra))
+
+
+def _power(plan: Plan) -> dict[str, str]:
+    """Say how many runs resolve the tolerance, and what they cost."""
+    if plan.spread is None:
+        return {"evidence": "--pilot RUNS or --spread FOLDER says how many runs the tolerance takes"}
+
+    def cost(runs: int | None) -> str:
+        return "no number of runs" if runs is None else f"{runs:,} runs ({duration(plan.seconds * runs / plan.runs)})"
+
+    return {
+        "spread": f"paired differences vary by {plan.spread:.2g} points over runs ({plan.spread_of})",
+        "evidence": f"to tell a max_lr {plan.tolerance:.2g} points worse from the best, 8 times in 10: "
+        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together, {cost(plan.runs_for_one)} for one "
+        "named beforehand (compare --confirm)",
+    }
 
 
 def presets_table() -> RenderableType:
@@ -112,7 +145,7 @@ def progress_line(progress: Progress) -> str:
 def tuning_table(results: TuningResults, oracle: Results | None) -> RenderableType:
     """Return the trials of a tuning, the winner's own chain by cycle, and what both cost; the oracle's beside them."""
     trials = Table(
-        box=box.SIMPLE_HEAD, title=_title(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+        box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
     )
     names = ("epsilon", "delta", "q", "beta") if results.spec.schedule == "scyc" else ("max_lr",)
     for heading in ("stage", "trial", *names, "val %", "state", "new steps"):
@@ -123,8 +156,8 @@ def tuning_table(results: TuningResults, oracle: Results | None) -> RenderableTy
         trials.add_row(
             row["stage"],
             str(row["number"]),
-            *("" if _missing(row[name]) else f"{row[name]:.3g}" for name in names),
-            "" if _missing(row["value"]) else f"{row['value']:.2f}",
+            *("" if missing(row[name]) else f"{row[name]:.3g}" for name in names),
+            "" if missing(row["value"]) else f"{row['value']:.2f}",
             row["state"],
             f"{row['new_steps']:,}",
             style="bold" if found is not None and found.number == row["number"] else None,
@@ -198,7 +231,7 @@ def schedules_table(results: SchedulesResults, width: int) -> RenderableType:
     fit = max(1, (width - 10) // 14)
     count = -(-len(names) // -(-len(names) // fit)) if names else 1
     parts = [_standings(results, names[start : start + count]) for start in range(0, len(names), count)]
-    return Group(Text(_title(results), "bold"), *parts, *map(Text, _standings_findings(results)))
+    return Group(Text(title_of(results), "bold"), *parts, *map(Text, _standings_findings(results)))
 
 
 def _standings(results: SchedulesResults, names: Sequence[str]) -> RenderableType:
@@ -226,13 +259,13 @@ def _standing(row: Mapping[Any, Any] | None) -> Text:
     """Return one schedule's accuracy in one cycle, the paper's below it; * is the best, = is not told from it."""
     if row is None:
         return Text("-")
-    if _missing(row["test_accuracy_mean"]):
+    if missing(row["test_accuracy_mean"]):
         return Text("diverged" if row["diverged"] else "ended")
-    tied = not _missing(row["tied"]) and bool(row["tied"])
+    tied = not missing(row["tied"]) and bool(row["tied"])
     mark = "*" if row["best"] else "=" if tied else " "
     style = "bold" if row["best"] or tied else ""
     text = Text(_with_std(row["test_accuracy_mean"], row["test_accuracy_std"]) + mark, style=style)
-    if not _missing(row["printed_mean"]):
+    if not missing(row["printed_mean"]):
         text.append(f"\n({row['printed_mean']:g}±{row['printed_std']:g}) ", style="not bold dim")
     return text
 
@@ -280,7 +313,7 @@ def _scyc_finding(table: pd.DataFrame, name: str, runs: int) -> str:
     if own.empty:
         return ""
     last = own.iloc[-1]
-    if _missing(last["test_accuracy_mean"]):
+    if missing(last["test_accuracy_mean"]):
         return f"{name} {'diverged' if last['diverged'] else 'ended'} at cycle {last['cycle']}"
     others = table[(table["schedule"] != name) & (table["cycle"] == last["cycle"])]
     others = others.dropna(subset="test_accuracy_mean")
@@ -291,7 +324,7 @@ def _scyc_finding(table: pd.DataFrame, name: str, runs: int) -> str:
     if len(others):
         rival = others.loc[others["test_accuracy_mean"].idxmax()]
         gap = last["test_accuracy_mean"] - rival["test_accuracy_mean"]
-        spread = "" if _missing(rival["test_accuracy_std"]) else f" (std over runs {rival['test_accuracy_std']:.2f})"
+        spread = "" if missing(rival["test_accuracy_std"]) else f" (std over runs {rival['test_accuracy_std']:.2f})"
         line += f"; at λ = {last['percent_remaining']:.3g} {gap:+.2f} points against {rival['schedule']}{spread}"
     return line
 
@@ -322,7 +355,7 @@ def rescored_table(results: Results) -> RenderableType:
         "cycles whose best max_lr or feasible region would be another by this rule; width: upper end by lower, median",
         "each cycle is judged again from its kept evaluations; the chain stays the one that was run",
     )
-    return Group(Text(_title(results), "bold"), table, *map(Text, lines))
+    return Group(Text(title_of(results), "bold"), table, *map(Text, lines))
 
 
 def tails_table(found: Gradients) -> RenderableType:
@@ -331,7 +364,7 @@ def tails_table(found: Gradients) -> RenderableType:
     for (schedule, kind), tails in found.tails.groupby(["schedule", "kind"], sort=False):
         bounds = tails.iloc[0]
         table = Table(box=box.SIMPLE_HEAD, title=f"{schedule}: {kind}s", title_justify="left", title_style="bold")
-        given = [] if _missing(bounds["low"]) else [f"beyond [{bounds['low']:g}, {bounds['high']:g}] %"]
+        given = [] if missing(bounds["low"]) else [f"beyond [{bounds['low']:g}, {bounds['high']:g}] %"]
         for heading in ("m", "λ %", "values", "zeros %", "std", "beyond 2 std of the unpruned %", *given):
             table.add_column(heading, justify="right")
         for cycle, part in tails.groupby("cycle"):
@@ -359,7 +392,7 @@ def fit_table(fits: Fits) -> RenderableType:
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("curve", "parameters") else "right")
     for row in fits.table.to_dict("records"):
-        left_out = "-" if _missing(row["left_out_inside"]) else f"{100 * row['left_out_inside']:.0f} %"
+        left_out = "-" if missing(row["left_out_inside"]) else f"{100 * row['left_out_inside']:.0f} %"
         table.add_row(
             row["curve"],
             row["parameters"],
@@ -368,7 +401,7 @@ def fit_table(fits: Fits) -> RenderableType:
             f"{row['widths_outside']:.3g}",
             f"{row['widths_to_best']:.3g}",
             left_out,
-            _gap(row["left_out_gap"]),
+            signed(row["left_out_gap"]),
         )
     lines = (
         "inside: cycles whose feasible region holds the curve; outside by, to best: in mean widths of the region",
@@ -398,14 +431,15 @@ def paper_table(results: Results, printed: OracleTable) -> RenderableType:
     return Group(table, *(Text(f"Table {printed.table}: {note}") for note in printed.notes))
 
 
-def _title(results: AnyResults) -> str:
+def title_of(results: AnyResults) -> str:
+    """Return what was run, in a line."""
     spec = results.spec
     rewind = {"none": "not rewound", "init": "rewound"}.get(str(spec.rewind), f"rewound to step {spec.rewind}")
     text = f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {spec.runs} runs, seed {spec.seed}"
     return f"{text}, tolerance {spec.tolerance:g} {spec.tolerance_kind}" if isinstance(results, Results) else text
 
 
-def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:
+def _findings(results: Results, comparison: pd.DataFrame | None, reach: bool) -> list[str]:
     oracle = results.oracle
     lines = []
     if oracle.empty:
@@ -420,6 +454,7 @@ def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:
             mean = f"; validation accuracy {gaps.mean():.2f} points below the oracle's on average" if len(gaps) else ""
             lines.append(f"{name} lies in the feasible region in {part['inside'].sum()} of {len(part)} cycles{mean}")
         lines.append("gap: the oracle's validation accuracy minus that at the prediction, interpolated, in points")
+    lines += _certainty(results, reach)
     diverged, lanes = int(oracle["diverged"].sum()), int(oracle["lanes"].sum())
     lines.append(
         f"{lanes:,} lanes ({diverged} diverged), {int(oracle['trained_steps'].sum()):,} steps, "
@@ -427,6 +462,21 @@ def _findings(results: Results, comparison: pd.DataFrame | None) -> list[str]:
     )
     lines += [f"ended early: {reason}" for reason in results.manifest["ended_early"]]
     return lines
+
+
+def _certainty(results: Results, reach: bool) -> list[str]:
+    """Say how much of the table is sure; `reach`: whether it has that column."""
+    oracle = results.oracle
+    if oracle["possible_low"].isna().all():
+        return ["one run decides each row: nothing says how sure best and region are; more --runs do"]
+    beyond = pd.concat([oracle["below_low"], oracle["above_high"]]).dropna()
+    decided, median = int((beyond == "outside").sum()), oracle["not_told"].median()
+    level = f"{100 * results.spec.confidence:g} % confidence for a whole cycle"
+    return [
+        f"may reach: no max_lr beyond is feasible, with {level}" if reach else f"with {level}:",
+        f"not told from the best: {median:g} of {oracle['points'].median():g} points (median); of {len(beyond)} points "
+        f"next to a region {decided} are surely outside",
+    ]
 
 
 def _region(row: Mapping[Any, Any]) -> str:
@@ -440,11 +490,12 @@ def _prediction(row: pd.Series) -> Text:
 
 
 def _with_std(mean: float, std: float) -> str:
-    return f"{mean:.2f}" if _missing(std) else f"{mean:.2f}±{std:.2f}"
+    return f"{mean:.2f}" if missing(std) else f"{mean:.2f}±{std:.2f}"
 
 
-def _gap(value: float) -> str:
-    return "-" if _missing(value) else f"{value:+.2f}"
+def signed(value: float) -> str:
+    """Return a difference in points with its sign."""
+    return "-" if missing(value) else f"{value:+.2f}"
 
 
 def _setting(value: object) -> str:
@@ -464,5 +515,6 @@ def _bytes(count: int) -> str:
     raise AssertionError
 
 
-def _missing(value: object) -> bool:
+def missing(value: object) -> bool:
+    """Whether a table has no value there."""
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

@@ -104,6 +104,9 @@ class Spec(BaseModel):
     tolerance_kind: Literal["absolute", "relative"] = Field(
         "absolute", description="absolute: percent points. relative: percent of the best accuracy."
     )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="How sure statements about a cycle must be, all of them together."
+    )
     score: ScoreName = Field(
         "best",
         description="best: highest validation accuracy after the warmup (early stopping). last: at the last step.",
@@ -303,6 +306,20 @@ def flags_of(spec: type[Spec], without: Collection[str] = ()) -> type[BaseModel]
 
 Flags: type[BaseModel] = flags_of(Spec)
 """Every setting of `Spec`, optional: the command line reads its flags, types and help from here."""
+
+EXECUTION = ("data_dir", "download", "engine", "workers", "threads", "address", "device")
+"""Settings that say where and how lanes train: a folder's later trainings may be told others than its own."""
+
+ExecutionFlags: type[BaseModel] = flags_of(Spec, without=Spec.model_fields.keys() - EXECUTION)
+
+
+def changed(spec: Spec, settings: Mapping[str, Any]) -> Spec:
+    """Return the settings of a sweep with some of them replaced. Raises SpecError as `resolve`."""
+    try:
+        return Spec.model_validate({**spec.model_dump(), **settings})
+    except ValidationError as error:
+        raise SpecError(one_line(error)) from error
+
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 

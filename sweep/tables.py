@@ -68,6 +68,14 @@ ORACLE: list[Column] = [
     ("hull_low", pa.float64(), "1", "lowest max_lr within the tolerance, gaps allowed"),
     ("hull_high", pa.float64(), "1", "highest max_lr within the tolerance, gaps allowed"),
     ("contiguous", pa.bool_(), "", "whether stretch and hull are the same"),
+    ("points", pa.int32(), "", "max_lr values tried"),
+    ("not_told", pa.int32(), "", "of these, those not told from the best, itself included; null for one run"),
+    ("possible_low", pa.float64(), "1", "lowest max_lr that is not surely outside the region; null for one run"),
+    ("possible_high", pa.float64(), "1", "highest such max_lr"),
+    ("low_bound", pa.string(), "", "feasible_low is surely inside, or undecided; null for one run"),
+    ("below_low", pa.string(), "", "the point below it: inside, outside, undecided; null at the grid's edge"),
+    ("high_bound", pa.string(), "", "likewise feasible_high"),
+    ("above_high", pa.string(), "", "likewise the point above it"),
     ("grid_low", pa.float64(), "1", "lowest max_lr tried"),
     ("grid_high", pa.float64(), "1", "highest max_lr tried"),
     ("extended", pa.bool_(), "", "whether the grid was extended in this cycle"),
@@ -78,6 +86,49 @@ ORACLE: list[Column] = [
     ("diverged", pa.int32(), "", "of these, diverged"),
     ("trained_steps", pa.int64(), "steps", "optimizer steps trained in this cycle, all lanes"),
     ("wall_seconds", pa.float64(), "seconds", "device time of this cycle, all lanes"),
+]
+
+CURVES: list[Column] = [
+    ("cycle", pa.int32(), "", "prunings before this training"),
+    ("run", pa.int32(), "", "the run, where each run decides for itself; null where all decide together"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
+    ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
+    ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null where one diverged"),
+    ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; nothing is chosen by it"),
+    ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
+    ("lead", pa.float64(), "percent points", "mean validation accuracy of the best max_lr minus this one's"),
+    (
+        "lead_low",
+        pa.float64(),
+        "percent points",
+        "it falls short of the best, whichever that is, by at least this; all rows of a cycle hold at once",
+    ),
+    ("lead_high", pa.float64(), "percent points", "and by at most this; null for one run"),
+    ("told", pa.bool_(), "", "whether it is told from the best; null for one run"),
+    ("verdict", pa.string(), "", "of the feasible region: inside, outside, undecided; null for one run"),
+    ("runs", pa.int32(), "", "runs"),
+    ("diverged", pa.int32(), "", "of these, diverged"),
+]
+
+TREND: list[Column] = [
+    ("chain", pa.string(), "", "how it was pruned; the first is the oracle, others are its controls"),
+    ("quantity", pa.string(), "", "best max_lr, low or high end of the feasible region, or its geometric middle"),
+    ("runs", pa.int32(), "", "runs, each judged by its own curve"),
+    ("cycles", pa.int32(), "", "cycles"),
+    ("factor", pa.float64(), "1", "growth a cycle: least squares on the logarithm, mean over runs"),
+    ("factor_low", pa.float64(), "1", "lower end of its interval (t over runs); null for one run"),
+    ("factor_high", pa.float64(), "1", "upper end"),
+    ("page_l", pa.float64(), "", "L of Page's trend test, runs by cycles"),
+    ("page_p", pa.float64(), "", "its p, one-sided"),
+    ("holm_p", pa.float64(), "", "with Holm's correction over the quantities"),
+    ("rises", pa.bool_(), "", "whether both the test and the interval say so; null for one run"),
+    ("excess", pa.float64(), "1", "of a control: the oracle's growth a cycle divided by the control's, paired by run"),
+    ("excess_low", pa.float64(), "1", "lower end of its interval (t over runs)"),
+    ("excess_high", pa.float64(), "1", "upper end"),
+    ("excess_p", pa.float64(), "", "t-test that the oracle grows faster, one-sided"),
+    ("excess_holm_p", pa.float64(), "", "with Holm's correction over the quantities"),
+    ("outlasts", pa.bool_(), "", "whether the oracle surely grows faster than this control"),
 ]
 
 COMPARISON: list[Column] = [
@@ -100,6 +151,45 @@ COMPARISON: list[Column] = [
         "validation accuracy of the oracle's choice minus the prediction's",
     ),
     ("test_accuracy_gap", pa.float64(), "percent points", "likewise for test accuracy"),
+]
+
+VERDICTS: list[Column] = [
+    ("trajectory", pa.string(), "", "name of the predicted trajectory"),
+    ("cycle", pa.int32(), "", "prunings before this training; null: mean over all cycles"),
+    ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
+    ("oracle_max_lr", pa.float64(), "1", "the oracle's choice"),
+    ("scyc_max_lr", pa.float64(), "1", "the prediction"),
+    ("fresh", pa.bool_(), "", "whether on runs that had no part in the oracle's choices"),
+    ("runs", pa.int32(), "", "runs"),
+    ("val_gap", pa.float64(), "percent points", "oracle's validation accuracy minus the prediction's, from one start"),
+    (
+        "val_gap_low",
+        pa.float64(),
+        "percent points",
+        "lower end: on fresh runs of the t interval; else how far it is short of the best of all, as in curves",
+    ),
+    ("val_gap_high", pa.float64(), "percent points", "upper end likewise; null for one run"),
+    ("verdict", pa.string(), "", "of the prediction: inside the tolerance, outside, undecided; null for one run"),
+    ("test_gap", pa.float64(), "percent points", "likewise for test accuracy"),
+    ("test_gap_low", pa.float64(), "percent points", "lower end of its paired t interval; null for one run"),
+    ("test_gap_high", pa.float64(), "percent points", "upper end"),
+    (
+        "own_val_gap",
+        pa.float64(),
+        "percent points",
+        "oracle's validation accuracy minus that of the prediction's chain",
+    ),
+    ("own_test_gap", pa.float64(), "percent points", "likewise for test accuracy"),
+    ("own_test_gap_low", pa.float64(), "percent points", "lower end of its paired t interval; null for one run"),
+    ("own_test_gap_high", pa.float64(), "percent points", "upper end"),
+    (
+        "equivalence_p",
+        pa.float64(),
+        "",
+        "two one-sided paired t-tests that own_test_gap lies within the tolerance on both sides",
+    ),
+    ("holm_p", pa.float64(), "", "with Holm's correction over the cycles"),
+    ("equivalent", pa.bool_(), "", "whether the prediction's own chain is surely as good; null for one run"),
 ]
 
 TUNING: list[Column] = [
@@ -263,7 +353,10 @@ TAILS: list[Column] = [
 TABLES: dict[str, list[Column]] = {
     "trials": TRIALS,
     "oracle": ORACLE,
+    "curves": CURVES,
+    "trend": TREND,
     "comparison": COMPARISON,
+    "verdicts": VERDICTS,
     "tuning": TUNING,
     "chain": CHAIN,
     "fit": FIT,

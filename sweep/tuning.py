@@ -214,10 +214,7 @@ class Tuning(ChainStrategy):
             self.label = f"{stage}: {some} of {self.spec.stages[stage]}"
             # Chains that agree so far are one.
             parts = list(dict.fromkeys(chains[trial.number][: cycle + 1] for trial in going))
-            packs = self.packs(parts)
-            if any(self.unfinished(pack) for pack in packs):
-                yield packs
-            self.take(parts)
+            yield from self.train(parts)
             for trial in going:
                 rows = [self.found[run, chains[trial.number][: cycle + 1]] for run in self.runs]
                 if any(row["status"] != "ok" for row in rows):

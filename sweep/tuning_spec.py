@@ -156,6 +156,6 @@ class TuningSpec(Spec):
 
 
 TuningFlags: type[BaseModel] = flags_of(
-    TuningSpec, without=("scyc", "decide", "tolerance", "tolerance_kind", "histograms")
+    TuningSpec, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms")
 )
 """The settings of a tuning, each optional, for the command line."""

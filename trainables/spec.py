@@ -27,6 +27,8 @@ CriterionName = Literal[
 ]
 GRADIENT_CRITERIA = ("global_gradient", "layer_gradient", "taylor_bn")
 """Those that score weights by gradients of the loss."""
+FILTER_CRITERIA = ("l1_filter", "taylor_bn", "random_filter")
+"""Those that take whole filters."""
 RewindName = Literal["none", "init"]
 ScheduleName = Literal["warmup", "constant", "decay", "cyclical", "ft", "lrw", "slr", "clr"]
 RETRAINING = ("ft", "lrw", "slr", "clr")

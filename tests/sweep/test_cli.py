@@ -55,7 +55,9 @@ def test_every_setting_is_a_flag_with_help(here: Run) -> None:
 def test_every_command_has_a_line_in_the_help(here: Run) -> None:
     text = here("--help").stdout
     commands = [name for name in app if not name.startswith("-")]
-    assert sorted(commands) == ["compare", "gradients", "oracle", "presets", "schedules", "show", "trajectory", "tune"]
+    assert " ".join(sorted(commands)) == (
+        "compare control gradients oracle presets report schedules show trajectory tune"
+    )
     for name in commands:
         assert re.search(rf"\b{name}\s+\w+", text), name
 
@@ -78,7 +80,8 @@ def test_trajectory_prints_one_json_object_of_the_papers_table_3(here: Run) -> N
 
 def test_an_oracle_leaves_every_file_of_a_results_folder(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()} - {".lock"}
-    assert names == {"manifest.json", "trials", "states", "oracle.parquet", "comparison.parquet", "trajectory.png"}
+    tables = {"oracle.parquet", "curves.parquet", "trend.parquet", "comparison.parquet"}
+    assert names == {"manifest.json", "trials", "states", "trajectory.png", "leads.png"} | tables
     assert (finished / "trajectory.png").read_bytes().startswith(b"\x89PNG")
     assert not [path for path in finished.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".partial"}]
 
@@ -104,7 +107,7 @@ def test_the_parquet_files_open_with_plain_pandas_and_hold_what_load_gives(finis
 
 
 def test_show_and_compare_print_json_and_nothing_else(here: Run, finished: Path) -> None:
-    shown = here("show", finished, "--json")
+    shown = here("show", finished, "--format", "json")
     oracle = load(finished).oracle
     assert json.loads(shown.stdout)["best_max_lr"] == list(oracle["best_max_lr"])
     assert shown.stdout.count("\n") == 1

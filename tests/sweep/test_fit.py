@@ -12,7 +12,9 @@ import pytest
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep.fit import Exponential, Line, fit, region_of
-from sweep.oracle import ClosedCycle, choose, curve_table, mean_scores, oracle_table
+from sweep.oracle import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
+
+RULES = Rules(0.5, "absolute", 0.95)
 
 CYCLES = 15
 GRID = [float(f"{0.001 * 1000 ** (i / 96):.6g}") for i in range(97)]
@@ -59,8 +61,8 @@ def oracle(
         choice = choose(mean_scores(rows), 0.5, "absolute")
         assert choice is not None
         closed.append(ClosedCycle(cycle, None, len(GRID), rows, choice))
-    spec = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute")
-    table, curves = oracle_table(closed), curve_table(closed)
+    spec = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute", confidence=0.95)
+    table, curves = oracle_table(closed, RULES), curve_table(closed, RULES)
     return SimpleNamespace(replay=SimpleNamespace(closed=closed), spec=spec, oracle=table, curves=curves)
 
 

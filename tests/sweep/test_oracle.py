@@ -9,9 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sweep.oracle import Choice, ClosedCycle, choose, curve_table, mean_scores, oracle_table
+from sweep.oracle import Choice, ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
 
 Scores = dict[float, float | None]
+
+RULES = Rules(0.5, "absolute", 0.95)
 
 SCORES = st.dictionaries(
     st.integers(1, 1000).map(lambda n: n / 1000),
@@ -224,7 +226,7 @@ SMALL = [
 
 
 def test_every_column_of_the_oracle_table_comes_out_as_by_hand() -> None:
-    (found,) = oracle_table([closed(SMALL, cycle=2)]).to_dict("records")
+    (found,) = oracle_table([closed(SMALL, cycle=2)], RULES).to_dict("records")
     assert found.pop("run") is None
     assert found == {
         "cycle": 2,
@@ -239,6 +241,14 @@ def test_every_column_of_the_oracle_table_comes_out_as_by_hand() -> None:
         "hull_low": 0.2,
         "hull_high": 0.3,
         "contiguous": True,
+        "points": 4,
+        "not_told": 3,  # two runs tell nothing; the fourth diverged
+        "possible_low": 0.1,
+        "possible_high": 0.3,
+        "low_bound": "undecided",
+        "below_low": "undecided",
+        "high_bound": "undecided",
+        "above_high": "outside",
         "grid_low": 0.1,
         "grid_high": 0.4,
         "extended": True,  # four points, the grid has three
@@ -253,7 +263,7 @@ def test_every_column_of_the_oracle_table_comes_out_as_by_hand() -> None:
 
 
 def test_a_single_run_has_a_mean_but_no_standard_deviation() -> None:
-    (found,) = oracle_table([closed([row(0.1, 80.0), row(0.2, 90.0), row(0.3, 85.0)])]).to_dict("records")
+    (found,) = oracle_table([closed([row(0.1, 80.0), row(0.2, 90.0), row(0.3, 85.0)])], RULES).to_dict("records")
     assert (found["val_accuracy_mean"], found["test_accuracy_mean"], found["runs"]) == (90.0, 89.0, 1)
     assert math.isnan(found["val_accuracy_std"]) and math.isnan(found["test_accuracy_std"])
     assert found["extended"] is False
@@ -261,23 +271,23 @@ def test_a_single_run_has_a_mean_but_no_standard_deviation() -> None:
 
 def test_a_grid_is_extended_when_it_has_more_points_than_were_given_however_many_runs_there_are() -> None:
     rows = [row(0.1 * (point + 1), 80.0 + point, run) for run in range(3) for point in range(3)]
-    found = oracle_table([closed(rows, 0, base_points=3), closed(rows, 1, base_points=2)])
+    found = oracle_table([closed(rows, 0, base_points=3), closed(rows, 1, base_points=2)], RULES)
     assert found["extended"].tolist() == [False, True]
 
 
 def test_rows_are_ordered_by_cycle_and_run_and_name_the_run_that_decided() -> None:
     cycles = [closed([row(0.1, 80.0, run)], cycle, run) for run in (1, 0) for cycle in (1, 0)]
-    found = oracle_table(cycles)
+    found = oracle_table(cycles, RULES)
     assert found[["cycle", "run"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def test_an_oracle_without_closed_cycles_is_a_table_without_rows() -> None:
-    assert oracle_table([]).empty and curve_table([]).empty
-    assert "best_max_lr" in oracle_table([]).columns
+    assert oracle_table([], RULES).empty and curve_table([], RULES).empty
+    assert "best_max_lr" in oracle_table([], RULES).columns
 
 
 def test_the_curve_has_mean_and_std_at_every_max_lr_and_a_hole_where_a_run_diverged() -> None:
-    found = curve_table([closed(list(reversed(SMALL)), cycle=2)])
+    found = curve_table([closed(list(reversed(SMALL)), cycle=2)], RULES)
     assert found["max_lr"].tolist() == [0.1, 0.2, 0.3, 0.4]
     assert found["cycle"].tolist() == [2] * 4 and found["run"].isna().all()
     assert found["percent_remaining"].tolist() == [64.25] * 4
@@ -290,7 +300,7 @@ def test_the_curve_has_mean_and_std_at_every_max_lr_and_a_hole_where_a_run_diver
 
 
 def test_curves_of_runs_that_decide_for_themselves_stay_apart() -> None:
-    found = curve_table([closed([row(0.1, 80.0, run), row(0.2, 70.0 + run, run)], 0, run) for run in (1, 0)])
+    found = curve_table([closed([row(0.1, 80.0, run), row(0.2, 70.0 + run, run)], 0, run) for run in (1, 0)], RULES)
     assert found["run"].tolist() == [0, 0, 1, 1]
     assert found["val_accuracy_mean"].tolist() == [80.0, 70.0, 80.0, 71.0]
 
@@ -302,7 +312,7 @@ def permuted(rows: list[dict[str, Any]], change: Callable[[float], float]) -> li
 @pytest.mark.parametrize("change", [lambda a: 100 - a, lambda a: 0.0, lambda a: a * 7 % 90], ids=["turned", "0", "mix"])
 def test_test_accuracies_have_no_part_in_any_choice(change: Callable[[float], float]) -> None:
     rows = [row(0.1, 89.8), row(0.2, 90.0), row(0.3, 80.0)]
-    ours, theirs = (oracle_table([closed(r)]) for r in (rows, permuted(rows, change)))
+    ours, theirs = (oracle_table([closed(r)], RULES) for r in (rows, permuted(rows, change)))
     reported = ["test_accuracy_mean", "test_accuracy_std"]
     pd.testing.assert_frame_equal(ours.drop(columns=reported), theirs.drop(columns=reported))
     assert theirs["test_accuracy_mean"].item() == change(89.0)

@@ -143,7 +143,7 @@ def test_the_command_counts_what_changes(here: Run, oracle: Results) -> None:
         part = table[table["rule"] == rule]
         line = next(line for line in lines.values() if line.strip().startswith(rule))
         assert f"{(~part['same_best']).sum()} of 3" in line and f"{(~part['same_region']).sum()} of 3" in line
-    content = json.loads(here("show", oracle.folder.path, "--rescore", "--json").stdout)
+    content = json.loads(here("show", oracle.folder.path, "--rescore", "--format", "json").stdout)
     assert content["rule"].count("as it was run") == 3
     assert not list(oracle.folder.path.glob("rescore*"))
 

@@ -170,7 +170,7 @@ def test_an_s_cyc_that_diverged_is_said_to_have(here: Run, tmp_path: Path) -> No
 
 
 def test_json_is_one_object_of_columns(here: Run, whole: Path) -> None:
-    content = json.loads(here("show", whole, "--json").stdout)
+    content = json.loads(here("show", whole, "--format", "json").stdout)
     assert set(content) == {name for name, *_ in tables.SCHEDULES}
     assert len(content["schedule"]) == 18
 

@@ -161,6 +161,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_lr": ("0.1,0.2", {}),
     "tolerance": (1.0, {}),
     "tolerance_kind": ("relative", {}),
+    "confidence": (0.9, {}),
     "score": ("last", {"score": "last"}),
     "decide": ("per_run", {}),
     # 510 / 8; a cyclical rate has neither warmup nor drops.
@@ -215,8 +216,8 @@ class TestOneDefinition:
 
     def test_every_promised_flag_is_a_setting(self) -> None:
         flags = """preset model dataset data-dir download split pruning prune-rate keep-output cycles runs seed max-lr
-        tolerance tolerance-kind score decide rewind steps batch-size scale eval-every lanes engine workers address
-        device out scyc"""
+        tolerance tolerance-kind confidence score decide rewind steps batch-size scale eval-every lanes engine
+        workers address device out scyc"""
         assert {flag.replace("-", "_") for flag in flags.split()} <= set(Spec.model_fields)
 
     def test_a_spec_survives_its_way_through_a_manifest(self) -> None:
@@ -269,6 +270,8 @@ REJECTED = [
     ({"weight_decay": -1.0}, ["--weight-decay", "greater than or equal to 0", "got -1.0"]),
     ({"weight_decay": float("inf")}, ["--weight-decay", "finite", "got inf"]),
     ({"tolerance": -0.5}, ["--tolerance", "greater than or equal to 0", "got -0.5"]),
+    ({"confidence": 1.0}, ["--confidence", "less than 1", "got 1.0"]),
+    ({"confidence": 0.5}, ["--confidence", "greater than 0.5", "got 0.5"]),
     ({"tolerance": float("nan")}, ["--tolerance", "finite", "got nan"]),
     ({"scale": 0.0}, ["--scale", "greater than 0", "got 0.0"]),
     ({"scale": float("inf")}, ["--scale", "finite", "got inf"]),

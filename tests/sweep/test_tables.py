@@ -18,7 +18,15 @@ COLUMNS = {
         eval_steps eval_val_accuracy eval_test_accuracy eval_val_loss""",
     "oracle": """cycle percent_remaining best_max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean
         test_accuracy_std feasible_low feasible_high hull_low hull_high contiguous grid_low grid_high extended
+        points not_told possible_low possible_high low_bound below_low high_bound above_high
         low_at_edge high_at_edge runs lanes diverged trained_steps wall_seconds""",
+    "curves": """cycle run percent_remaining max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean lead lead_low
+        lead_high told verdict runs diverged""",
+    "trend": """chain quantity runs cycles factor factor_low factor_high page_l page_p holm_p rises excess excess_low
+        excess_high excess_p outlasts""",
+    "verdicts": """trajectory cycle percent_remaining oracle_max_lr scyc_max_lr fresh runs val_gap val_gap_low
+        val_gap_high verdict test_gap test_gap_low test_gap_high own_val_gap own_test_gap own_test_gap_low
+        own_test_gap_high equivalence_p holm_p equivalent""",
     "comparison": """trajectory cycle percent_remaining best_max_lr feasible_low feasible_high scyc_max_lr inside
         distance val_accuracy_at_scyc test_accuracy_at_scyc accuracy_gap test_accuracy_gap""",
     "tuning": "stage number epsilon delta q beta value state cycles_completed trained_steps new_steps seconds",
@@ -73,7 +81,9 @@ def test_accuracies_are_in_percent_and_gaps_in_percent_points() -> None:
         for name, _, unit, _ in columns:
             if "accuracy" in name:
                 assert unit == ("percent points" if "gap" in name else "percent"), (table, name)
-            if "max_lr" in name or name.endswith(("_low", "_high")) or name == "distance":
+            if "gap" in name or name.startswith("lead"):
+                assert unit == "percent points", (table, name)
+            elif "max_lr" in name or (unit and name.endswith(("_low", "_high"))) or name == "distance":
                 assert unit == "1", (table, name)
             if "loss" in name:
                 assert unit == "nats"

@@ -137,7 +137,7 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
 
 
 def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
-    shown = json.loads(here("show", tuned, "--json").stdout)
+    shown = json.loads(here("show", tuned, "--format", "json").stdout)
     assert list(shown) == [name for name, *_ in tables.TUNING]
     assert shown["value"] == list(load(tuned).tuning["value"])
 
@@ -377,7 +377,7 @@ def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None
 
 def test_every_setting_that_means_something_to_a_tuning_is_a_flag_with_help(here: Run) -> None:
     text = here("tune", "--help", env={"COLUMNS": "200"}).stdout
-    meaningless = {"scyc", "decide", "tolerance", "tolerance_kind", "histograms"}
+    meaningless = {"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms"}
     assert set(TuningFlags.model_fields) == set(TuningSpec.model_fields) - meaningless
     for name, field in TuningFlags.model_fields.items():
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name

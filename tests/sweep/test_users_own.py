@@ -201,14 +201,14 @@ def test_results_open_where_the_files_are_not_and_after_they_have_changed(here: 
     result = here("oracle", "--model", "nets:small", "--dataset", "pics:load", *INLINE, cwd=folder)
     assert result.returncode == 0, result.stderr
     assert here("gradients", "o").returncode == 0
-    before = here("show", folder / "o", "--json")
+    before = here("show", folder / "o", "--format", "json")
     assert len(json.loads(before.stdout)["cycle"]) == 2
     for name in ("nets.py", "pics.py"):
         (folder / name).write_text("")
-    assert here("show", folder / "o", "--json").stdout == before.stdout
+    assert here("show", folder / "o", "--format", "json").stdout == before.stdout
     for name in ("nets.py", "pics.py"):
         (folder / name).unlink()
-    assert here("show", folder / "o", "--json").stdout == before.stdout
+    assert here("show", folder / "o", "--format", "json").stdout == before.stdout
     assert here("compare", folder / "o", "--scyc", "0.04,0.02,0,4", cwd=folder / "o").returncode == 0
 
 

@@ -1,0 +1,202 @@
+"""A page to show. In: results folders. Out: one HTML file with everything in it: no script, nothing from elsewhere.
+
+The tables are those that are printed (`sweep.views`), the pictures those of `sweep.plots`.
+"""
+
+import base64
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from sweep import files, plots
+from sweep.errors import FolderError
+from sweep.formats import Cells, parts_of
+from sweep.progress import duration
+from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults, load
+from sweep.screen import rescored_table, title_of
+from sweep.screen_evidence import controls_answer, rise_answer, scyc_answer, trend_table, verdicts_table
+from sweep.views import view_of
+
+QUESTION = (
+    "Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, and does S-Cyc "
+    "predict it?"
+)
+WIDTH = 10_000
+"""Characters that a table may be wide: a page scrolls."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture within the page."""
+
+    alt: str
+    data: str
+    """SVG, in base64."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading with what stands below it."""
+
+    heading: str
+    parts: Sequence[Cells | str] = ()
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One results folder."""
+
+    title: str
+    answer: Sequence[str]
+    blocks: Sequence[Block]
+    cost: Cells
+    commands: Sequence[str]
+    settings: Sequence[tuple[str, str]]
+    notes: Sequence[str] = field(default_factory=list)
+
+
+def write_report(folders: Sequence[Path], path: Path) -> None:
+    """Write the page of results folders. Raises FolderError for a folder without results, or a file not to be written.
+
+    Several stand side by side, in the order given.
+    """
+    sections = [_section(load(folder)) for folder in folders]
+    template = resources.files("sweep").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    # Cells have rows, lines have not: the template asks which it has.
+    page = environment.from_string(template).render(
+        title=f"scyc-sweep: {'; '.join(section.title for section in sections)}",
+        question=QUESTION,
+        sections=sections,
+        version=metadata.version("scyc-sweep"),
+        folders=", ".join(map(str, folders)),
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.Replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise FolderError(f"{path} cannot be written: {error}") from error
+
+
+def _section(results: AnyResults) -> Section:
+    if isinstance(results, TrainedResults):
+        raise FolderError(f"{results.folder.path} is part of an oracle: give the folder of that")
+    answer, blocks = _oracle(results) if isinstance(results, Results) else _chains(results)
+    parts: list[AnyResults] = [results]
+    if isinstance(results, Results):
+        parts += [*results.controls.values(), *_trained(results).values()]
+    manifest = results.manifest
+    spec = results.spec.model_dump(mode="json")
+    machine = manifest["hardware"]
+    settings = [(name, _text(value)) for name, value in spec.items() if value is not None]
+    settings += [(f"version of {name}", _text(value)) for name, value in manifest["versions"].items()]
+    settings += [
+        ("git commit", _text(manifest["git_commit"])),
+        ("machine", f"{machine['cores']} cores of {machine['cpu']}, {_text(machine['gpus']) or 'no GPU'}"),
+        ("threads of a worker", _text(manifest["threads"])),
+        ("lanes per pack", _text(manifest["lanes_per_pack"])),
+        ("data fingerprint", manifest["identity"]["data"]),
+        ("begun", _text(manifest["started_at"])),
+        ("finished", _text(manifest["finished_at"]) or "not yet"),
+        ("earlier sessions", str(len(manifest["earlier_sessions"]))),
+    ]
+    return Section(
+        title=title_of(results),
+        answer=answer,
+        blocks=blocks,
+        cost=_cost(parts),
+        commands=list(dict.fromkeys(_command(part) for part in parts)),
+        settings=settings,
+        notes=[
+            f"bit for bit with the same versions, --lanes {manifest['lanes_per_pack']} and a machine of the same kind; "
+            "in packs of another size single lanes may differ in their last bits"
+        ],
+    )
+
+
+def _oracle(results: Results) -> tuple[list[str], list[Block]]:
+    if results.oracle.empty:
+        return ["No cycle is decided yet."], []
+    comparison = results.comparison if results.folder.comparison.exists() else None
+    pictures = [
+        _picture(
+            lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"
+        ),
+    ]
+    if results.spec.decide == "shared":
+        pictures.append(
+            _picture(lambda path: plots.leads(results, path), "how far each max_lr falls short of the best")
+        )
+    blocks = [Block("The oracle", list(parts_of(view_of(results, None, WIDTH).table)), pictures)]
+    trend = [_picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")]
+    blocks.append(Block("Does max_lr rise, and why?", list(parts_of(trend_table(results))), trend))
+    trained = _trained(results)
+    if trained:
+        tables = [part for each in trained.values() for part in parts_of(verdicts_table(each))]
+        gaps = _picture(lambda path: plots.gaps(trained, path), "gap between the oracle and S-Cyc by percent remaining")
+        blocks.append(Block("S-Cyc, trained", tables, [gaps]))
+    blocks.append(Block("How much hangs on the rules", list(parts_of(rescored_table(results)))))
+    return [rise_answer(results), *controls_answer(results), *scyc_answer(results)], blocks
+
+
+def _chains(results: TuningResults | SchedulesResults) -> tuple[list[str], list[Block]]:
+    parts = list(parts_of(view_of(results, None, WIDTH).table))
+    lines = [part for part in parts if isinstance(part, str)]
+    if isinstance(results, SchedulesResults):
+        picture = _picture(lambda path: plots.schedules(results, path), "test accuracy by schedule")
+        return [line for line in lines if "has the best mean" in line] or lines[:1], [Block("", parts, [picture])]
+    given = results.spec.oracle
+    oracle = Results(given) if given and given.exists() else None
+    picture = _picture(lambda path: plots.tuning(results, oracle, path), "trials, importances and the tuned curve")
+    return [line for line in lines if line.startswith("tuned:")] or lines[:1], [Block("", parts, [picture])]
+
+
+def _trained(results: Results) -> dict[str, TrainedResults]:
+    found = {"the oracle's runs": results.folder.trained, "fresh runs": results.folder.confirmed}
+    return {name: TrainedResults(path) for name, path in found.items() if (path / "manifest.json").exists()}
+
+
+def _picture(draw: Callable[[Path], None], alt: str) -> Picture:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.svg"
+        draw(path)
+        return Picture(alt, base64.b64encode(path.read_bytes()).decode() if path.exists() else "")
+
+
+def _cost(parts: Sequence[AnyResults]) -> Cells:
+    """Return what was trained: lanes, steps, time on devices."""
+    rows = []
+    for part in parts:
+        trials = part.trials
+        name = {Results: "oracle", TuningResults: "tuning", SchedulesResults: "schedules"}.get(type(part), "")
+        if part is not parts[0]:
+            name = f"control: {part.spec.pruning}" if isinstance(part, Results) else f"compare: {part.folder.path.name}"
+        seconds = float(trials["wall_seconds"].sum())
+        rows.append(
+            [
+                name,
+                f"{len(trials):,}",
+                str(int((trials["status"] == "diverged").sum())),
+                f"{int(trials['steps'].sum()):,}",
+                duration(seconds),
+                f"{seconds / 3600:.2f}",
+                ", ".join(sorted(trials["device"].unique())),
+            ]
+        )
+    headings = ["part", "lanes", "diverged", "steps", "time", "device hours", "device"]
+    return Cells("", headings, rows, ["left", "right", "right", "right", "right", "right", "left"])
+
+
+def _command(results: AnyResults) -> str:
+    return results.manifest["command"] or f"built from Python, by the settings of {results.folder.path}/manifest.json"
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

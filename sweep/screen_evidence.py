@@ -1,0 +1,240 @@
+"""Tables of evidence for a terminal: verdicts and trends. In: results. Out: what rich prints (see `sweep.screen`)."""
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.results import Results, TrainedResults
+from sweep.screen import missing, progress_line, signed, title_of
+
+WHY = {
+    "none": "nothing pruned: what mere retraining does",
+    "random": "pruned by chance: what fewer weights do, whichever are left",
+    "random_filter": "filters pruned by chance: what fewer filters do, whichever are left",
+}
+"""What a control shows."""
+
+
+def verdicts_table(results: TrainedResults) -> RenderableType:
+    """Return what trained trajectories came to: gaps with their intervals, and what they decide."""
+    oracle = results.oracle
+    level = f"{100 * oracle.spec.confidence:g} %"
+    parts: list[RenderableType] = []
+    for name, rows in results.verdicts.groupby("trajectory", sort=False):
+        runs = f"{results.spec.runs} {'fresh runs' if results.replay.plans.fresh else 'runs of the oracle'}"
+        title = f"{name}, trained on {runs}; tolerance {_tolerance(oracle)}"
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+        for heading in ("m", "λ %", "oracle's", "S-Cyc", "val gap", f"{level} interval", "verdict"):
+            table.add_column(heading, justify="left" if heading == "verdict" else "right")
+        for heading in ("own chain: test gap", f"{level} interval", "equivalent"):
+            table.add_column(heading, justify="left" if heading == "equivalent" else "right")
+        for row in rows.to_dict("records"):
+            whole = missing(row["cycle"])
+            table.add_row(
+                "all" if whole else str(row["cycle"]),
+                "" if whole else f"{row['percent_remaining']:.3g}",
+                "" if whole else f"{row['oracle_max_lr']:.3g}",
+                "" if whole else f"{row['scyc_max_lr']:.3g}",
+                signed(row["val_gap"]),
+                _interval(row["val_gap_low"], row["val_gap_high"]),
+                "" if missing(row["verdict"]) else row["verdict"],
+                signed(row["own_test_gap"]),
+                _interval(row["own_test_gap_low"], row["own_test_gap_high"]),
+                "" if missing(row["equivalent"]) else "yes" if row["equivalent"] else "no",
+                style="bold" if whole else None,
+            )
+        parts.append(table)
+        parts += [Text(line) for line in _verdict_findings(results, rows)]
+    if not results.finished:
+        parts.append(Text(progress_line(results.progress)))
+    return Group(*parts)
+
+
+def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
+    fresh, cycles = results.replay.plans.fresh, rows[rows["cycle"].notna()]
+    if results.spec.runs < 2:
+        return ["one run gives no interval: nothing can be said of how sure the gaps are"]
+    counts = cycles["verdict"].value_counts()
+    found = ", ".join(f"{name} in {counts.get(name, 0)}" for name in ("inside", "undecided", "outside"))
+    lines = [f"from the oracle's own start states: {found} of {len(cycles)} cycles"]
+    last = rows[rows["cycle"].isna()].iloc[0]
+    if missing(last["own_test_gap"]):
+        lines.append("its own chain ended before the last cycle")
+    else:
+        word = "equivalent to" if last["equivalent"] else "not shown to be equivalent to"
+        lines.append(
+            f"its own chain is {word} the oracle's in test accuracy, mean over all cycles (two one-sided tests, p = "
+            f"{last['equivalence_p']:.2g}); in {int(cycles['equivalent'].sum())} of {len(cycles)} single cycles (Holm)"
+        )
+    if fresh:
+        lines.append("gap: the oracle's choice minus the prediction, in points, on runs that had no part in the choice")
+    else:
+        lines.append("gap: the oracle's choice minus the prediction, in points; the oracle's is the best of many noisy")
+        lines.append(
+            "means on these runs, so the gap flatters it and its interval is wide; --confirm N takes fresh runs"
+        )
+    return lines
+
+
+def trend_table(results: Results) -> RenderableType:
+    """Return whether max_lr rises over the cycles, in an oracle and its controls, and whether it outlasts them."""
+    level = f"{100 * results.spec.confidence:g} %"
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+    )
+    for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "Page's p", "rises"):
+        table.add_column(heading, justify="left" if heading in ("pruning", "max_lr", "rises") else "right")
+    if results.controls:
+        for heading in ("oracle's by its", f"{level} interval", "outlasts"):
+            table.add_column(heading, justify="left" if heading == "outlasts" else "right")
+    trend = results.trend
+    for row in trend.to_dict("records"):
+        first = row["quantity"] == "best"
+        cells = [
+            row["chain"] if first else "",
+            {"best": "best", "low": "region from", "high": "region to", "middle": "middle"}[row["quantity"]],
+            _factor(row["factor"]),
+            _factors(row["factor_low"], row["factor_high"]),
+            "-" if missing(row["holm_p"]) else f"{row['holm_p']:.2g}",
+            _yes(row["rises"]),
+        ]
+        if results.controls:
+            own = row["chain"] == trend["chain"].iloc[0]
+            cells += (
+                ["", "", ""]
+                if own
+                else [
+                    _factor(row["excess"]),
+                    _factors(row["excess_low"], row["excess_high"]),
+                    _yes(row["outlasts"]),
+                ]
+            )
+        table.add_row(*cells, end_section=row["quantity"] == "middle")
+    return Group(table, *map(Text, trend_findings(results)))
+
+
+def trend_findings(results: Results) -> list[str]:
+    """Say whether max_lr rises, whether the rise outlasts its controls, and what that rests on."""
+    trend = results.trend
+    own = trend[trend["chain"] == trend["chain"].iloc[0]]
+    if results.spec.runs < 2 or own["rises"].isna().all():
+        return ["one run, or fewer than three cycles, gives no interval: whether max_lr rises cannot be told"]
+    lines = [f"{results.spec.pruning}: {_rise(own)}"]
+    for name in results.controls:
+        part = trend[trend["chain"] == name]
+        lines.append(f"{name}: {_rise(part)}; {_outlasting(part)}")
+    lines.append(
+        "each run judged by its own curve; Page's p one-sided, Holm's correction over the four; rises: it and the"
+    )
+    lines.append("interval over runs agree")
+    return lines
+
+
+def _outlasting(rows: pd.DataFrame) -> str:
+    """Say whether the oracle's rise outlasts a control; `rows` are the control's."""
+    longer = rows[rows["outlasts"].astype("boolean").fillna(False)]["quantity"]
+    if len(longer):
+        return f"the rise outlasts it ({', '.join(longer)})"
+    if (rows["excess_high"] < 1).any():
+        return "max_lr rises faster there: the rise does not outlast it"
+    return "the rise cannot be told from it"
+
+
+def _rise(rows: pd.DataFrame) -> str:
+    rising = rows[rows["rises"].astype(bool)]["quantity"]
+    if rising.empty:
+        return "no rise is shown"
+    return "max_lr rises" if len(rising) == len(rows) else f"of max_lr rises: {', '.join(rising)}"
+
+
+def _factor(value: float) -> str:
+    return "-" if missing(value) else f"x{value:.3f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if missing(low) else f"[{low:.2f}, {high:.2f}]"
+
+
+def _factors(low: float, high: float) -> str:
+    return "-" if missing(low) else f"[{low:.3f}, {high:.3f}]"
+
+
+def _yes(value: object) -> str:
+    return "-" if missing(value) else "yes" if value else "no"
+
+
+def _tolerance(results: Results) -> str:
+    return f"{results.spec.tolerance:g} {'points' if results.spec.tolerance_kind == 'absolute' else '% of the best'}"
+
+
+def rise_answer(results: Results) -> str:
+    """Say in a sentence whether max_lr rises, and how sure that is."""
+    trend = results.trend
+    own = trend[trend["chain"] == trend["chain"].iloc[0]]
+    best = own[own["quantity"] == "best"].iloc[0]
+    if missing(best["rises"]):
+        return "Whether max_lr rises cannot be told: that takes two runs and three cycles at least."
+    numbers = (
+        f"a run's best max_lr grows by a factor of {best['factor']:.3f} a cycle "
+        f"({100 * results.spec.confidence:g} % interval {best['factor_low']:.3f} to {best['factor_high']:.3f}; Page's "
+        f"trend test p = {best['holm_p']:.2g}; {best['runs']} runs, {best['cycles']} cycles)"
+    )
+    rising = int(own["rises"].sum())
+    if rising == len(own):
+        return f"max_lr rises as weights go: {numbers}; so do both ends of its region and their middle."
+    if rising:
+        return (
+            f"Parts of max_lr rise as weights go ({', '.join(own[own['rises'].astype(bool)]['quantity'])}): {numbers}."
+        )
+    return f"A rise of max_lr is not shown: {numbers}."
+
+
+def controls_answer(results: Results) -> list[str]:
+    """Say what each control that was run makes of the rise."""
+    found = []
+    for name in results.controls:
+        part = results.trend[results.trend["chain"] == name]
+        why = WHY.get(name, "another pruning")
+        best = part[part["quantity"] == "best"].iloc[0]
+        if missing(best["excess_low"]):
+            found.append(f"Control {name} ({why}): cannot be told with one run.")
+            continue
+        numbers = f"{best['factor']:.3f} a cycle there; the oracle's growth by its: {best['excess']:.3f}, interval "
+        numbers += f"{best['excess_low']:.3f} to {best['excess_high']:.3f}"
+        found.append(f"Control {name} ({why}): {_outlasting(part)}; best max_lr grows by {numbers}.")
+    return found or [
+        "No control was run: whether sparsity or mere retraining makes it so is open (scyc-sweep control)."
+    ]
+
+
+def scyc_answer(results: Results) -> list[str]:
+    """Say whether S-Cyc predicts the oracle, by the best evidence there is: fresh runs, its own, or curves."""
+    for path in (results.folder.confirmed, results.folder.trained):
+        if not (path / "manifest.json").exists():
+            continue
+        trained = TrainedResults(path)
+        runs = f"{trained.spec.runs} {'fresh runs' if trained.replay.plans.fresh else 'runs of the oracle'}"
+        lines = []
+        for name, rows in trained.verdicts.groupby("trajectory", sort=False):
+            last, cycles = rows[rows["cycle"].isna()].iloc[0], rows[rows["cycle"].notna()]
+            counts = cycles["verdict"].value_counts()
+            found = ", ".join(f"{each} in {counts.get(each, 0)}" for each in ("inside", "undecided", "outside"))
+            line = f"{name}, trained on {runs}: {found} of {len(cycles)} cycles"
+            if not missing(last["own_test_gap_low"]):
+                word = "equivalent" if last["equivalent"] else "not shown to be equivalent"
+                low, high = -last["own_test_gap_high"], -last["own_test_gap_low"]
+                line += (
+                    f"; its own chain is {signed(-last['own_test_gap'])} points from the oracle's in test accuracy, "
+                    f"mean over all cycles (interval {low:+.2f} to {high:+.2f}), {word} within {_tolerance(results)}"
+                )
+            lines.append(f"{line}.")
+        return lines
+    if not results.folder.comparison.exists():
+        return ["No trajectory was compared with it."]
+    return [
+        f"{name} lies in the feasible region at {int(part['inside'].sum())} of {len(part)} cycles, read off the "
+        "measured curves; how sure that is, compare --confirm says."
+        for name, part in results.comparison.groupby("trajectory", sort=False)
+    ]
