@@ -33,22 +33,26 @@ def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd
     takes cycles of a run for exchangeable, the interval takes only runs for independent. Of a control the row has also
     by how much faster the oracle's grows, paired by run, and whether it `outlasts` this control.
     """
-    series = {name: per_run(closed, rules) for name, closed in chains.items()}
+    return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
+
+
+def trends(series: Mapping[str, Series], confidence: float) -> pd.DataFrame:
+    """Return the trend table of chains, each as `per_run` has it."""
     rows: list[dict[str, Any]] = []
     own: Series = next(iter(series.values()), {})
     for index, (name, found) in enumerate(series.items()):
-        part = [_row(name, quantity, found[quantity], rules.confidence) for quantity in QUANTITIES]
+        part = [_row(name, quantity, found[quantity], confidence) for quantity in QUANTITIES]
         note_corrected(part, "page_p", "holm_p")
         for row in part:
-            significant = row["holm_p"] is not None and row["holm_p"] < 1 - rules.confidence
+            significant = row["holm_p"] is not None and row["holm_p"] < 1 - confidence
             row["rises"] = None if row["holm_p"] is None else bool(significant and row["factor_low"] > 1)
         if index:
             for row in part:
-                row |= _excess(own[row["quantity"]], found[row["quantity"]], rules.confidence)
+                row |= _excess(own[row["quantity"]], found[row["quantity"]], confidence)
             note_corrected(part, "excess_p", "excess_holm_p")
             for row in part:
                 p = row["excess_holm_p"]
-                row["outlasts"] = None if p is None else bool(p < 1 - rules.confidence)
+                row["outlasts"] = None if p is None else bool(p < 1 - confidence)
         rows += part
     return tables.frame("trend", rows)
 
@@ -72,15 +76,15 @@ def per_run(closed: Iterable[ClosedCycle], rules: Rules) -> Series:
             [(choice.best_max_lr, choice.feasible_low, choice.feasible_high) for _, choice in sorted(choices.items())]
             for _, choices in sorted(whole.items())
         ]
-    ).reshape(-1, runs, 3)
+    ).reshape(len(whole), runs, 3)
     best, low, high = np.log(values).transpose(2, 1, 0)
     return {"best": best, "low": low, "high": high, "middle": (low + high) / 2}
 
 
 def slopes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the slope a cycle of each row of `values`, of shape (runs, cycles), by least squares."""
-    cycles = np.arange(values.shape[1])
-    return np.array([stats.linregress(cycles, row).slope for row in values])
+    slope: NDArray[np.float64] = np.polyfit(np.arange(values.shape[1]), values.T, 1)[0]
+    return slope
 
 
 def _row(chain: str, quantity: str, values: NDArray[np.float64], confidence: float) -> dict[str, Any]:
