@@ -1,18 +1,21 @@
 """Which lanes to train, where they run, and what came of them: the Python API, for scripts and notebooks.
 
-`build_oracle`, `tune`, `fit_scyc` and `compare_schedules` are the commands of the same purpose; `load` opens what they
-left. Torch, Ray and pandas are imported when they are needed, so that `scyc-sweep --help` answers at once.
+`build_oracle`, `control`, `confirm`, `tune`, `fit_scyc` and `compare_schedules` are the commands of the same purpose;
+`load` opens what they left. Torch, Ray and pandas are imported when they are needed, so that `scyc-sweep --help`
+answers at once.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from search_spaces.scyc import SCyc
     from sweep.fit import Fits
-    from sweep.results import AnyResults, Results, SchedulesResults, TuningResults
+    from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults
 
-__all__ = ["build_oracle", "compare_schedules", "fit_scyc", "load", "tune"]
+__all__ = ["build_oracle", "compare_schedules", "confirm", "control", "fit_scyc", "load", "tune"]
 
 
 def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "Results":
@@ -27,6 +30,37 @@ def build_oracle(config: "Path | None" = None, progress: bool = True, **settings
 
     with LiveView(quiet=not progress) as view:
         return run_oracle(resolve(settings, config), view)
+
+
+def control(
+    folder: "Path | str", pruning: "Sequence[str] | None" = None, progress: bool = True, **execution: Any
+) -> "Results":
+    """Run an oracle's controls, as `scyc-sweep control` does; return the oracle, whose `trend` has them.
+
+    `execution` are settings of where lanes train, such as `device`. Raises SweepError as the command.
+    """
+    from sweep.progress import LiveView
+    from sweep.results import Results
+    from sweep.run import controls_of, run_control
+
+    oracle = Results(folder)
+    with LiveView(quiet=not progress) as view:
+        return run_control(oracle, pruning or controls_of(oracle.spec), execution, view.labelled)
+
+
+def confirm(
+    folder: "Path | str", scyc: "Mapping[str, SCyc]", runs: int | None, progress: bool = True, **execution: Any
+) -> "TrainedResults":
+    """Train S-Cyc, by any names, beside an oracle, as `scyc-sweep compare --confirm` does; return the verdicts.
+
+    `runs`: so many fresh ones; None: the oracle's own, as `compare --train`. `execution` and errors as `control`.
+    """
+    from sweep.progress import LiveView
+    from sweep.results import Results
+    from sweep.run import run_trained
+
+    with LiveView(quiet=not progress) as view:
+        return run_trained(Results(folder), scyc, runs, execution, view)
 
 
 def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "TuningResults":

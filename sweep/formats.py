@@ -20,6 +20,8 @@ Format = Literal["markdown", "latex", "csv", "json"]
 
 LATEX = {"λ": r"$\lambda$", "±": r"$\pm$"}
 """What a LaTeX without Unicode fonts has not."""
+MARKDOWN = {character: f"\\{character}" for character in "\\|*<"}
+"""What Markdown takes for its own: the end of a cell, an item of a list, a tag."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def write(view: View, format: Format) -> str:
         return view.data.to_csv(index=False)
     if format == "json":
         return json.dumps(columns(view.data)) + "\n"
-    parts = [_table(part, format) if isinstance(part, Cells) else _line(part, format) for part in parts_of(view.table)]
-    return "\n".join(parts) + "\n"
+    write_part = _latex if format == "latex" else _markdown
+    return "\n".join(map(write_part, parts_of(view.table))) + "\n"
 
 
 def parts_of(table: RenderableType) -> Iterator[Cells | str]:
@@ -65,13 +67,26 @@ def _plain(part: RenderableType) -> str:
     return " ".join(text.split())
 
 
-def _table(cells: Cells, format: Format) -> str:
-    kind = "github" if format == "markdown" else "latex_booktabs"
-    text = tabulate(cells.rows, cells.headings, kind, disable_numparse=True, colalign=cells.align)
-    for character, command in LATEX.items() if format == "latex" else ():
-        text = text.replace(character, command)
-    return f"{_line(cells.title, format)}\n{text}\n" if cells.title else f"{text}\n"
+def _markdown(part: Cells | str) -> str:
+    if isinstance(part, str):
+        return f"{_escaped(part)}\n"
+    rows = [[_escaped(cell) for cell in row] for row in part.rows]
+    text = _tabulated(rows, [_escaped(heading) for heading in part.headings], part.align, "github")
+    return f"{_escaped(part.title)}\n\n{text}" if part.title else text
 
 
-def _line(text: str, format: Format) -> str:
-    return f"% {text}" if format == "latex" else f"{text}\n"
+def _escaped(text: str) -> str:
+    return text.translate(str.maketrans(MARKDOWN))
+
+
+def _latex(part: Cells | str) -> str:
+    """Return a table as a tabular, its title and any line as comments."""
+    if isinstance(part, str):
+        return f"% {part}".translate(str.maketrans(LATEX))
+    text = _tabulated(part.rows, part.headings, part.align, "latex_booktabs")
+    return (f"% {part.title}\n{text}" if part.title else text).translate(str.maketrans(LATEX))
+
+
+def _tabulated(rows: list[list[str]], headings: list[str], align: list[str], kind: str) -> str:
+    """Return a table; without rows, which LaTeX cannot set, nothing."""
+    return tabulate(rows, headings, kind, disable_numparse=True, colalign=align) + "\n" if rows else ""

@@ -1,5 +1,6 @@
 """Pictures of a results folder. In: results and their comparison. Out: PNG files."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -185,12 +186,14 @@ def controls(results: Results, path: Path) -> None:
     rules = Rules.of(results.spec)
     chains = {f"{results.spec.pruning} (the oracle)": results.replay.closed}
     chains |= {name: control.replay.closed for name, control in results.controls.items()}
+    found = {name: trend.per_run(closed, rules) for name, closed in chains.items()}
+    drawn = {name: series for name, series in found.items() if min(series["best"].shape) > 1}
+    if not drawn:
+        return
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    for (name, closed), colour in zip(chains.items(), LINES, strict=False):
+    for (name, series), colour in zip(drawn.items(), itertools.cycle(LINES), strict=False):
         for axes, quantity in zip(panels, ("best", "middle"), strict=True):
-            values = trend.per_run(closed, rules)[quantity]
-            if min(values.shape) < 2:
-                continue
+            values = series[quantity]
             ends = np.exp([evidence.interval(column, rules.confidence) for column in values.T]).T
             cycles = range(values.shape[1])
             axes.plot(cycles, np.exp(values.mean(axis=0)), "-o", color=colour, ms=3, label=name)
@@ -198,8 +201,7 @@ def controls(results: Results, path: Path) -> None:
     for axes, title in zip(panels, ("best max_lr", "middle of the feasible region"), strict=True):
         axes.set_yscale("log")
         axes.set_title(f"{title}, each run's own: mean, {100 * rules.confidence:g} % interval", fontsize="medium")
-        if not results.oracle.empty:
-            _density_axis(axes, results.oracle.groupby("cycle")["percent_remaining"].mean())
+        _density_axis(axes, results.oracle.groupby("cycle")["percent_remaining"].mean())
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("max_lr")

@@ -6,19 +6,20 @@ The tables are those that are printed (`sweep.views`), the pictures those of `sw
 import base64
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from rich.console import RenderableType
 
 from sweep import files, plots
 from sweep.errors import FolderError
 from sweep.formats import Cells, parts_of
 from sweep.progress import duration
 from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults, load
-from sweep.screen import rescored_table, title_of
+from sweep.screen import progress_line, rescored_table, title_of
 from sweep.screen_evidence import controls_answer, rise_answer, scyc_answer, trend_table, verdicts_table
 from sweep.views import view_of
 
@@ -26,8 +27,8 @@ QUESTION = (
     "Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, and does S-Cyc "
     "predict it?"
 )
-WIDTH = 10_000
-"""Characters that a table may be wide: a page scrolls."""
+WIDTH = 150
+"""Characters that a table may be wide: what a large screen holds, and small print."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Section:
     """One results folder."""
 
     title: str
+    folder: str
     answer: Sequence[str]
     blocks: Sequence[Block]
     cost: Cells
@@ -77,6 +79,8 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
         version=metadata.version("scyc-sweep"),
         folders=", ".join(map(str, folders)),
     )
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder: give a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.Replacing(path) as partial:
@@ -88,7 +92,14 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
 def _section(results: AnyResults) -> Section:
     if isinstance(results, TrainedResults):
         raise FolderError(f"{results.folder.path} is part of an oracle: give the folder of that")
-    answer, blocks = _oracle(results) if isinstance(results, Results) else _chains(results)
+    if isinstance(results, Results):
+        answer, blocks = _oracle(results)
+    elif isinstance(results, TuningResults):
+        answer, blocks = _tuning(results)
+    else:
+        answer, blocks = _schedules(results)
+    if not results.finished:
+        answer = [*answer, progress_line(results.progress)]
     parts: list[AnyResults] = [results]
     if isinstance(results, Results):
         parts += [*results.controls.values(), *_trained(results).values()]
@@ -109,6 +120,7 @@ def _section(results: AnyResults) -> Section:
     ]
     return Section(
         title=title_of(results),
+        folder=str(results.folder.path),
         answer=answer,
         blocks=blocks,
         cost=_cost(parts),
@@ -125,37 +137,57 @@ def _oracle(results: Results) -> tuple[list[str], list[Block]]:
     if results.oracle.empty:
         return ["No cycle is decided yet."], []
     comparison = results.comparison if results.folder.comparison.exists() else None
-    pictures = [
-        _picture(
-            lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"
-        ),
-    ]
-    if results.spec.decide == "shared":
-        pictures.append(
-            _picture(lambda path: plots.leads(results, path), "how far each max_lr falls short of the best")
-        )
-    blocks = [Block("The oracle", list(parts_of(view_of(results, None, WIDTH).table)), pictures)]
-    trend = [_picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")]
-    blocks.append(Block("Does max_lr rise, and why?", list(parts_of(trend_table(results))), trend))
+    title = title_of(results)
+    pictures = _picture(
+        lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"
+    )
+    pictures += _picture(lambda path: plots.leads(results, path), "how far each max_lr falls short of the best")
+    blocks = [Block("The oracle", _parts(view_of(results, None, WIDTH).table, title), pictures)]
+    trend = []
+    if results.spec.runs > 1 and results.oracle["cycle"].nunique() > 1:
+        trend = _picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")
+    blocks.append(Block("Does max_lr rise, and why?", _parts(trend_table(results), title), trend))
     trained = _trained(results)
     if trained:
         tables = [part for each in trained.values() for part in parts_of(verdicts_table(each))]
-        gaps = _picture(lambda path: plots.gaps(trained, path), "gap between the oracle and S-Cyc by percent remaining")
-        blocks.append(Block("S-Cyc, trained", tables, [gaps]))
-    blocks.append(Block("How much hangs on the rules", list(parts_of(rescored_table(results)))))
+        drawn = {name: each for name, each in trained.items() if not each.verdicts.empty}
+        gaps = []
+        if drawn:
+            gaps = _picture(
+                lambda path: plots.gaps(drawn, path), "gap between the oracle and S-Cyc by percent remaining"
+            )
+        blocks.append(Block("S-Cyc, trained", tables, gaps))
+    blocks.append(Block("How much hangs on the rules", _parts(rescored_table(results), title)))
     return [rise_answer(results), *controls_answer(results), *scyc_answer(results)], blocks
 
 
-def _chains(results: TuningResults | SchedulesResults) -> tuple[list[str], list[Block]]:
-    parts = list(parts_of(view_of(results, None, WIDTH).table))
-    lines = [part for part in parts if isinstance(part, str)]
-    if isinstance(results, SchedulesResults):
-        picture = _picture(lambda path: plots.schedules(results, path), "test accuracy by schedule")
-        return [line for line in lines if "has the best mean" in line] or lines[:1], [Block("", parts, [picture])]
+def _tuning(results: TuningResults) -> tuple[list[str], list[Block]]:
     given = results.spec.oracle
     oracle = Results(given) if given and given.exists() else None
-    picture = _picture(lambda path: plots.tuning(results, oracle, path), "trials, importances and the tuned curve")
-    return [line for line in lines if line.startswith("tuned:")] or lines[:1], [Block("", parts, [picture])]
+    pictures = _picture(
+        lambda path: plots.tuning(results, oracle, path), "trials, importances of parameters, and the tuned curve"
+    )
+    parts = _parts(view_of(results, None, WIDTH).table, title_of(results))
+    answer = [part for part in parts if isinstance(part, str) and part.startswith("tuned:")]
+    return answer or ["No trial of the last stage is complete yet."], [Block("", parts, pictures)]
+
+
+def _schedules(results: SchedulesResults) -> tuple[list[str], list[Block]]:
+    table = results.schedules
+    pictures = _picture(lambda path: plots.schedules(results, path), "test accuracy by schedule and percent remaining")
+    parts = _parts(view_of(results, None, WIDTH).table, title_of(results))
+    if table.empty:
+        return ["No schedule has finished a cycle yet."], [Block("", parts, pictures)]
+    counts = table[table["best"]]["schedule"].value_counts()
+    best = ", ".join(f"{name} in {count}" for name, count in counts.items())
+    sure = "; one run says nothing of how sure that is" if results.spec.runs < 2 else ""
+    answer = [f"Best mean test accuracy: {best or 'none'} of {table['cycle'].nunique()} cycles{sure}."]
+    answer += [
+        part
+        for part in parts
+        if isinstance(part, str) and any(part.startswith(f"{name} ") for name in results.spec.curves)
+    ]
+    return answer, [Block("", parts, pictures)]
 
 
 def _trained(results: Results) -> dict[str, TrainedResults]:
@@ -163,11 +195,21 @@ def _trained(results: Results) -> dict[str, TrainedResults]:
     return {name: TrainedResults(path) for name, path in found.items() if (path / "manifest.json").exists()}
 
 
-def _picture(draw: Callable[[Path], None], alt: str) -> Picture:
+def _parts(table: RenderableType, title: str) -> list[Cells | str]:
+    """Return what a printed view is made of, without the title that the page has above it."""
+    return [
+        replace(part, title="") if isinstance(part, Cells) and part.title == title else part
+        for part in parts_of(table)
+        if part != title
+    ]
+
+
+def _picture(draw: Callable[[Path], None], alt: str) -> list[Picture]:
+    """Return what is drawn, if anything is."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.svg"
         draw(path)
-        return Picture(alt, base64.b64encode(path.read_bytes()).decode() if path.exists() else "")
+        return [Picture(alt, base64.b64encode(path.read_bytes()).decode())] if path.exists() else []
 
 
 def _cost(parts: Sequence[AnyResults]) -> Cells:

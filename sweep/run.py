@@ -176,7 +176,7 @@ def run_control(
                 "--pruning none is no control where every cycle rewinds: it trains the same unpruned network anew each "
                 "time; --pruning random is one"
             )
-        if name == oracle.spec.training().pruning:
+        if ("global_magnitude" if name == "imp" else name) == oracle.spec.training().pruning:
             raise SweepError(f"--pruning {name} is what {oracle.folder.path} was run with")
     for name in controls:
         settings = {
@@ -210,7 +210,8 @@ def run_trained(
 ) -> TrainedResults:
     """Train trajectories beside an oracle's choices, on its runs or on so many fresh ones; write the verdicts.
 
-    Lanes that the oracle trained are not trained again. `execution` as `run_control` has it. Raises as `run_oracle`.
+    Lanes that the oracle trained are not trained again, but for those that lost there and whose network, which is gone,
+    a trajectory's own chain goes on from. `execution` as `run_control` has it. Raises as `run_oracle`.
     """
     spec, closed = oracle.spec, oracle.replay.closed
     if spec.decide == "per_run":

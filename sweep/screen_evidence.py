@@ -124,11 +124,11 @@ def trend_findings(results: Results) -> list[str]:
     lines = [f"{results.spec.pruning}: {_rise(own)}"]
     for name in results.controls:
         part = trend[trend["chain"] == name]
-        lines.append(f"{name}: {_rise(part)}; {_outlasting(part)}")
+        lines.append(f"{name} ({WHY.get(name, 'another pruning')}): {_rise(part)}; {_outlasting(part)}")
     lines.append(
-        "each run judged by its own curve; Page's p one-sided, Holm's correction over the four; rises: it and the"
+        "a cycle: growth of each run's own best max_lr and region, mean over runs; Page's trend test one-sided,"
     )
-    lines.append("interval over runs agree")
+    lines.append("Holm's correction over the four; rises: the test and the interval agree")
     return lines
 
 
