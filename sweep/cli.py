@@ -31,7 +31,7 @@ app = App(
     name="scyc-sweep",
     help="Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, "
     "and does the S-Cyc schedule predict it?",
-    help_format="plaintext",
+    help_format="markdown",
     version=lambda: metadata.version("scyc-sweep"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # main() says how to go on
@@ -92,8 +92,8 @@ def oracle(
 
     """
     spec = resolve(_given(settings), config)
-    if not plan and (pilot or spread):
-        raise SweepError(f"--{'pilot' if pilot else 'spread'} belongs to --plan")
+    if not plan and (pilot is not None or spread):
+        raise SweepError(f"--{'spread' if spread else 'pilot'} belongs to --plan")
     if plan:
         _print_plan(spec, json, pilot, spread)
         return
@@ -222,7 +222,7 @@ def compare(
     from search_spaces.paper import table_of
     from sweep import trajectories
     from sweep.results import Results
-    from sweep.run import write_comparison
+    from sweep.run import trained_spec, write_comparison
 
     results = Results(folder)
     texts = scyc or ([results.spec.scyc] if results.spec.scyc else [])
@@ -232,11 +232,15 @@ def compare(
     printed = table_of(results.spec.model, results.spec.dataset)
     if paper and printed is None:
         raise SweepError(f"--paper: the paper prints no oracle of {results.spec.model} on {results.spec.dataset}")
-    if confirm is not None and confirm < 1:
-        raise SweepError(f"--confirm must be at least 1, but got {confirm}")
+    asked: list[int | None] = [*([None] if train else []), *([] if confirm is None else [confirm])]
+    execution = _given(settings)
+    if execution and not asked:
+        raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
+    for fresh_runs in asked:
+        trained_spec(results, fresh_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
-    if train or confirm:
-        _train_comparison(results, predicted, train, confirm, _given(settings), json)
+    if asked:
+        _train_comparison(results, predicted, asked, execution, json)
         return
     _print_oracle(results, results.comparison, json, lambda r: r.comparison)
     if paper and printed is not None and not json:
@@ -440,7 +444,7 @@ def report(
     from sweep.report import write_report
 
     write_report(folders, output)
-    err.print(f"{output}: open it in a browser")
+    err.print(f"{output}: open it in a browser", markup=False, soft_wrap=True)
 
 
 @app.command
@@ -495,8 +499,7 @@ def _print_oracle(
 def _train_comparison(
     results: "Results",
     predicted: "dict[str, Any]",
-    train: bool,
-    confirm: int | None,
+    asked: "list[int | None]",
     execution: dict[str, Any],
     json: bool,
 ) -> None:
@@ -508,7 +511,7 @@ def _train_comparison(
     from sweep.screen_evidence import verdicts_table
 
     found = []
-    for fresh_runs in [*([None] if train else []), *([confirm] if confirm else [])]:
+    for fresh_runs in asked:
         with LiveView(err) as view:
             found.append(run_trained(results, predicted, fresh_runs, execution, view, command_line()))
     if json:

@@ -5,21 +5,24 @@ All max_lr values of a run share its split, batches, augmentation and dropout: t
 `sweep.oracle` sets what comes out beside the best max_lr and the feasible region.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_paired
 
 Verdict = Literal["inside", "outside", "undecided"]
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-9
 """Percent points below which two accuracies are one."""
+MOST_IMAGES = 1_000_000
+"""That a validation or test part may have."""
 
 
 @dataclass(frozen=True)
@@ -67,48 +70,68 @@ def verdict(low: float, high: float, tolerance: float) -> Verdict:
 def shortfalls(values: Array, confidence: float) -> tuple[Array, Array]:
     """Return intervals for how far each point's mean falls short of the highest: lower ends, upper ends.
 
-    `values` has shape (runs, points), at least two runs. With probability `confidence` or more all intervals are right
-    at once, whichever point is the highest: multiple comparisons with the best (Hsu, 1984) from intervals of all pairs.
-    These are paired t intervals (n-1) with Bonferroni's correction: narrower ones that pool the spread of all points
-    (Tukey's) were wrong in 14 to 36 % of cycles with the noise of digits, where rates too low or too high vary most
-    over runs, and uncorrected ones in 35 to 90 %.
+    `values` has shape (runs, points), in percent, at least two runs. With probability `confidence` or more all
+    intervals are right at once, whichever point is the highest: multiple comparisons with the best (Hsu, 1984). They
+    are made of paired t intervals (n-1) with Bonferroni's correction. Half of the error goes to the lower ends, for
+    which any point may be called worse than any other; half to the upper ends, for which only the truly highest counts,
+    and it is among those that nothing beats. Narrower intervals that pool the spread of all points (Tukey's) were wrong
+    in 15 to 36 % of cycles with the noise of digits, where rates too low or too high vary most over runs, and
+    uncorrected ones in 45 to 90 % (tests/benchmarks/intervals.py).
     """
     runs, points = values.shape
     differences = values[:, :, None] - values[:, None, :]  # run, q, p: by how much q is better than p
-    # Accuracies come in steps of one image. Two runs that differ by the same step say nothing of the spread.
-    steps = np.diff(np.unique(np.round(values / ROUNDING) * ROUNDING))
-    spread = np.maximum(differences.std(axis=0, ddof=1), steps.min(initial=np.inf) if len(steps) else 0.0)
+    spread = np.maximum(differences.std(axis=0, ddof=1), step(values))
     np.fill_diagonal(spread, 0.0)
-    half = critical(runs, points, confidence) * spread / np.sqrt(runs)
-    mean = differences.mean(axis=0)
-    low = np.maximum((mean - half).max(axis=0), 0.0)
-    # The highest is among those that nothing is surely better than; only from these can anything fall short.
-    return low, (mean + half)[low == 0].max(axis=0)
+    mean, error = differences.mean(axis=0), spread / np.sqrt(runs)
+    half = (1 - confidence) / 2
+    low = (mean - quantile(half, points * (points - 1), runs) * error).max(axis=0)
+    reach = quantile(half, points - 1, runs) * error
+    highest = (mean - reach).max(axis=0) <= 0
+    return np.maximum(low, 0.0), np.minimum((mean + reach)[highest].max(axis=0), 100.0)
 
 
-def critical(runs: int, points: int, confidence: float) -> float:
-    """Return how many standard errors an interval of one of all pairs of points reaches to each side."""
-    return float(stats.t.ppf(1 - tail(points, confidence), runs - 1)) if points > 1 else 0.0
+def quantile(error: float, statements: int, runs: int) -> float:
+    """Return the standard errors to allow for so that one-sided statements are all right but for a share of `error`."""
+    return float(stats.t.ppf(1 - error / max(1, statements), runs - 1))
 
 
-def tail(points: int, confidence: float) -> float:
-    """Return the chance of error that each side of each pair may have, so that all pairs together keep `confidence`."""
-    return (1 - confidence) / max(1, points * (points - 1))
+def step(values: Array) -> float:
+    """Return the step that accuracies come in: one image; 0 where they come in none.
+
+    Of few runs, differences are now and then the same to the image; that says nothing of their spread, which is
+    therefore never taken for less than this.
+    """
+    shares = [float(value) / 100 for value in np.unique(values)]
+    counted = [Fraction(share).limit_denominator(MOST_IMAGES) for share in shares]
+    images = math.lcm(*(each.denominator for each in counted))
+    whole = all(abs(each - share) < ROUNDING for each, share in zip(counted, shares, strict=True))
+    return 100 / images if whole and images <= MOST_IMAGES else 0.0
 
 
-def interval(values: Array, confidence: float) -> tuple[float, float]:
-    """Return the t interval of the mean of `values`, at least two; their value where all are one."""
-    if np.ptp(values) < ROUNDING:
-        return float(values.mean()), float(values.mean())
-    found = stats.ttest_1samp(values, 0).confidence_interval(confidence)
-    return float(found.low), float(found.high)
+def interval(values: Array, confidence: float, least: float = 0.0) -> tuple[float, float]:
+    """Return the t interval of the mean of `values`, at least two; their spread is taken for `least` if it is less."""
+    reach = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * _error(values, least)
+    return float(values.mean() - reach), float(values.mean() + reach)
 
 
-def equivalence_p(differences: Array, margin: float) -> float:
-    """Return the p of two one-sided tests that the mean difference lies within `margin` on both sides."""
-    if np.ptp(differences) < ROUNDING:  # no spread to blame
+def equivalence_p(differences: Array, margin: float, least: float = 0.0) -> float:
+    """Return the p of two one-sided t-tests that the mean difference lies within `margin` on both sides."""
+    error = _error(differences, least)
+    if error == 0:  # the same networks
         return float(abs(differences.mean()) >= margin)
-    return float(ttost_paired(differences, np.zeros_like(differences), -margin, margin)[0])
+    return float(stats.t.sf((margin - abs(differences.mean())) / error, len(differences) - 1))
+
+
+def above_zero_p(values: Array) -> float:
+    """Return the p of a one-sided t-test that the mean of `values` is positive; of a sign test where all are one."""
+    if np.ptp(values) < ROUNDING:
+        return 0.5 ** len(values) if values.mean() > 0 else 1.0
+    return float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+
+
+def _error(values: Array, least: float) -> float:
+    spread = 0.0 if np.ptp(values) < ROUNDING else float(values.std(ddof=1))
+    return max(spread, least) / float(np.sqrt(len(values)))
 
 
 def note_corrected(rows: Sequence[dict[str, Any]], name: str, corrected: str) -> None:

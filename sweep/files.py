@@ -16,9 +16,10 @@ class Replacing:
         return self.partial
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                with self.partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                self.partial.replace(self.path)
+        finally:
             self.partial.unlink(missing_ok=True)
-            return
-        with self.partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        self.partial.replace(self.path)

@@ -18,9 +18,9 @@ from sweep.views import View
 
 Format = Literal["markdown", "latex", "csv", "json"]
 
-LATEX = {"λ": r"$\lambda$", "±": r"$\pm$"}
+LATEX = str.maketrans({"λ": r"$\lambda$", "±": r"$\pm$"})
 """What a LaTeX without Unicode fonts has not."""
-MARKDOWN = {character: f"\\{character}" for character in "\\|*<"}
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*<"})
 """What Markdown takes for its own: the end of a cell, an item of a list, a tag."""
 
 
@@ -76,15 +76,15 @@ def _markdown(part: Cells | str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.translate(str.maketrans(MARKDOWN))
+    return text.translate(MARKDOWN)
 
 
 def _latex(part: Cells | str) -> str:
     """Return a table as a tabular, its title and any line as comments."""
     if isinstance(part, str):
-        return f"% {part}".translate(str.maketrans(LATEX))
+        return f"% {part}".translate(LATEX)
     text = _tabulated(part.rows, part.headings, part.align, "latex_booktabs")
-    return (f"% {part.title}\n{text}" if part.title else text).translate(str.maketrans(LATEX))
+    return (f"% {part.title}\n{text}" if part.title else text).translate(LATEX)
 
 
 def _tabulated(rows: list[list[str]], headings: list[str], align: list[str], kind: str) -> str:

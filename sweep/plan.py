@@ -142,6 +142,8 @@ def pilot(spec: Spec, runs: int) -> Spread:
     if runs < 2:
         raise SpecError(f"a pilot takes at least 2 runs, but got {runs}")
     grid = MaxLrGrid.parse(spec.max_lr).values
+    if len(grid) < 2:
+        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {spec.max_lr}")
     middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
     lanes_of_run = tuple(Lane(point, None) for point in points)

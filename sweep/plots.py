@@ -13,13 +13,14 @@ matplotlib.use("Agg")  # no window, wherever this runs
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from sweep import evidence, files, trend
 from sweep.gradients import Gradients
 from sweep.oracle import Rules
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind eyes too
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # told apart by colour-blind eyes too
 
 
 VERDICTS = {"inside": (GREEN, "o"), "undecided": (GREY, "s"), "outside": (ORANGE, "x"), "one run": (BLUE, "o")}
@@ -232,6 +233,7 @@ def leads(results: Results, path: Path) -> None:
             axes.vlines(each["max_lr"], each["lead_low"], each["lead_high"], color=colour, lw=1.2, alpha=0.7)
             axes.plot(each["max_lr"], each["lead"], marker, color=colour, ms=5, label=verdict)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(-0.2 * margin, max(8 * margin, 1.0))
         axes.set_title(f"λ = {part['percent_remaining'].mean():.3g} %", fontsize="medium")
         axes.set_xlabel("max_lr")
@@ -248,15 +250,17 @@ def leads(results: Results, path: Path) -> None:
 def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
     """Draw each trajectory's gap to the oracle by cycle, with intervals: from the oracle's start, and of its own chain.
 
-    `found` has results of trained comparisons by name.
+    `found` has results of trained comparisons by name. Nothing is drawn before a cycle of one is trained.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     named = [
         (f"{trajectory}, {name}", part[part["cycle"].notna()], results)
         for name, results in found.items()
         for trajectory, part in results.verdicts.groupby("trajectory", sort=False)
     ]
-    shift = 0.6 / max(1, len(named))
+    if not named:
+        return
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    shift = 0.6 / len(named)
     for index, (label, rows, _) in enumerate(named):
         place = rows["cycle"].astype(float) + (index - (len(named) - 1) / 2) * shift
         for axes, gap in zip(panels, ("val_gap", "own_test_gap"), strict=True):
@@ -284,7 +288,10 @@ def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
 def _save(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's ending names."""
     with files.Replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format=path.suffix[1:])
+        # Without the date, and with names that are not drawn by chance, the same results make the same picture.
+        kind, undated = path.suffix[1:], {"Date": None} if path.suffix == ".svg" else None
+        with matplotlib.rc_context({"svg.hashsalt": "scyc-sweep"}):
+            figure.savefig(partial, dpi=150, format=kind, metadata=undated)
     plt.close(figure)
 
 

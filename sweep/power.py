@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from statsmodels.stats.power import TTestPower
 
-from sweep.evidence import Array, tail
+from sweep.evidence import Array
 from sweep.oracle import ClosedCycle, accuracies_by_run
 
 POWER = 0.8
@@ -42,14 +42,16 @@ def spread_of_points(points: Sequence[Sequence[float]]) -> float | None:
 def runs_needed(spread: float, difference: float, points: int, confidence: float) -> int | None:
     """Return the fewest runs with which a max_lr worse by `difference` is told from the best 8 times in 10.
 
-    `spread` and `difference` in percent points. `points` max_lr values are judged together, as in `sweep.evidence`; of
-    two there is one comparison. None where no number of runs that anybody trains will do.
+    `spread` and `difference` in percent points. `points` max_lr values are judged together, as the lower ends of
+    `sweep.evidence.shortfalls` are; of two there is one comparison, two-sided. None where no number of runs that
+    anybody trains will do.
     """
     if difference <= 0:
         return None
     if spread == 0:
         return 2
-    test, alpha, low, high = TTestPower(), tail(points, confidence), 2, MOST_RUNS
+    test, low, high = TTestPower(), 2, MOST_RUNS
+    alpha = (1 - confidence) / 2 / (points * (points - 1) if points > 2 else 1)
 
     def enough(runs: int) -> bool:
         return bool(test.power(difference / spread, runs, alpha, alternative="larger") >= POWER)

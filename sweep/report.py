@@ -68,7 +68,9 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
 
     Several stand side by side, in the order given.
     """
-    sections = [_section(load(folder)) for folder in folders]
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder: give a file")
+    sections = [_section(results) for results in [load(folder) for folder in folders]]
     template = resources.files("sweep").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     # Cells have rows, lines have not: the template asks which it has.
@@ -79,8 +81,6 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
         version=metadata.version("scyc-sweep"),
         folders=", ".join(map(str, folders)),
     )
-    if path.is_dir():
-        raise FolderError(f"{path} is a folder: give a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.Replacing(path) as partial:
@@ -143,9 +143,7 @@ def _oracle(results: Results) -> tuple[list[str], list[Block]]:
     )
     pictures += _picture(lambda path: plots.leads(results, path), "how far each max_lr falls short of the best")
     blocks = [Block("The oracle", _parts(view_of(results, None, WIDTH).table, title), pictures)]
-    trend = []
-    if results.spec.runs > 1 and results.oracle["cycle"].nunique() > 1:
-        trend = _picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")
+    trend = _picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")
     blocks.append(Block("Does max_lr rise, and why?", _parts(trend_table(results), title), trend))
     trained = _trained(results)
     if trained:

@@ -82,8 +82,8 @@ class Opened:
 
     def _replayed(self, strategy: Callable[..., AnyStrategy]) -> AnyStrategy:
         """Return the strategy, having decided all that the finished lanes allow."""
-        fingerprint = self.manifest["identity"]["data"]
-        found = strategy(self.spec, fingerprint, self._ledger(), lanes_per_pack=2**31, has_state=lambda digest: True)
+        ledger, fingerprint = self._ledger(), self.manifest["identity"]["data"]
+        found = strategy(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
         with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
             while found.ask() is not None:
                 pass
@@ -249,7 +249,7 @@ class TrainedResults(Opened):
     @cached_property
     def oracle(self) -> Results:
         """The oracle that it belongs to."""
-        return Results(self.folder.path.parent)
+        return Results(self.folder.path.resolve().parent)
 
     @cached_property
     def replay(self) -> TrainedComparison:
@@ -259,13 +259,22 @@ class TrainedResults(Opened):
     def _ledger(self) -> Ledger:
         """Return the lanes of the folder, and those of the oracle, which it does not train again."""
         ledger = super()._ledger()
-        ledger.rows = Ledger(self.folder.path.parent / self.folder.trials.name).rows | ledger.rows
+        ledger.rows = Ledger(self.oracle.folder.trials).rows | ledger.rows
         return ledger
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """One row for each trajectory and cycle trained so far, and one for the mean over its cycles."""
-        return verdict_table(self.replay, self.oracle.replay.closed, oracle.Rules.of(self.oracle.spec))
+        # Beside the oracle as it was then: it may have got more runs since.
+        closed = [] if self.replay.plans.fresh else self._replayed(GreedyOracle).closed
+        return verdict_table(self.replay, closed, oracle.Rules.of(self.oracle.spec))
+
+    @property
+    def stale(self) -> bool:
+        """Whether the oracle has decided otherwise since, or has more runs: the same `compare` then goes on."""
+        choices = tuple(self.oracle.oracle["best_max_lr"])
+        plans = self.replay.plans
+        return plans.oracle != choices or not (plans.fresh or self.spec.runs == self.oracle.spec.runs)
 
     @property
     def progress(self) -> Progress:

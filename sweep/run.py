@@ -4,6 +4,7 @@ Everything that can be wrong is looked for before anything is written or trained
 of it.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -178,15 +179,23 @@ def run_control(
             )
         if ("global_magnitude" if name == "imp" else name) == oracle.spec.training().pruning:
             raise SweepError(f"--pruning {name} is what {oracle.folder.path} was run with")
-    for name in controls:
-        settings = {
-            **execution,
-            "pruning": name,
-            "lanes": oracle.manifest["lanes_per_pack"] or oracle.spec.lanes,
-            "histograms": False,
-            "out": oracle.folder.controls / name,
-        }
-        run_oracle(changed(oracle.spec, settings), listener(name), command)
+    specs = [
+        changed(
+            oracle.spec,
+            {
+                **execution,
+                "pruning": name,
+                "lanes": oracle.manifest["lanes_per_pack"] or oracle.spec.lanes,
+                "histograms": False,
+                "out": oracle.folder.controls / name,
+            },
+        )
+        for name in controls
+    ]
+    for spec in specs:
+        state_size(spec)  # all that can be wrong is found before the first is trained
+    for name, spec in zip(controls, specs, strict=True):
+        run_oracle(spec, listener(name), command)
     results = Results(oracle.folder.path)
     tables.write("trend", results.trend, results.folder.trend)
     plots.controls(results, results.folder.controls_picture)
@@ -213,11 +222,8 @@ def run_trained(
     Lanes that the oracle trained are not trained again, but for those that lost there and whose network, which is gone,
     a trajectory's own chain goes on from. `execution` as `run_control` has it. Raises as `run_oracle`.
     """
+    settings = trained_spec(oracle, fresh_runs, execution)
     spec, closed = oracle.spec, oracle.replay.closed
-    if spec.decide == "per_run":
-        raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
-    if not closed:
-        raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
     cycles = range(len(closed))
     plans = Plans(
         tuple(cycle.choice.best_max_lr for cycle in closed),
@@ -243,16 +249,6 @@ def run_trained(
             starts,
         )
 
-    settings = changed(
-        spec,
-        {
-            **execution,
-            "cycles": len(closed) - 1,
-            "runs": fresh_runs or spec.runs,
-            "lanes": oracle.manifest["lanes_per_pack"] or spec.lanes,
-            "histograms": False,
-        },
-    )
     where = Folder(oracle.folder.confirmed if plans.fresh else oracle.folder.trained)
     sweep = _Sweep(
         "trained", settings, where, strategy, listener, command, lambda: _link_states(starts, there, where.states)
@@ -264,6 +260,27 @@ def run_trained(
         tables.write("verdicts", results.verdicts, where.verdicts)
         plots.gaps({"fresh runs" if plans.fresh else "the oracle's runs": results}, where.gaps_picture)
     return results
+
+
+def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str, Any]) -> Spec:
+    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be."""
+    spec, closed = oracle.spec, oracle.replay.closed
+    if fresh_runs is not None and fresh_runs < 1:
+        raise SweepError(f"--confirm must be at least 1, but got {fresh_runs}")
+    if spec.decide == "per_run":
+        raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
+    if not closed:
+        raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
+    return changed(
+        spec,
+        {
+            **execution,
+            "cycles": len(closed) - 1,
+            "runs": fresh_runs or spec.runs,
+            "lanes": oracle.manifest["lanes_per_pack"] or spec.lanes,
+            "histograms": False,
+        },
+    )
 
 
 def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
@@ -334,6 +351,7 @@ class _Sweep:
                 f"{where.path} has files but no manifest.json: it is no results folder, give another --out"
             )
         folders.check_kind(where, found, self.kind)
+        self.notes = json.loads(json.dumps(self.notes))  # as they read back: tuples become lists
         manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found) | self.notes
         if found is not None:
             folders.check_identity(where, found["identity"], manifest["identity"])
@@ -347,7 +365,8 @@ class _Sweep:
 
         rehearsal = strategy_now(live=False)
         if rehearsal.ask() is None:  # nothing to train: no need of Ray
-            if found is None or found["spec"] != manifest["spec"] or not found["finished_at"]:
+            told = {name: manifest[name] for name in ("spec", *self.notes)}
+            if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
                 where.write_manifest(manifest | {"finished_at": folders.now()})
             return
         self._check_disk()

@@ -22,6 +22,8 @@ from sweep.strategy import Progress
 
 WITH_REACH = 98
 """Characters that the oracle table takes with the column of what its regions may reach."""
+WHEN_CONFIRMED = 3
+"""Lanes of a run and cycle that `compare --confirm` trains: the oracle's choice, the prediction, its own chain's."""
 FEW_RUNS = 4
 """With fewer, a paired test has so little to go by that it tells only enormous differences."""
 
@@ -99,13 +101,16 @@ def _power(plan: Plan) -> dict[str, str]:
     if plan.spread is None:
         return {"evidence": "--pilot RUNS or --spread FOLDER says how many runs the tolerance takes"}
 
-    def cost(runs: int | None) -> str:
-        return "no number of runs" if runs is None else f"{runs:,} runs ({duration(plan.seconds * runs / plan.runs)})"
+    def cost(runs: int | None, share: float = 1.0) -> str:
+        if runs is None:
+            return "no number of runs"
+        return f"{runs:,} runs ({duration(plan.seconds * share * runs / plan.runs)})"
 
     return {
         "spread": f"paired differences vary by {plan.spread:.2g} points over runs ({plan.spread_of})",
         "evidence": f"to tell a max_lr {plan.tolerance:.2g} points worse from the best, 8 times in 10: "
-        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together, {cost(plan.runs_for_one)} for one "
+        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together, "
+        f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} for one "
         "named beforehand (compare --confirm)",
     }
 
@@ -435,7 +440,8 @@ def title_of(results: AnyResults) -> str:
     """Return what was run, in a line."""
     spec = results.spec
     rewind = {"none": "not rewound", "init": "rewound"}.get(str(spec.rewind), f"rewound to step {spec.rewind}")
-    text = f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {spec.runs} runs, seed {spec.seed}"
+    runs = f"{spec.runs} run{'s' if spec.runs > 1 else ''}"
+    text = f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {runs}, seed {spec.seed}"
     return f"{text}, tolerance {spec.tolerance:g} {spec.tolerance_kind}" if isinstance(results, Results) else text
 
 

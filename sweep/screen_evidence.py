@@ -59,21 +59,29 @@ def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
     counts = cycles["verdict"].value_counts()
     found = ", ".join(f"{name} in {counts.get(name, 0)}" for name in ("inside", "undecided", "outside"))
     lines = [f"from the oracle's own start states: {found} of {len(cycles)} cycles"]
-    last = rows[rows["cycle"].isna()].iloc[0]
-    if missing(last["own_test_gap"]):
-        lines.append("its own chain ended before the last cycle")
+    if results.stale:
+        lines.append("the oracle has decided otherwise since, or has more runs: run compare again")
+    over_all = rows[rows["cycle"].isna()]
+    if over_all.empty:
+        return lines
+    last = over_all.iloc[0]
+    if len(results.replay.oracle) < len(results.replay.plans.oracle):
+        lines.append("the oracle's own choices diverged on these runs, or nothing was left to prune")
+    elif missing(last["own_test_gap"]):
+        lines.append("its own chain diverged, or nothing was left to prune")
     else:
         word = "equivalent to" if last["equivalent"] else "not shown to be equivalent to"
         lines.append(
             f"its own chain is {word} the oracle's in test accuracy, mean over all cycles (two one-sided tests, p = "
-            f"{last['equivalence_p']:.2g}); in {int(cycles['equivalent'].sum())} of {len(cycles)} single cycles (Holm)"
+            f"{last['equivalence_p']:.2g}), which says nothing of single cycles; with Holm's correction it is in "
+            f"{int(cycles['equivalent'].sum())} of {len(cycles)} of these"
         )
     if fresh:
         lines.append("gap: the oracle's choice minus the prediction, in points, on runs that had no part in the choice")
     else:
-        lines.append("gap: the oracle's choice minus the prediction, in points; the oracle's is the best of many noisy")
         lines.append(
-            "means on these runs, so the gap flatters it and its interval is wide; --confirm N takes fresh runs"
+            "gap: the oracle's choice minus the prediction, in points; the oracle's is the best of many noisy means on "
+            "these runs, so the gap flatters it and its interval is wide; --confirm N takes fresh runs"
         )
     return lines
 
@@ -84,7 +92,7 @@ def trend_table(results: Results) -> RenderableType:
     table = Table(
         box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
     )
-    for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "Page's p", "rises"):
+    for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "p", "rises"):
         table.add_column(heading, justify="left" if heading in ("pruning", "max_lr", "rises") else "right")
     if results.controls:
         for heading in ("oracle's by its", f"{level} interval", "outlasts"):
@@ -126,9 +134,9 @@ def trend_findings(results: Results) -> list[str]:
         part = trend[trend["chain"] == name]
         lines.append(f"{name} ({WHY.get(name, 'another pruning')}): {_rise(part)}; {_outlasting(part)}")
     lines.append(
-        "a cycle: growth of each run's own best max_lr and region, mean over runs; Page's trend test one-sided,"
+        "a cycle: growth of each run's own best max_lr and region, mean over runs; p: the larger of that of Page's "
+        "trend test and that of a t-test of the runs' slopes, one-sided, with Holm's correction over the four"
     )
-    lines.append("Holm's correction over the four; rises: the test and the interval agree")
     return lines
 
 
@@ -137,7 +145,7 @@ def _outlasting(rows: pd.DataFrame) -> str:
     longer = rows[rows["outlasts"].astype("boolean").fillna(False)]["quantity"]
     if len(longer):
         return f"the rise outlasts it ({', '.join(longer)})"
-    if (rows["excess_high"] < 1).any():
+    if ((rows["excess_high"] < 1) & rows["rises"].astype("boolean").fillna(False)).any():
         return "max_lr rises faster there: the rise does not outlast it"
     return "the rise cannot be told from it"
 
@@ -178,8 +186,8 @@ def rise_answer(results: Results) -> str:
         return "Whether max_lr rises cannot be told: that takes two runs and three cycles at least."
     numbers = (
         f"a run's best max_lr grows by a factor of {best['factor']:.3f} a cycle "
-        f"({100 * results.spec.confidence:g} % interval {best['factor_low']:.3f} to {best['factor_high']:.3f}; Page's "
-        f"trend test p = {best['holm_p']:.2g}; {best['runs']} runs, {best['cycles']} cycles)"
+        f"({100 * results.spec.confidence:g} % interval {best['factor_low']:.3f} to {best['factor_high']:.3f}; p = "
+        f"{best['holm_p']:.2g}; {best['runs']} runs, {best['cycles']} cycles)"
     )
     rising = int(own["rises"].sum())
     if rising == len(own):
@@ -199,7 +207,7 @@ def controls_answer(results: Results) -> list[str]:
         why = WHY.get(name, "another pruning")
         best = part[part["quantity"] == "best"].iloc[0]
         if missing(best["excess_low"]):
-            found.append(f"Control {name} ({why}): cannot be told with one run.")
+            found.append(f"Control {name} ({why}): cannot be told, which takes two runs and three cycles of both.")
             continue
         numbers = f"{best['factor']:.3f} a cycle there; the oracle's growth by its: {best['excess']:.3f}, interval "
         numbers += f"{best['excess_low']:.3f} to {best['excess_high']:.3f}"
@@ -215,14 +223,21 @@ def scyc_answer(results: Results) -> list[str]:
         if not (path / "manifest.json").exists():
             continue
         trained = TrainedResults(path)
+        if trained.verdicts.empty:
+            continue
         runs = f"{trained.spec.runs} {'fresh runs' if trained.replay.plans.fresh else 'runs of the oracle'}"
         lines = []
         for name, rows in trained.verdicts.groupby("trajectory", sort=False):
-            last, cycles = rows[rows["cycle"].isna()].iloc[0], rows[rows["cycle"].notna()]
+            over_all, cycles = rows[rows["cycle"].isna()], rows[rows["cycle"].notna()]
+            if cycles["verdict"].isna().all():
+                gap = signed(cycles["val_gap"].mean())
+                lines.append(f"{name}, trained on one run: gap {gap} points; how sure that is, one run cannot say.")
+                continue
             counts = cycles["verdict"].value_counts()
             found = ", ".join(f"{each} in {counts.get(each, 0)}" for each in ("inside", "undecided", "outside"))
             line = f"{name}, trained on {runs}: {found} of {len(cycles)} cycles"
-            if not missing(last["own_test_gap_low"]):
+            if len(over_all) and not missing(over_all["own_test_gap_low"].iloc[0]):
+                last = over_all.iloc[0]
                 word = "equivalent" if last["equivalent"] else "not shown to be equivalent"
                 low, high = -last["own_test_gap_high"], -last["own_test_gap_low"]
                 line += (

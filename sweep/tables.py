@@ -121,14 +121,15 @@ TREND: list[Column] = [
     ("factor_high", pa.float64(), "1", "upper end"),
     ("page_l", pa.float64(), "", "L of Page's trend test, runs by cycles"),
     ("page_p", pa.float64(), "", "its p, one-sided"),
+    ("rise_p", pa.float64(), "", "the larger of this and of the p of a one-sided t-test of the runs' slopes"),
     ("holm_p", pa.float64(), "", "with Holm's correction over the quantities"),
-    ("rises", pa.bool_(), "", "whether both the test and the interval say so; null for one run"),
+    ("rises", pa.bool_(), "", "whether it surely rises; null for one run"),
     ("excess", pa.float64(), "1", "of a control: the oracle's growth a cycle divided by the control's, paired by run"),
     ("excess_low", pa.float64(), "1", "lower end of its interval (t over runs)"),
     ("excess_high", pa.float64(), "1", "upper end"),
     ("excess_p", pa.float64(), "", "t-test that the oracle grows faster, one-sided"),
     ("excess_holm_p", pa.float64(), "", "with Holm's correction over the quantities"),
-    ("outlasts", pa.bool_(), "", "whether the oracle surely grows faster than this control"),
+    ("outlasts", pa.bool_(), "", "whether the oracle rises, and surely faster than this control"),
 ]
 
 COMPARISON: list[Column] = [

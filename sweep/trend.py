@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sweep import tables
-from sweep.evidence import interval, note_corrected
+from sweep.evidence import above_zero_p, interval, note_corrected
 from sweep.oracle import Choice, ClosedCycle, Rules, choose, mean_scores
 
 QUANTITIES = ("best", "low", "high", "middle")
@@ -28,10 +28,11 @@ Series = Mapping[str, NDArray[np.float64]]
 def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd.DataFrame:
     """Return the trend table: a row for each chain and quantity. The first chain is the oracle, others its controls.
 
-    A row has the factor by which the quantity grows a cycle, with its t interval over runs, and the p of Page's trend
-    test on the runs, one-sided, with Holm's correction over the quantities. It `rises` where both say so: Page's test
-    takes cycles of a run for exchangeable, the interval takes only runs for independent. Of a control the row has also
-    by how much faster the oracle's grows, paired by run, and whether it `outlasts` this control.
+    A row has the factor by which the quantity grows a cycle, with its t interval over runs, and two one-sided p: of
+    Page's trend test on the runs, and of a t-test of their slopes. The larger counts, with Holm's correction over the
+    quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the slopes take
+    only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired by run; a
+    rise `outlasts` it where there is one and it is surely faster.
     """
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 
@@ -42,17 +43,13 @@ def trends(series: Mapping[str, Series], confidence: float) -> pd.DataFrame:
     own: Series = next(iter(series.values()), {})
     for index, (name, found) in enumerate(series.items()):
         part = [_row(name, quantity, found[quantity], confidence) for quantity in QUANTITIES]
-        note_corrected(part, "page_p", "holm_p")
-        for row in part:
-            significant = row["holm_p"] is not None and row["holm_p"] < 1 - confidence
-            row["rises"] = None if row["holm_p"] is None else bool(significant and row["factor_low"] > 1)
+        _claim(part, "rise_p", "holm_p", "rises", confidence)
         if index:
             for row in part:
                 row |= _excess(own[row["quantity"]], found[row["quantity"]], confidence)
-            note_corrected(part, "excess_p", "excess_holm_p")
-            for row in part:
-                p = row["excess_holm_p"]
-                row["outlasts"] = None if p is None else bool(p < 1 - confidence)
+            _claim(part, "excess_p", "excess_holm_p", "outlasts", confidence)
+            for row, first in zip(part, rows, strict=False):
+                row["outlasts"] = row["outlasts"] and first["rises"]
         rows += part
     return tables.frame("trend", rows)
 
@@ -90,7 +87,7 @@ def slopes(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _row(chain: str, quantity: str, values: NDArray[np.float64], confidence: float) -> dict[str, Any]:
     runs, cycles = values.shape
     row: dict[str, Any] = {"chain": chain, "quantity": quantity, "runs": runs, "cycles": cycles}
-    row |= dict.fromkeys(("factor", "factor_low", "factor_high", "page_l", "page_p"))
+    row |= dict.fromkeys(("factor", "factor_low", "factor_high", "page_l", "page_p", "rise_p"))
     if cycles < FEWEST_CYCLES:
         return row
     found = slopes(values)
@@ -104,6 +101,7 @@ def _row(chain: str, quantity: str, values: NDArray[np.float64], confidence: flo
         "factor_high": math.exp(high),
         "page_l": float(page.statistic),
         "page_p": float(page.pvalue),
+        "rise_p": max(float(page.pvalue), above_zero_p(found)),
     }
 
 
@@ -118,6 +116,15 @@ def _excess(own: NDArray[np.float64], control: NDArray[np.float64], confidence: 
     if runs < 2:
         return row
     low, high = interval(differences, confidence)
-    same = np.ptp(differences) == 0
-    p = float(differences.mean() <= 0) if same else stats.ttest_1samp(differences, 0, alternative="greater").pvalue
-    return row | {"excess_low": math.exp(low), "excess_high": math.exp(high), "excess_p": float(p)}
+    return row | {
+        "excess_low": math.exp(low),
+        "excess_high": math.exp(high),
+        "excess_p": above_zero_p(differences),
+    }
+
+
+def _claim(rows: Sequence[dict[str, Any]], p: str, corrected: str, claim: str, confidence: float) -> None:
+    """Note p values with Holm's correction, and the claim that follows; None where nothing was tested."""
+    note_corrected(rows, p, corrected)
+    for row in rows:
+        row[claim] = None if row[corrected] is None else row[corrected] < 1 - confidence

@@ -4,6 +4,7 @@ Out: the verdicts table. Next: `sweep.screen` prints it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -11,14 +12,28 @@ import numpy as np
 import pandas as pd
 
 from sweep import tables
-from sweep.chains import Chain, Row
-from sweep.evidence import Array, equivalence_p, interval, judge, note_corrected, verdict
+from sweep.chains import Row
+from sweep.evidence import Array, equivalence_p, interval, judge, note_corrected, step, verdict
 from sweep.oracle import ClosedCycle, Rules, accuracies_by_run
 from sweep.trained import TrainedComparison
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """By how much the oracle is better, run by run, in percent points."""
+
+    values: Array
+    least: float
+    """What their spread is taken for if it is less: one image; 0 where both are the same networks."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over runs."""
+        return float(self.values.mean())
+
+
 def verdict_table(found: TrainedComparison, closed: Sequence[ClosedCycle], rules: Rules) -> pd.DataFrame:
-    """Return the verdicts: a row for each trajectory and cycle, and one for the mean over its cycles.
+    """Return the verdicts: a row for each trajectory and cycle, and when all are trained one for the mean over cycles.
 
     On the oracle's own runs a prediction is one more point beside the grid, and its interval is as careful as theirs,
     since the best of them was chosen on these runs (`sweep.evidence`). On fresh runs nothing was chosen: it is a paired
@@ -33,8 +48,8 @@ def verdict_table(found: TrainedComparison, closed: Sequence[ClosedCycle], rules
             if (name, cycle) in found.branches
         ]
         note_corrected(part, "equivalence_p", "holm_p")
-        if part:
-            part.append(_over_all(found, name, part, rules))
+        if part and found.finished:
+            part.append(_over_all(found, name, rules))
         for row in part:
             p = row["equivalence_p"] if row["holm_p"] is None else row["holm_p"]
             row["equivalent"] = None if row["runs"] < 2 else p is not None and p < 1 - rules.confidence
@@ -47,92 +62,113 @@ def _row(
 ) -> dict[str, Any]:
     oracle = found.rows_of_cycle(found.oracle[: cycle + 1])
     branch = found.rows_of_cycle(found.branches[name, cycle])
+    own = found.rows_of_cycle(found.own[name][: cycle + 1]) if len(found.own[name]) > cycle else None
+    rate = found.plans.trajectories[name][cycle]
     row: dict[str, Any] = {
         "trajectory": name,
         "cycle": cycle,
         "percent_remaining": fmean(each["percent_remaining"] for each in oracle),
         "oracle_max_lr": found.plans.oracle[cycle],
-        "scyc_max_lr": found.plans.trajectories[name][cycle],
+        "scyc_max_lr": rate,
         "fresh": found.plans.fresh,
         "runs": len(oracle),
-        **_gap("val_gap", _differences(oracle, branch, "val_accuracy"), rules),
-        **_gap("test_gap", _differences(oracle, branch, "test_accuracy"), rules),
+        **_columns("val_gap", _gaps(oracle, branch, "val_accuracy"), rules),
+        **_columns("test_gap", _gaps(oracle, branch, "test_accuracy"), rules),
+        **_own(
+            _gaps(oracle, own, "val_accuracy"),
+            _gaps(oracle, own, "test_accuracy"),
+            _margin(oracle, "test_accuracy", rules),
+            rules,
+        ),
     }
+    if len(oracle) < 2:
+        return row
     margin = _margin(oracle, "val_accuracy", rules)
-    if not found.plans.fresh and cycle in cycles and row["val_gap"] is not None and len(oracle) > 1:
-        rate = found.plans.trajectories[name][cycle]
+    if row["val_gap"] is None:
+        # What diverged is outside by definition; but nothing can be said where the oracle's own choice did, on fresh
+        # runs, or where nothing was left to prune.
+        diverged = any(each["status"] == "diverged" for each in branch)
+        row["verdict"] = "outside" if diverged and all(each["status"] == "ok" for each in oracle) else "undecided"
+        return row
+    if not found.plans.fresh and cycle in cycles:
         beside = accuracies_by_run(cycles[cycle].rows) | {rate: [each["val_accuracy"] for each in branch]}
         point = judge(beside, found.plans.oracle[cycle], margin, rules.confidence)[rate]
         row |= {"val_gap_low": point.low, "val_gap_high": point.high}
-    low, high = row["val_gap_low"], row["val_gap_high"]
-    if len(oracle) > 1:  # what diverged is outside by definition
-        row["verdict"] = "outside" if row["val_gap"] is None else verdict(low, high, margin)
-    own = found.own[name][: cycle + 1]
-    there = len(own) > cycle
-    gaps = _differences(oracle, found.rows_of_cycle(own), "test_accuracy") if there else None
-    vals = _differences(oracle, found.rows_of_cycle(own), "val_accuracy") if there else None
-    row |= _gap("own_test_gap", gaps, rules) | {"own_val_gap": None if vals is None else float(vals.mean())}
-    row["equivalence_p"] = (
-        None if gaps is None or len(gaps) < 2 else equivalence_p(gaps, _margin(oracle, "test_accuracy", rules))
-    )
+    row["verdict"] = verdict(row["val_gap_low"], row["val_gap_high"], margin)
     return row
 
 
-def _over_all(found: TrainedComparison, name: str, rows: Sequence[Mapping[str, Any]], rules: Rules) -> dict[str, Any]:
+def _over_all(found: TrainedComparison, name: str, rules: Rules) -> dict[str, Any]:
     """Return the mean over cycles: each run's own mean first, so that runs remain what is compared."""
-    oracle = [found.rows_of_cycle(found.oracle[: cycle + 1]) for cycle in range(len(rows))]
-    branches: list[Chain] = [found.branches[name, cycle] for cycle in range(len(rows))]
-    own = found.own[name]
+    cycles = range(len(found.oracle))
+    oracle = [found.rows_of_cycle(found.oracle[: cycle + 1]) for cycle in cycles]
+    branches = [found.rows_of_cycle(found.branches[name, cycle]) for cycle in cycles]
+    chain = found.own[name]
+    # A chain that ended early has no mean over all cycles.
+    own = [found.rows_of_cycle(chain[: cycle + 1]) if cycle < len(chain) else None for cycle in cycles]
+
+    def mean(theirs: Sequence[Sequence[Row] | None], accuracy: str) -> Gaps | None:
+        return _mean([_gaps(ours, rows, accuracy) for ours, rows in zip(oracle, theirs, strict=True)])
+
     row: dict[str, Any] = {
         "trajectory": name,
         "cycle": None,
         "fresh": found.plans.fresh,
         "runs": len(oracle[0]),
         "holm_p": None,
-        "verdict": None,
-        **_gap("val_gap", _means(found, oracle, branches, "val_accuracy"), rules),
-        **_gap("test_gap", _means(found, oracle, branches, "test_accuracy"), rules),
+        **_columns("val_gap", mean(branches, "val_accuracy"), rules),
+        **_columns("test_gap", mean(branches, "test_accuracy"), rules),
+        **_own(
+            mean(own, "val_accuracy"),
+            mean(own, "test_accuracy"),
+            fmean(_margin(rows, "test_accuracy", rules) for rows in oracle),
+            rules,
+        ),
     }
-    chains = [own[: cycle + 1] for cycle in range(len(rows))]
-    whole = len(own) == len(rows)  # a chain that ended early has no mean over all cycles
-    gaps = _means(found, oracle, chains, "test_accuracy") if whole else None
-    vals = _means(found, oracle, chains, "val_accuracy") if whole else None
-    row |= _gap("own_test_gap", gaps, rules) | {"own_val_gap": None if vals is None else float(vals.mean())}
-    margin = fmean(_margin(group, "test_accuracy", rules) for group in oracle)
-    row["equivalence_p"] = None if gaps is None or len(gaps) < 2 else equivalence_p(gaps, margin)
     if not found.plans.fresh:  # the oracle's choices are the best on these runs; their gaps have no honest interval
         row |= {"val_gap_low": None, "val_gap_high": None}
     elif row["val_gap_low"] is not None:
-        row["verdict"] = verdict(
-            row["val_gap_low"], row["val_gap_high"], fmean(_margin(g, "val_accuracy", rules) for g in oracle)
-        )
+        margin = fmean(_margin(rows, "val_accuracy", rules) for rows in oracle)
+        row["verdict"] = verdict(row["val_gap_low"], row["val_gap_high"], margin)
     return row
 
 
-def _means(
-    found: TrainedComparison, oracle: Sequence[Sequence[Row]], chains: Sequence[Chain], name: str
-) -> Array | None:
-    """Return each run's difference, mean over cycles; None where anything diverged."""
-    parts = [_differences(rows, found.rows_of_cycle(chain), name) for rows, chain in zip(oracle, chains, strict=True)]
-    whole = [part for part in parts if part is not None]
-    return np.mean(whole, axis=0) if len(whole) == len(parts) else None
+def _own(val: Gaps | None, test: Gaps | None, margin: float, rules: Rules) -> dict[str, Any]:
+    """Return what a trajectory's own chain comes to, and whether it is as good as the oracle's in test accuracy."""
+    tested = test is not None and len(test.values) > 1
+    return {
+        "own_val_gap": val and val.mean,
+        **_columns("own_test_gap", test, rules),
+        "equivalence_p": equivalence_p(test.values, margin, test.least) if test and tested else None,
+    }
 
 
-def _differences(ours: Sequence[Row], theirs: Sequence[Row], name: str) -> Array | None:
-    """Return the differences of an accuracy, run by run; None where anything diverged."""
-    pairs = [(mine[name], other[name]) for mine, other in zip(ours, theirs, strict=True)]
-    if any(None in pair for pair in pairs):
+def _gaps(ours: Sequence[Row], theirs: Sequence[Row] | None, accuracy: str) -> Gaps | None:
+    """Return the differences of an accuracy; None where anything diverged or ended."""
+    pairs = [(mine[accuracy], other[accuracy]) for mine, other in zip(ours, theirs or (), strict=theirs is not None)]
+    if not pairs or any(None in pair for pair in pairs):
         return None
-    return np.array([mine - other for mine, other in pairs])
+    same = all(mine["trial_id"] == other["trial_id"] for mine, other in zip(ours, theirs or (), strict=True))
+    return Gaps(np.array([mine - other for mine, other in pairs]), 0.0 if same else step(np.array(pairs)))
 
 
-def _gap(name: str, differences: Array | None, rules: Rules) -> dict[str, float | None]:
-    if differences is None:
+def _mean(parts: Sequence[Gaps | None]) -> Gaps | None:
+    """Return each run's mean over cycles; None where a cycle has no gaps."""
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        return None
+    least = max(part.least for part in whole) / len(whole)
+    return Gaps(np.mean([part.values for part in whole], axis=0), least)
+
+
+def _columns(name: str, gaps: Gaps | None, rules: Rules) -> dict[str, float | None]:
+    if gaps is None:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    low, high = interval(differences, rules.confidence) if len(differences) > 1 else (None, None)
-    return {name: float(differences.mean()), f"{name}_low": low, f"{name}_high": high}
+    low, high = interval(gaps.values, rules.confidence, gaps.least) if len(gaps.values) > 1 else (None, None)
+    return {name: gaps.mean, f"{name}_low": low, f"{name}_high": high}
 
 
-def _margin(rows: Sequence[Row], name: str, rules: Rules) -> float:
+def _margin(rows: Sequence[Row], accuracy: str, rules: Rules) -> float:
     """Return the tolerance in percent points below the mean of an accuracy, as far as there is one."""
-    return rules.margin(fmean([row[name] for row in rows if row[name] is not None] or [0.0]))
+    values = [row[accuracy] for row in rows]
+    return rules.margin(fmean([value for value in values if value is not None] or [0.0]))

@@ -113,6 +113,13 @@ def test_what_controls_nothing_is_one_line_and_trains_nothing(
     assert not (tmp_path / "o" / "controls").exists()
 
 
+def test_of_several_controls_none_is_trained_where_one_is_wrong(here: Run, tmp_path: Path) -> None:
+    sweep.build_oracle(**SMALL | {"cycles": 0}, out=tmp_path / "o")
+    for wrong in ("magic", "l1_filter"):  # an mlp has no filters
+        result = here("control", tmp_path / "o", "--pruning", "random", "--pruning", wrong)
+        assert result.returncode == 2 and not (tmp_path / "o" / "controls").exists()
+
+
 def test_an_oracle_of_one_run_says_that_nothing_can_be_told(here: Run, tmp_path: Path) -> None:
     sweep.build_oracle(**SMALL | {"runs": 1}, out=tmp_path / "o")
     assert "whether max_lr rises cannot be told" in here("show", tmp_path / "o", "--trend").stdout

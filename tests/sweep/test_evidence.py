@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,29 +13,74 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sweep.evidence import (
-    critical,
+    above_zero_p,
     equivalence_p,
     interval,
     judge,
     note_corrected,
+    quantile,
     shortfalls,
-    tail,
+    step,
     verdict,
 )
-from sweep.oracle import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
+from sweep.oracle import ClosedCycle, Rules, accuracies_by_run, choose, curve_table, mean_scores, oracle_table
 
 Array = NDArray[np.float64]
 
 RULES = Rules(0.5, "absolute", 0.95)
 POINTS = [round(0.001 * 10 ** (index / 8), 6) for index in range(25)]
-MEANS = np.array(
-    [85.6, 87.1, 88.3, 89.6, 90.8, 92.2, 93.6, 94.8, 95.6, 96.0, 96.3, 96.6, 96.8, 96.8, 96.9, 96.9, 96.8, 96.6, 95.0]
-    + [86.6, 64.2, 37.3, 21.6, 15.1, 12.3]
+MEANS = np.concatenate(
+    [
+        [
+            85.6,
+            87.1,
+            88.3,
+            89.6,
+            90.8,
+            92.2,
+            93.6,
+            94.8,
+            95.6,
+            96.0,
+            96.3,
+            96.6,
+            96.8,
+            96.8,
+            96.9,
+            96.9,
+            96.8,
+            96.6,
+            95.0,
+        ],
+        [86.6, 64.2, 37.3, 21.6, 15.1, 12.3],
+    ]
 )
 """Validation accuracy of digits at the grid's 25 max_lr, mean over 16 cycles of 10 runs."""
-DEVIATIONS = np.array(
-    [4.6, 4.17, 3.73, 3.45, 3.08, 3.12, 2.92, 2.14, 1.42, 1.2, 1.12, 1.09, 1.11, 1.13, 1.07, 1.06, 0.99, 0.99, 2.58]
-    + [8.12, 14.47, 13.17, 7.7, 4.91, 2.59]
+DEVIATIONS = np.concatenate(
+    [
+        [
+            4.6,
+            4.17,
+            3.73,
+            3.45,
+            3.08,
+            3.12,
+            2.92,
+            2.14,
+            1.42,
+            1.2,
+            1.12,
+            1.09,
+            1.11,
+            1.13,
+            1.07,
+            1.06,
+            0.99,
+            0.99,
+            2.58,
+        ],
+        [8.12, 14.47, 13.17, 7.7, 4.91, 2.59],
+    ]
 )
 """Its standard deviation over runs."""
 COMMON = 0.95
@@ -89,18 +135,21 @@ def share(wrong: Callable[[Array, Array], bool], truth: Truth, runs: int, cycles
 
 
 class TestIntervals:
-    def test_two_points_have_scipys_paired_interval(self) -> None:
-        ours, theirs = [90.0, 91.5, 92.0, 90.5], [89.0, 91.0, 90.0, 90.25]
-        expected = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    def test_of_two_points_the_ends_are_those_of_scipys_paired_intervals(self) -> None:
+        ours, theirs = [90.0, 91.5, 92.0, 90.5], [88.0, 89.0, 90.0, 88.75]
+        # Half of 5 % to the upper end; half to the lower, of which there are two: either may be called worse.
+        upper = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+        lower = stats.ttest_rel(ours, theirs).confidence_interval(0.975)
         found = judge({0.1: theirs, 0.2: ours}, 0.2, 0.5, 0.95)[0.1]
-        assert found.lead == pytest.approx(0.9375)
-        assert (found.low, found.high) == pytest.approx((max(0.0, expected.low), expected.high))
+        assert found.lead == pytest.approx(2.0625)
+        assert (found.low, found.high) == pytest.approx((lower.low, upper.high))
 
-    def test_each_of_three_pairs_has_a_third_of_the_error(self) -> None:
+    def test_of_three_points_six_may_be_called_worse_and_two_fall_short(self) -> None:
         values = np.array([[90.0, 80.1, 60.2], [91.5, 81.0, 61.0], [92.0, 82.4, 62.3], [90.5, 80.6, 60.1]])
-        pair = stats.ttest_rel(values[:, 0], values[:, 1]).confidence_interval(1 - 0.05 / 3)
+        lower = stats.ttest_rel(values[:, 0], values[:, 1]).confidence_interval(1 - 0.05 / 6)
+        upper = stats.ttest_rel(values[:, 0], values[:, 1]).confidence_interval(1 - 0.05 / 2)
         low, high = shortfalls(values, 0.95)
-        assert (low[1], high[1]) == pytest.approx((pair.low, pair.high))
+        assert (low[1], high[1]) == pytest.approx((lower.low, upper.high))
 
     def test_by_hand_with_two_runs(self) -> None:
         # Differences 1 and 3: mean 2, deviation sqrt(2), standard error 1; t of one degree of freedom, 0.975: 12.706.
@@ -109,10 +158,20 @@ class TestIntervals:
         assert (found[0.1].low, found[0.1].high) == pytest.approx((0.0, 14.706), abs=1e-3)
         assert not found[0.1].told and found[0.1].verdict == "undecided"
 
-    def test_the_correction_counts_both_sides_of_all_pairs(self) -> None:
-        assert tail(25, 0.95) == pytest.approx(0.05 / 600)
-        assert critical(5, 2, 0.95) == pytest.approx(stats.t.ppf(0.975, 4))
-        assert critical(5, 1, 0.95) == 0.0
+    def test_the_correction_divides_the_error_among_statements(self) -> None:
+        assert quantile(0.025, 600, 5) == pytest.approx(stats.t.ppf(1 - 0.025 / 600, 4))
+        assert quantile(0.025, 1, 5) == pytest.approx(stats.t.ppf(0.975, 4))
+
+    def test_nothing_falls_short_by_more_than_all(self) -> None:
+        _, high = shortfalls(np.array([[90.0, 10.0], [91.0, 60.0]]), 0.95)
+        assert high[1] == 100.0
+
+    @pytest.mark.parametrize(
+        ("low", "high", "expected"),
+        [(0.0, 0.5, "inside"), (0.0, 0.51, "undecided"), (0.5, 2.0, "undecided"), (0.51, 2.0, "outside")],
+    )
+    def test_the_tolerance_itself_is_inside(self, low: float, high: float, expected: str) -> None:
+        assert verdict(low, high, 0.5) == expected
 
     def test_one_run_gives_a_lead_and_nothing_that_is_sure(self) -> None:
         found = judge({0.1: [89.0], 0.2: [90.0]}, 0.2, 0.5, 0.95)
@@ -124,16 +183,15 @@ class TestIntervals:
 
     def test_runs_that_differ_by_the_same_image_make_nothing_sure(self) -> None:
         # Both runs are better by exactly two images: no spread at all, which is an accident of counting images.
-        found = judge({0.1: [90.0, 91.0], 0.2: [90.0 + 2 * IMAGE, 91.0 + 2 * IMAGE]}, 0.2, 0.5, 0.95)
+        found = judge({0.1: [320 * IMAGE, 324 * IMAGE], 0.2: [322 * IMAGE, 326 * IMAGE]}, 0.2, 0.5, 0.95)
         assert not found[0.1].told
 
     def test_what_cannot_be_best_does_not_widen_what_falls_short(self) -> None:
-        # The last point is far below, and so noisy that its own interval against the second reaches above it.
-        random = np.random.default_rng(0)
-        quiet = 90 + 0.1 * random.standard_normal((10, 2))
-        noisy = 20 + 10 * random.standard_normal((10, 1))
-        with_it, without = shortfalls(np.hstack([quiet, noisy]), 0.95), shortfalls(quiet, 0.95)
-        assert with_it[1][1] < 1.0 and without[1][1] < with_it[1][1]
+        # The last point is surely beaten, but so noisy that its interval against the second reaches above the first's.
+        quiet = np.array([[90.0, 89.9], [90.1, 89.8], [89.9, 89.95], [90.05, 90.0], [90.0, 89.9], [89.95, 89.9]])
+        noisy = np.array([[60.0], [85.0], [62.0], [86.0], [61.0], [84.0]])
+        alone = stats.ttest_rel(noisy[:, 0], quiet[:, 1]).confidence_interval(0.975)
+        assert alone.high > -5 and shortfalls(np.hstack([quiet, noisy]), 0.95)[1][1] < 1.0
 
     @given(st.lists(st.lists(st.floats(0, 100), min_size=4, max_size=4), min_size=2, max_size=5))
     def test_the_lead_lies_below_the_upper_end_and_the_best_is_never_told(self, values: list[list[float]]) -> None:
@@ -176,12 +234,12 @@ class TestKnownTruth:
 
         assert share(fooled, FLAT, 5, cycles=60) > 0.5
 
-    def test_what_is_far_off_is_told_with_ten_runs(self) -> None:
+    def test_what_is_far_off_is_outside_in_most_cycles_with_ten_runs(self) -> None:
         def missed(means: Array, values: Array) -> bool:
             low, _ = shortfalls(values, 0.95)
             return bool(low[0] <= 0.5 or low[-1] <= 0.5)
 
-        assert share(missed, PEAKED, 10) <= 0.2
+        assert share(missed, PEAKED, 10) <= 0.35
 
     def test_verdicts_on_the_region_are_wrong_at_most_as_often_as_stated(self) -> None:
         def wrong(means: Array, values: Array) -> bool:
@@ -227,6 +285,44 @@ class TestEquivalence:
 
     def test_the_mean_of_one_value_again_and_again_has_no_width(self) -> None:
         assert interval(np.full(4, 0.25), 0.95) == (0.25, 0.25)
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([100 * 3 / 359, 100 * 350 / 359, 100.0], 100 / 359),
+            ([90.0, 91.0], 1.0),
+            ([90.123456789123, 87.3141592653589], 0.0),
+            ([100 * 9876 / 14000, 100 * 9877 / 14000], 100 / 14000),
+        ],
+    )
+    def test_the_step_of_accuracies_is_one_image(self, values: list[float], expected: float) -> None:
+        assert step(np.array(values)) == pytest.approx(expected)
+
+    def test_an_interval_is_scipys(self) -> None:
+        values = np.array([0.3, -0.1, 0.2])
+        assert interval(values, 0.9) == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.9)))
+
+    def test_a_spread_below_one_image_is_taken_for_one_image(self) -> None:
+        both = np.full(2, 0.25)
+        assert interval(both, 0.95, 0.28) == pytest.approx(
+            (0.25 - 12.706 * 0.28 / 2**0.5, 0.25 + 12.706 * 0.28 / 2**0.5), abs=1e-3
+        )
+        assert equivalence_p(both, 0.5) == 0.0 and equivalence_p(both, 0.5, 0.28) > 0.05
+
+    def test_images_counted_in_two_runs_do_not_make_equivalence_of_a_difference(self) -> None:
+        random = np.random.default_rng(8)
+        pairs = np.round((0.5 + 0.6 * random.standard_normal((2000, 2))) / IMAGE) * IMAGE
+        assert np.mean([equivalence_p(pair, 0.5, IMAGE) < 0.05 for pair in pairs]) <= 0.05
+
+    @pytest.mark.parametrize(("values", "expected"), [([0.1] * 3, 0.125), ([-0.1] * 3, 1.0), ([0.0] * 3, 1.0)])
+    def test_a_mean_without_spread_is_positive_as_surely_as_its_signs_say(
+        self, values: list[float], expected: float
+    ) -> None:
+        assert above_zero_p(np.array(values)) == expected
+
+    def test_a_mean_is_positive_by_scipys_one_sided_test(self) -> None:
+        values = [0.3, -0.1, 0.2]
+        assert above_zero_p(np.array(values)) == stats.ttest_1samp(values, 0, alternative="greater").pvalue
 
 
 class TestTables:
@@ -281,3 +377,23 @@ class TestTables:
         for table in (oracle_table, curve_table):
             ours, theirs = (table([closed(each)], RULES).drop(columns=reported) for each in (rows, turned))
             assert ours.equals(theirs)
+
+    def test_at_the_grids_edge_and_of_one_run_nothing_is_said(self) -> None:
+        rows = rows_of(np.array([[90.0, 80.0], [91.0, 82.0], [90.5, 81.5]]))
+        (found,) = oracle_table([closed(rows)], RULES).to_dict("records")
+        assert pd.isna(found["below_low"]) and found["low_bound"] == "inside"
+        one = closed(rows_of(np.array([[90.0, 80.0]])))
+        one.rows[1]["val_accuracy"], one.rows[1]["status"] = None, "diverged"  # type: ignore[index]
+        (found,) = oracle_table([one], RULES).to_dict("records")
+        assert pd.isna(found["not_told"]) and pd.isna(found["possible_low"]) and pd.isna(found["low_bound"])
+        assert curve_table([one], RULES)[["told", "verdict"]].isna().all(axis=None)
+
+    def test_runs_are_paired_whatever_the_order_of_rows(self) -> None:
+        rows = rows_of(simulated(PEAKED[1], 5, np.random.default_rng(9)))
+        assert accuracies_by_run(rows[::-1]) == accuracies_by_run(rows)
+
+    def test_a_relative_tolerance_is_of_the_mean_of_the_best(self) -> None:
+        # 2 % of the mean 50 is 1 point; of the highest, 60, it would be 1.2.
+        rows = rows_of(np.array([[40.0, 38.9, 39.999], [60.0, 58.9, 59.998], [50.0, 48.88, 49.999]]))
+        verdicts = curve_table([closed(rows)], Rules(2.0, "relative", 0.95))["verdict"].tolist()
+        assert verdicts == ["inside", "outside", "inside"]

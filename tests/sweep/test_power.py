@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweep.evidence import critical
+from sweep.evidence import quantile
 from sweep.oracle import ClosedCycle, choose, mean_scores
 from sweep.power import POWER, runs_needed, spread_of_oracle, spread_of_points
 
@@ -24,7 +24,8 @@ def test_so_many_runs_tell_a_difference_8_times_in_10_and_one_fewer_less_often(p
 
     def told(runs: int) -> float:
         pairs = 0.5 + 0.6 * random.standard_normal((20_000, runs))
-        low = pairs.mean(axis=1) - critical(runs, points, 0.95) * pairs.std(axis=1, ddof=1) / np.sqrt(runs)
+        reach = quantile(0.025, 600 if points > 2 else 1, runs) * pairs.std(axis=1, ddof=1) / np.sqrt(runs)
+        low = pairs.mean(axis=1) - reach
         return float((low > 0).mean())
 
     assert told(runs) == pytest.approx(POWER, abs=0.05) and told(runs) > POWER - 0.01
@@ -67,6 +68,20 @@ def test_the_spread_of_an_oracle_is_that_within_its_regions() -> None:
     assert choice is not None and choice.feasible_low == 0.2
     found = spread_of_oracle([ClosedCycle(0, None, 3, rows, choice)])
     assert found == pytest.approx(stats.tstd([0.1, 0.3]))  # the far point's 60 has no part in it
+
+
+def test_the_spread_is_the_root_of_the_mean_square_and_stops_at_the_regions_upper_end() -> None:
+    values: dict[float, list[float]] = {0.1: [90.0, 90.0], 0.2: [89.9, 90.1], 0.3: [89.6, 90.4], 0.4: [10.0, 70.0]}
+    rows: list[dict[str, Any]] = [
+        {"run": run, "max_lr": max_lr, "val_accuracy": accuracy}
+        for max_lr, both in values.items()
+        for run, accuracy in enumerate(both)
+    ]
+    choice = choose(mean_scores(rows), 0.5, "absolute")
+    assert choice is not None and (choice.best_max_lr, choice.feasible_high) == (0.2, 0.3)
+    # Against the best: differences of -0.1 and 0.1; of 0.3 and -0.3.
+    expected = np.sqrt((0.2**2 / 2 + 0.6**2 / 2) / 2)
+    assert spread_of_oracle([ClosedCycle(0, None, 4, rows, choice)]) == pytest.approx(expected)
 
 
 def test_an_oracle_of_one_run_has_no_spread() -> None:

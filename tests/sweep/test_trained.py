@@ -22,6 +22,7 @@ from sweep.results import Results
 from sweep.run import run_trained
 from sweep.trained import Plans, TrainedComparison
 from sweep.verdicts import verdict_table
+from trainables.spec import derive_seed
 
 MakeSweep = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -165,17 +166,31 @@ class TestWhatIsTrained:
         assert flat["verdict"].tolist()[1] == "outside" and flat["own_test_gap"].isna().tolist()[1:] == [True] * 3
         assert not flat["equivalent"].iloc[-1]
 
+    def test_where_the_oracles_choice_diverges_on_fresh_runs_nothing_is_said_of_the_prediction(
+        self, make_sweep: MakeSweep
+    ) -> None:
+        made, oracle = swept(make_sweep)
+        beside = Beside(made, oracle, fresh=True)
+        beside.simulation.truth = lambda cycle, run, max_lr: (
+            None if (cycle, run, max_lr) == (1, 2, 0.1) else truth(cycle, run, max_lr)
+        )
+        found = beside.run()
+        assert found.finished and len(found.oracle) == 2
+        flat = verdict_table(found, oracle.closed, RULES).query("trajectory == 'flat'")
+        assert flat["verdict"].tolist()[1] == "undecided" and flat["val_gap"].isna().tolist() == [False, True, True]
+
 
 class TestVerdicts:
     def test_a_branch_is_judged_as_one_more_point_beside_the_grid(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
         found = verdict_table(Beside(made, oracle).run(), oracle.closed, RULES)
         row = found[(found["trajectory"] == "flat") & (found["cycle"] == 1)].iloc[0]
-        # Gap of run r at cycle 1, 0.05 against 0.1, by the truth; 6 points make 15 pairs.
+        # Gap of run r at cycle 1, 0.05 against 0.1, by the truth; of 6 points 30 may be called worse, 5 fall short.
         gaps = [truth(1, run, 0.1) - truth(1, run, 0.05) for run in range(3)]  # type: ignore[operator]
         assert row["val_gap"] == pytest.approx(np.mean(gaps))
-        expected = stats.ttest_1samp(gaps, 0).confidence_interval(1 - 0.05 / 15)
-        assert (row["val_gap_low"], row["val_gap_high"]) == pytest.approx((max(0.0, expected.low), expected.high))
+        lower = stats.ttest_1samp(gaps, 0).confidence_interval(1 - 0.05 / 30)
+        upper = stats.ttest_1samp(gaps, 0).confidence_interval(1 - 0.05 / 5)
+        assert (row["val_gap_low"], row["val_gap_high"]) == pytest.approx((max(0.0, lower.low), upper.high))
 
     def test_on_fresh_runs_it_is_a_paired_interval(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
@@ -231,6 +246,65 @@ class TestVerdicts:
         pd.testing.assert_frame_equal(*tables)
 
 
+def p_of(gaps: list[float], margin: float) -> float:
+    """SciPy's two one-sided tests."""
+    lower = stats.ttest_1samp(gaps, -margin, alternative="greater").pvalue
+    upper = stats.ttest_1samp(gaps, margin, alternative="less").pvalue
+    return float(max(lower, upper))
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("rules", "margin"),
+        [
+            (RULES, 0.5),
+            (Rules(0.5, "absolute", 0.8), 0.5),
+            (Rules(0.5, "relative", 0.8), 0.3),  # 0.5 % of a test accuracy of 60
+        ],
+    )
+    def test_confidence_margin_and_holms_correction_are_those_of_the_rules(
+        self, make_sweep: MakeSweep, rules: Rules, margin: float
+    ) -> None:
+        made, oracle = swept(make_sweep)
+        beside = Beside(made, oracle, fresh=True)
+        noise = np.array([[0.2, -0.2, 0.1], [0.3, 0.1, 0.2], [-0.1, 0.1, 0.05]])
+        beside.simulation.test_accuracy = lambda cycle, run, max_lr: 60 + noise[cycle, run] * (max_lr != 0.1)
+        rows = verdict_table(beside.run(), oracle.closed, rules).query("trajectory == 'flat'")
+        cycles, last = rows[rows["cycle"].notna()], rows.iloc[-1]
+        for cycle, row in enumerate(cycles.itertuples()):
+            gaps = list(-noise[cycle])
+            assert row.equivalence_p == pytest.approx(p_of(gaps, margin))
+            ends = stats.ttest_1samp(gaps, 0).confidence_interval(rules.confidence)
+            assert (row.own_test_gap_low, row.own_test_gap_high) == pytest.approx((ends.low, ends.high))
+        ordered = np.sort(cycles["equivalence_p"]) * [3, 2, 1]
+        assert np.sort(cycles["holm_p"]) == pytest.approx(np.minimum(1, np.maximum.accumulate(ordered)))
+        assert cycles["equivalent"].tolist() == (cycles["holm_p"] < 1 - rules.confidence).tolist()
+        assert last["equivalence_p"] == pytest.approx(p_of(list(-noise.mean(axis=0)), margin))
+
+    def test_on_the_oracles_runs_the_mean_gap_has_no_interval(self, make_sweep: MakeSweep) -> None:
+        made, oracle = swept(make_sweep)
+        found = verdict_table(Beside(made, oracle).run(), oracle.closed, RULES)
+        last = found[found["cycle"].isna()]
+        assert last[["val_gap_low", "val_gap_high", "verdict"]].isna().all(axis=None) and last["val_gap"].notna().all()
+
+    def test_validation_gaps_are_judged_by_a_relative_tolerance(self, make_sweep: MakeSweep) -> None:
+        made, oracle = swept(make_sweep)
+        found = Beside(made, oracle, fresh=True).run()
+        rows = verdict_table(found, oracle.closed, Rules(5.0, "relative", 0.95))  # 4.5 points of 90: gaps are near 3
+        assert rows[rows["trajectory"] == "flat"]["verdict"].tolist() == ["inside"] * 4
+
+    def test_an_unfinished_comparison_has_no_mean_over_cycles(self, make_sweep: MakeSweep) -> None:
+        made, oracle = swept(make_sweep)
+        found = verdict_table(Beside(made, oracle, fresh=True).run(packs=7), oracle.closed, RULES)
+        assert len(found) and found["cycle"].notna().all()
+
+    def test_seeds_of_fresh_runs_are_none_that_more_runs_of_the_oracle_will_have(self, make_sweep: MakeSweep) -> None:
+        made, oracle = swept(make_sweep)
+        found = Beside(made, oracle, fresh=True).run()
+        later = {derive_seed("run", made.spec.seed, run) for run in range(1000)}
+        assert not later & {found.run_seed(run) for run in range(1000)}
+
+
 SMALL: dict[str, Any] = {
     "max_lr": "0.02:0.5:x4",
     "cycles": 2,
@@ -279,6 +353,12 @@ class TestOnDigits:
             curve = results.curves[(results.curves["cycle"] == row.cycle) & (results.curves["max_lr"] == other)].iloc[0]
             assert row.val_gap == pytest.approx(curve["lead"], abs=1e-6)
 
+    def test_the_table_is_of_what_was_asked_for_last_even_if_nothing_is_left_to_train(self, folder: Path) -> None:
+        results, one, other = Results(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
+        for asked in ({"one": one, "other": other}, {"other": other}, {"one": one}):
+            run_trained(results, asked, 2, {})
+            assert list(dict.fromkeys(results.confirmed.verdicts["trajectory"])) == list(asked)
+
     def test_settings_of_where_it_trains_may_be_others(self, here: Run, folder: Path) -> None:
         result = here("compare", folder, "--confirm", "2", "--engine", "inline", "--threads", "1", "--json")
         assert json.loads(result.stdout)["runs"] == [2] * 4
@@ -288,13 +368,35 @@ class TestOnDigits:
         [
             (["--confirm", "0"], "--confirm must be at least 1, but got 0"),
             (["--train", "--device", "tpu"], "--device"),
+            (["--train", "--workers", "0"], "--workers: must be auto or at least 1, but got 0"),
+            (["--engine", "ray"], "--engine belongs to --train and --confirm"),
         ],
     )
-    def test_bad_input_is_one_line(self, here: Run, folder: Path, arguments: list[str], message: str) -> None:
+    def test_bad_input_is_one_line_and_leaves_everything_as_it_is(
+        self, here: Run, folder: Path, arguments: list[str], message: str
+    ) -> None:
+        before = (folder / "comparison.parquet").stat().st_mtime_ns
         result = here("compare", folder, *arguments)
         assert result.returncode == 2 and message in result.stderr and result.stdout == ""
+        assert (folder / "comparison.parquet").stat().st_mtime_ns == before
 
     def test_runs_that_decide_for_themselves_have_no_chain_in_common(self, tmp_path: Path) -> None:
         results = sweep.build_oracle(**SMALL | {"cycles": 0, "decide": "per_run"}, out=tmp_path / "o")
         with pytest.raises(SweepError, match="--decide shared"):
             run_trained(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None, {})
+
+    def test_within_its_folder_it_can_be_shown(self, here: Run, folder: Path) -> None:
+        run_trained(Results(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2, {})
+        assert here("show", ".", cwd=folder / "confirmed").returncode == 0
+
+
+def test_an_oracle_with_more_runs_leaves_what_was_trained_as_it_was_and_says_so(here: Run, tmp_path: Path) -> None:
+    folder = sweep.build_oracle(**SMALL | {"cycles": 1}, out=tmp_path / "o").folder.path
+    before = run_trained(Results(folder), {"one": SCyc(0.05, 0.05, 1, 4)}, None, {})
+    assert not before.stale
+    sweep.build_oracle(**SMALL | {"cycles": 1, "runs": 3}, out=folder)
+    after = Results(folder).trained
+    assert after.stale
+    pd.testing.assert_frame_equal(after.verdicts, before.verdicts)
+    assert "has more runs: run compare again" in here("show", folder / "trained").stdout
+    assert here("report", folder, "-o", tmp_path / "r.html").returncode == 0

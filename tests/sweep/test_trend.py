@@ -100,8 +100,19 @@ class TestByHand:
         assert (best["factor"], best["factor_low"], best["factor_high"]) == pytest.approx((10.0, 10.0, 10.0), rel=1e-3)
         assert best["page_l"] == 3 * (1 + 4 + 9 + 16)  # three runs, ranks 1 to 4
         assert best["page_p"] == pytest.approx(24.0**-3)  # one of 24 orders in each of three runs
-        assert best["holm_p"] == pytest.approx(4 * 24.0**-3)  # the first of four equal ones
-        assert best["rises"]
+        # Equal slopes have no spread: they are as sure as three equal signs.
+        assert best["rise_p"] == 0.125 and best["holm_p"] == 0.5 and not best["rises"]
+
+    def test_the_larger_of_both_p_counts_with_holms_correction(self) -> None:
+        random = np.random.default_rng(9)
+        found = trends({"imp": series(noisy(random, 0.04), random)}, 0.95)
+        slope_p = [found["rise_p"].iloc[index] for index in range(4)]
+        assert (found["rise_p"] >= found["page_p"]).all() and (found["rise_p"] > found["page_p"]).any()
+        ordered = np.sort(slope_p) * [4, 3, 2, 1]
+        assert np.sort(found["holm_p"]) == pytest.approx(np.minimum(1, np.maximum.accumulate(ordered)))
+        for level in (0.6, 0.95):
+            claimed = trends({"imp": series(noisy(np.random.default_rng(9), 0.04), np.random.default_rng(9))}, level)
+            assert claimed["rises"].tolist() == (claimed["holm_p"] < 1 - level).tolist()
 
     def test_the_interval_is_that_of_the_runs_slopes(self) -> None:
         tops = np.log([[GRID[0], GRID[4], GRID[8]], [GRID[0], GRID[5], GRID[10]], [GRID[0], GRID[6], GRID[12]]])
@@ -137,6 +148,15 @@ class TestKnownTruth:
         assert np.mean([stats.page_trend_test(walk).pvalue < 0.05 for walk in walks]) > 0.1
         assert np.mean([rises(walk, random) for walk in walks]) <= 0.05
 
+    def test_quantities_that_drift_each_for_itself_are_no_rise_either(self) -> None:
+        random = np.random.default_rng(10)
+
+        def walks() -> dict[str, Array]:
+            return {name: 0.4 * random.standard_normal((5, 14)).cumsum(axis=1) for name in QUANTITIES}
+
+        found = [trends({"imp": walks()}, 0.95)["rises"].any() for _ in range(600)]
+        assert np.mean(found) <= 0.05 + 3 * 0.009
+
     def test_a_rise_is_found(self) -> None:
         random = np.random.default_rng(2)
         assert np.mean([rises(noisy(random, 0.15), random) for _ in range(50)]) >= 0.9
@@ -164,6 +184,12 @@ class TestControls:
         assert control["outlasts"].all() and not control["rises"].any()
         assert (control["excess_low"] > 1).all()
 
+    def test_without_a_rise_there_is_nothing_to_outlast(self) -> None:
+        random = np.random.default_rng(11)
+        found = trends({"imp": series(noisy(random, 0.0), random), "none": series(noisy(random, -0.5), random)}, 0.95)
+        control = found[found["chain"] == "none"]
+        assert (control["excess_low"] > 1).all() and not control["outlasts"].any()
+
     def test_without_a_difference_a_control_is_outlasted_in_at_most_5_percent(self) -> None:
         random = np.random.default_rng(6)
         tables = [
@@ -172,14 +198,14 @@ class TestControls:
         assert np.mean([table["outlasts"].fillna(False).any() for table in tables]) <= 0.05 + 3 * 0.009
 
     def test_runs_are_paired_so_what_they_share_does_not_count(self) -> None:
-        random = np.random.default_rng(7)
-        shared = np.outer(np.linspace(-0.3, 0.3, 5), np.arange(10))  # each run has a slope of its own
-        own, control = (
-            np.log(0.03) + shared + growth * np.arange(10) + 0.1 * random.standard_normal((5, 10))
-            for growth in (0.1, 0.0)
-        )
-        found = trend_table({"imp": hills(own), "none": hills(control)}, RULES).iloc[4]
-        assert found["outlasts"] and found["excess_high"] - found["excess_low"] < 0.2
+        random, cycles = np.random.default_rng(7), np.arange(14)
+        shared = np.outer(np.linspace(0.1, 0.3, 5), cycles)  # each run has a slope of its own, whatever is pruned
+        own = shared + 0.05 * cycles + 0.1 * random.standard_normal((5, 14))
+        control = shared + 0.1 * random.standard_normal((5, 14))
+        found = trends({"imp": dict.fromkeys(QUANTITIES, own), "none": dict.fromkeys(QUANTITIES, control)}, 0.95)
+        assert found["outlasts"].tolist()[4:] == [True] * 4
+        unpaired = stats.ttest_ind(slopes(own), slopes(control), alternative="greater")
+        assert unpaired.pvalue > 0.05
 
     def test_only_the_runs_and_cycles_that_both_have_are_compared(self) -> None:
         tops = noisy(np.random.default_rng(8), 0.2)
