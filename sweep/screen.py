@@ -395,7 +395,8 @@ def fit_table(fits: Fits) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD)
     headings = ("curve", "parameters", "free", "inside", "outside by", "to best", "left out: inside", "gap")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("curve", "parameters") else "right")
+        left = heading in ("curve", "parameters")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for row in fits.table.to_dict("records"):
         left_out = "-" if missing(row["left_out_inside"]) else f"{100 * row['left_out_inside']:.0f} %"
         table.add_row(

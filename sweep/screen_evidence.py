@@ -16,6 +16,9 @@ WHY = {
 }
 """What a control shows."""
 
+QUANTITY = {"best": "best", "low": "region from", "high": "region to", "middle": "middle"}
+"""What each quantity of the trend table is called."""
+
 
 def verdicts_table(results: TrainedResults) -> RenderableType:
     """Return what trained trajectories came to: gaps with their intervals, and what they decide."""
@@ -89,20 +92,18 @@ def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
 def trend_table(results: Results) -> RenderableType:
     """Return whether max_lr rises over the cycles, in an oracle and its controls, and whether it outlasts them."""
     level = f"{100 * results.spec.confidence:g} %"
-    table = Table(
-        box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
-    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "p", "rises"):
         table.add_column(heading, justify="left" if heading in ("pruning", "max_lr", "rises") else "right")
     if results.controls:
-        for heading in ("oracle's by its", f"{level} interval", "outlasts"):
+        for heading in ("ratio", f"{level} interval", "outlasts"):
             table.add_column(heading, justify="left" if heading == "outlasts" else "right")
     trend = results.trend
     for row in trend.to_dict("records"):
         first = row["quantity"] == "best"
         cells = [
             row["chain"] if first else "",
-            {"best": "best", "low": "region from", "high": "region to", "middle": "middle"}[row["quantity"]],
+            QUANTITY[row["quantity"]],
             _factor(row["factor"]),
             _factors(row["factor_low"], row["factor_high"]),
             "-" if missing(row["holm_p"]) else f"{row['holm_p']:.2g}",
@@ -120,7 +121,7 @@ def trend_table(results: Results) -> RenderableType:
                 ]
             )
         table.add_row(*cells, end_section=row["quantity"] == "middle")
-    return Group(table, *map(Text, trend_findings(results)))
+    return Group(Text(title_of(results), "bold"), table, *map(Text, trend_findings(results)))
 
 
 def trend_findings(results: Results) -> list[str]:
@@ -137,6 +138,10 @@ def trend_findings(results: Results) -> list[str]:
         "a cycle: growth of each run's own best max_lr and region, mean over runs; p: the larger of that of Page's "
         "trend test and that of a t-test of the runs' slopes, one-sided, with Holm's correction over the four"
     )
+    if results.controls:
+        lines.append(
+            "ratio: the oracle's growth by the control's, paired by run; outlasts: it rises, and surely faster"
+        )
     return lines
 
 
@@ -144,7 +149,7 @@ def _outlasting(rows: pd.DataFrame) -> str:
     """Say whether the oracle's rise outlasts a control; `rows` are the control's."""
     longer = rows[rows["outlasts"].astype("boolean").fillna(False)]["quantity"]
     if len(longer):
-        return f"the rise outlasts it ({', '.join(longer)})"
+        return f"the rise outlasts it ({_named(longer)})"
     if ((rows["excess_high"] < 1) & rows["rises"].astype("boolean").fillna(False)).any():
         return "max_lr rises faster there: the rise does not outlast it"
     return "the rise cannot be told from it"
@@ -154,7 +159,11 @@ def _rise(rows: pd.DataFrame) -> str:
     rising = rows[rows["rises"].astype(bool)]["quantity"]
     if rising.empty:
         return "no rise is shown"
-    return "max_lr rises" if len(rising) == len(rows) else f"of max_lr rises: {', '.join(rising)}"
+    return "max_lr rises" if len(rising) == len(rows) else f"of max_lr rises: {_named(rising)}"
+
+
+def _named(quantities: "pd.Series[str]") -> str:
+    return ", ".join(QUANTITY[quantity] for quantity in quantities)
 
 
 def _factor(value: float) -> str:
@@ -193,9 +202,8 @@ def rise_answer(results: Results) -> str:
     if rising == len(own):
         return f"max_lr rises as weights go: {numbers}; so do both ends of its region and their middle."
     if rising:
-        return (
-            f"Parts of max_lr rise as weights go ({', '.join(own[own['rises'].astype(bool)]['quantity'])}): {numbers}."
-        )
+        parts = _named(own[own["rises"].astype(bool)]["quantity"])
+        return f"Parts of max_lr rise as weights go ({parts}): {numbers}."
     return f"A rise of max_lr is not shown: {numbers}."
 
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweep.evidence import critical
+from sweep.evidence import shortfalls
 from sweep.results import Results
 
 Array = NDArray[np.float64]
 
 CYCLES = 1000
 TOLERANCE = 0.5
-METHODS = ("paired t, corrected (sweep.evidence)", "Tukey, pooled spread", "paired t, uncorrected")
+METHODS = ("sweep.evidence", "Tukey, pooled spread", "paired t, uncorrected")
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
             wrong, decided = np.zeros(3), np.zeros(3)
             for _ in range(CYCLES):
                 values = truth + random.standard_normal((runs, len(truth))) @ root.T
-                for index, half in enumerate(half_widths(values)):
-                    low, high = ends(values, half)
+                for index, (low, high) in enumerate(intervals(values)):
                     short = truth.max() - truth
                     wrong[index] += ((short < low - 1e-9) | (short > high + 1e-9)).any()
                     decided[index] += ((low > TOLERANCE) | (high <= TOLERANCE)).sum()
@@ -55,17 +54,17 @@ def noise(results: Results) -> tuple[Array, Array]:
     return table.mean().to_numpy(), (centred.T @ centred).to_numpy() / len(table) * runs / (runs - 1)
 
 
-def half_widths(values: Array) -> list[Array]:
-    """Return half the width of every pair's interval, by each method."""
+def intervals(values: Array) -> list[tuple[Array, Array]]:
+    """Return every point's shortfall by each method: lower ends, upper ends."""
     runs, points = values.shape
     spread = (values[:, :, None] - values[:, None, :]).std(axis=0, ddof=1) / np.sqrt(runs)
     residuals = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     freedom = (runs - 1) * (points - 1)
     pooled = np.sqrt(2 * (residuals**2).sum() / freedom / runs)
     return [
-        critical(runs, points, 0.95) * spread,
-        np.full_like(spread, tukey(points, freedom) * pooled),
-        stats.t.ppf(0.975, runs - 1) * spread,
+        shortfalls(values, 0.95),
+        ends(values, np.full_like(spread, tukey(points, freedom) * pooled)),
+        ends(values, stats.t.ppf(0.975, runs - 1) * spread),
     ]
 
 
