@@ -123,10 +123,15 @@ def equivalence_p(differences: Array, margin: float, least: float = 0.0) -> floa
 
 
 def above_zero_p(values: Array) -> float:
-    """Return the p of a one-sided t-test that the mean of `values` is positive; of a sign test where all are one."""
+    """Return the p of a two-sided t-test of the mean of `values`, or 1 where it is not positive.
+
+    Two-sided, so that nothing is claimed whose interval holds zero. Where all are one, it is that of a sign test.
+    """
+    if values.mean() <= 0:
+        return 1.0
     if np.ptp(values) < ROUNDING:
-        return 0.5 ** len(values) if values.mean() > 0 else 1.0
-    return float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+        return float(2 * 0.5 ** len(values))
+    return float(stats.ttest_1samp(values, 0).pvalue)
 
 
 def _error(values: Array, least: float) -> float:

@@ -133,10 +133,10 @@ def trend_findings(results: Results) -> list[str]:
     lines = [f"{results.spec.pruning}: {_rise(own)}"]
     for name in results.controls:
         part = trend[trend["chain"] == name]
-        lines.append(f"{name} ({WHY.get(name, 'another pruning')}): {_rise(part)}; {_outlasting(part)}")
+        lines.append(f"{name} ({WHY.get(name, 'another pruning')}): {_rise(part)}; {_outlasting(part, own)}")
     lines.append(
         "a cycle: growth of each run's own best max_lr and region, mean over runs; p: the larger of that of Page's "
-        "trend test and that of a t-test of the runs' slopes, one-sided, with Holm's correction over the four"
+        "trend test and that of a t-test of the runs' slopes (two-sided), with Holm's correction over the four"
     )
     if results.controls:
         lines.append(
@@ -145,14 +145,17 @@ def trend_findings(results: Results) -> list[str]:
     return lines
 
 
-def _outlasting(rows: pd.DataFrame) -> str:
-    """Say whether the oracle's rise outlasts a control; `rows` are the control's."""
+def _outlasting(rows: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Say whether the oracle's rise outlasts a control; `rows` are the control's, `own` the oracle's."""
     longer = rows[rows["outlasts"].astype("boolean").fillna(False)]["quantity"]
     if len(longer):
         return f"the rise outlasts it ({_named(longer)})"
     if ((rows["excess_high"] < 1) & rows["rises"].astype("boolean").fillna(False)).any():
-        return "max_lr rises faster there: the rise does not outlast it"
-    return "the rise cannot be told from it"
+        return "max_lr rises faster there: no rise outlasts it"
+    if own["rises"].astype("boolean").fillna(False).any():
+        return "the rise cannot be told from it"
+    faster = rows[rows["excess_low"] > 1]["quantity"]
+    return "no rise to outlast it" + (f", but less of a fall ({_named(faster)})" if len(faster) else "")
 
 
 def _rise(rows: pd.DataFrame) -> str:
@@ -209,9 +212,10 @@ def rise_answer(results: Results) -> str:
 
 def controls_answer(results: Results) -> list[str]:
     """Say what each control that was run makes of the rise."""
-    found = []
+    trend, found = results.trend, []
+    own = trend[trend["chain"] == trend["chain"].iloc[0]]
     for name in results.controls:
-        part = results.trend[results.trend["chain"] == name]
+        part = trend[trend["chain"] == name]
         why = WHY.get(name, "another pruning")
         best = part[part["quantity"] == "best"].iloc[0]
         if missing(best["excess_low"]):
@@ -219,7 +223,7 @@ def controls_answer(results: Results) -> list[str]:
             continue
         numbers = f"{best['factor']:.3f} a cycle there; the oracle's growth by its: {best['excess']:.3f}, interval "
         numbers += f"{best['excess_low']:.3f} to {best['excess_high']:.3f}"
-        found.append(f"Control {name} ({why}): {_outlasting(part)}; best max_lr grows by {numbers}.")
+        found.append(f"Control {name} ({why}): {_outlasting(part, own)}; best max_lr grows by {numbers}.")
     return found or [
         "No control was run: whether sparsity or mere retraining makes it so is open (scyc-sweep control)."
     ]

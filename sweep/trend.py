@@ -28,11 +28,11 @@ Series = Mapping[str, NDArray[np.float64]]
 def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd.DataFrame:
     """Return the trend table: a row for each chain and quantity. The first chain is the oracle, others its controls.
 
-    A row has the factor by which the quantity grows a cycle, with its t interval over runs, and two one-sided p: of
-    Page's trend test on the runs, and of a t-test of their slopes. The larger counts, with Holm's correction over the
-    quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the slopes take
-    only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired by run; a
-    rise `outlasts` it where there is one and it is surely faster.
+    A row has the factor by which the quantity grows a cycle, with its t interval over runs, and two p: of Page's trend
+    test on the runs, one-sided, and of a t-test of their slopes, two-sided. The larger counts, with Holm's correction
+    over the quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the
+    slopes take only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired
+    by run; a rise `outlasts` it where there is one and it is surely faster.
     """
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
@@ -101,7 +102,7 @@ class TestByHand:
         assert best["page_l"] == 3 * (1 + 4 + 9 + 16)  # three runs, ranks 1 to 4
         assert best["page_p"] == pytest.approx(24.0**-3)  # one of 24 orders in each of three runs
         # Equal slopes have no spread: they are as sure as three equal signs.
-        assert best["rise_p"] == 0.125 and best["holm_p"] == 0.5 and not best["rises"]
+        assert best["rise_p"] == 0.25 and best["holm_p"] == 1.0 and not best["rises"]
 
     def test_the_larger_of_both_p_counts_with_holms_correction(self) -> None:
         random = np.random.default_rng(9)
@@ -130,6 +131,12 @@ class TestByHand:
 
     def test_an_oracle_without_cycles_is_a_table_that_says_nothing(self) -> None:
         assert trend_table({"imp": []}, RULES)["rises"].isna().all()
+
+    def test_nothing_rises_whose_interval_holds_no_growth(self) -> None:
+        random = np.random.default_rng(12)
+        tables = [trends({"imp": series(noisy(random, 0.05), random)}, 0.95) for _ in range(50)]
+        rising = pd.concat([table[table["rises"]] for table in tables])
+        assert len(rising) > 10 and (rising["factor_low"] > 1).all()
 
     def test_a_fall_is_no_rise(self) -> None:
         falling = hills(np.log([[GRID[16], GRID[8], GRID[4], GRID[0]]] * 3))
