@@ -81,10 +81,10 @@ def oracle(
     config
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
-        Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+        Print lanes, steps, bytes of states and a time measured on made data, and train nothing but a --pilot.
     pilot
-        With --plan: train three max_lr of the unpruned network in so many runs, and say how many runs it takes to tell
-        a max_lr that is worse by the tolerance from the best.
+        With --plan: train three max_lr of the unpruned network in so many runs (5 or more), and say how many runs it
+        takes to tell a max_lr that is worse by the tolerance from the best.
     spread
         With --plan: say so from the spread over runs in the results folder of another oracle.
     json
@@ -209,10 +209,11 @@ def compare(
         S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
         times. Default: those the oracle was run with.
     train
-        Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained.
+        Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained, which keeps those it has.
     confirm
         Train each trajectory and the oracle's choices on so many fresh runs, which had no part in any choice: the best
-        of many noisy means is optimistic. Verdicts go to FOLDER/confirmed.
+        of many noisy means is optimistic. Verdicts go to FOLDER/confirmed, which keeps the trajectories and runs that
+        it has: settle the number beforehand (oracle --plan), not by how the verdict looks.
     paper
         Print the paper's table of this network beside it, with its contradictions.
     json
@@ -228,7 +229,7 @@ def compare(
     texts = scyc or ([results.spec.scyc] if results.spec.scyc else [])
     if not texts:
         raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc, {trajectories.FORMS}")
-    predicted = trajectories.parse(texts, results.spec.model, results.spec.dataset)
+    predicted = trajectories.parse(texts, results.spec.model, results.spec.dataset, results.spec.scyc)
     printed = table_of(results.spec.model, results.spec.dataset)
     if paper and printed is None:
         raise SweepError(f"--paper: the paper prints no oracle of {results.spec.model} on {results.spec.dataset}")

@@ -122,6 +122,11 @@ def equivalence_p(differences: Array, margin: float, least: float = 0.0) -> floa
     return float(stats.t.sf((margin - abs(differences.mean())) / error, len(differences) - 1))
 
 
+def both_sides(confidence: float) -> float:
+    """Return the confidence of the interval that two one-sided tests, each at `confidence`, take: 0.9 of 0.95."""
+    return 2 * confidence - 1
+
+
 def above_zero_p(values: Array) -> float:
     """Return the p of a two-sided t-test of the mean of `values`, or 1 where it is not positive.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from scipy import stats
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
@@ -59,8 +60,10 @@ class Plan:
     """Where the spread was seen."""
     runs_for_cycle: int | None
     """Runs that tell a max_lr worse by the tolerance from the best, all points of a cycle together, 8 times in 10."""
+    runs_between: tuple[int | None, int | None]
+    """Where these may lie, the spread being known no better (95 %)."""
     runs_for_one: int | None
-    """Likewise one max_lr that was named beforehand, as `compare --confirm` has it."""
+    """Runs that show a max_lr that was named beforehand, and is as good, within the tolerance: `compare --confirm`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,14 @@ class Spread:
     best: float
     """Best accuracy seen, percent."""
     of: str
+    freedom: int
+    """Degrees of freedom that it was estimated from, as far as they are independent."""
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """Where the true spread lies, with 95 % confidence (chi-square)."""
+        low, high = (self.points * math.sqrt(self.freedom / stats.chi2.ppf(q, self.freedom)) for q in (0.975, 0.025))
+        return low, high
 
 
 def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
@@ -100,8 +111,10 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
     absolute = spec.tolerance_kind == "absolute"
     tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
 
-    def runs_for(points: int) -> int | None:
-        return power.runs_needed(spread.points, tolerance, points, spec.confidence) if spread else None
+    def runs_for(points: int, of: float | None) -> int | None:
+        return power.runs_needed(of, tolerance, points, spec.confidence) if of is not None else None
+
+    seen, (low, high) = (spread.points, spread.between) if spread else (None, (None, None))
 
     return Plan(
         cycles=spec.cycles + 1,
@@ -119,10 +132,11 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
         workers=job.workers,
         seconds=sum(times),
         tolerance=tolerance,
-        spread=spread.points if spread else None,
+        spread=seen,
         spread_of=spread.of if spread else "",
-        runs_for_cycle=runs_for(spec.abreast),
-        runs_for_one=runs_for(2),
+        runs_for_cycle=runs_for(spec.abreast, seen),
+        runs_between=(runs_for(spec.abreast, low), runs_for(spec.abreast, high)),
+        runs_for_one=runs_for(2, seen),
     )
 
 
@@ -130,7 +144,9 @@ def spread_of(results: Results) -> Spread | None:
     """Return the spread of an oracle; None where it does not tell: one run, or no decided cycle."""
     found = power.spread_of_oracle(results.replay.closed)
     best = results.oracle["val_accuracy_mean"].mean()
-    return Spread(found, best, f"{results.folder.path}, {results.spec.runs} runs") if found is not None else None
+    if found is None:
+        return None
+    return Spread(found, best, f"{results.folder.path}, {results.spec.runs} runs", results.spec.runs - 1)
 
 
 def pilot(spec: Spec, runs: int) -> Spread:
@@ -163,7 +179,7 @@ def pilot(spec: Spec, runs: int) -> Spread:
     if spread is None:
         raise TrainingError("the pilot's lanes diverged; give --max-lr a lower grid, or --spread DIR")
     best = max(fmean(values) for values in whole)
-    return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network")
+    return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network", (runs - 1) * (len(whole) - 1))
 
 
 def state_size(spec: Spec) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
         f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} run{'s' if spec.runs > 1 else ''}, "
         f"seed {spec.seed}"
     )
-    top.legend(loc="upper left", frameon=False)
+    figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     bottom.set_ylabel("accuracy, %")
     bottom.legend(loc="lower left", frameon=False)
     _density_axis(bottom, oracle.groupby("cycle")["percent_remaining"].mean())
@@ -203,6 +203,7 @@ def controls(results: Results, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_title(f"{title}, each run's own: mean, {100 * rules.confidence:g} % interval", fontsize="medium")
         _density_axis(axes, results.oracle.groupby("cycle")["percent_remaining"].mean())
+        axes.set_xlabel("the oracle's percent remaining, λ (one tick a pruning cycle)")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("max_lr")
@@ -243,7 +244,8 @@ def leads(results: Results, path: Path) -> None:
     handles = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, frameon=False)
     level = f"{100 * rules.confidence:g} % intervals, all max_lr of a cycle together"
-    figure.suptitle(f"How far each max_lr falls short of the best: {level}", fontsize="medium")
+    shown = f"{len(some)} of {len(cycles)} cycles"
+    figure.suptitle(f"How far each max_lr falls short of the best, {shown}: {level}", fontsize="medium")
     _save(figure, path)
 
 
@@ -274,14 +276,16 @@ def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
     margin = rules.margin(float(named[0][2].oracle.oracle["val_accuracy_mean"].mean()))
     titles = ("one max_lr from the oracle's start: validation", "a whole chain of its own: test")
     for axes, title in zip(panels, titles, strict=True):
-        axes.axhspan(-margin, margin, color=BLUE, alpha=0.1, lw=0)
+        # Better by any amount is inside, but not equivalent.
+        axes.axhspan(-margin if axes is panels[1] else -6 * margin, margin, color=BLUE, alpha=0.1, lw=0)
         axes.axhline(0, color=GREY, lw=1)
         axes.set_ylim(-6 * margin, 6 * margin)
         axes.set_title(f"{title}", fontsize="medium")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("oracle's accuracy minus its, points")
-    panels[0].legend(loc="upper left", frameon=False)
+    panels[0].set_ylabel("oracle minus prediction, points")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     _save(figure, path)
 
 

@@ -50,7 +50,8 @@ class LiveView:
         if progress.label:
             description = f"{progress.label}, {description}"
         if progress.best_max_lr is not None:
-            description += f", best max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
+            best = "best so far" if progress.label else "the one before"
+            description += f"; {best}: max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
         self.bar.update(
             self.task, description=description, completed=progress.lanes_done, total=progress.lanes_planned, left=left
         )

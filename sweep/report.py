@@ -20,7 +20,7 @@ from sweep.formats import Cells, parts_of
 from sweep.progress import duration
 from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults, load
 from sweep.screen import progress_line, rescored_table, title_of
-from sweep.screen_evidence import controls_answer, rise_answer, scyc_answer, trend_table, verdicts_table
+from sweep.screen_evidence import controls_answer, region_answer, rise_answer, scyc_answer, trend_table, verdicts_table
 from sweep.views import view_of
 
 QUESTION = (
@@ -156,7 +156,7 @@ def _oracle(results: Results) -> tuple[list[str], list[Block]]:
             )
         blocks.append(Block("S-Cyc, trained", tables, gaps))
     blocks.append(Block("How much hangs on the rules", _parts(rescored_table(results), title)))
-    return [rise_answer(results), *controls_answer(results), *scyc_answer(results)], blocks
+    return [region_answer(results), rise_answer(results), *controls_answer(results), *scyc_answer(results)], blocks
 
 
 def _tuning(results: TuningResults) -> tuple[list[str], list[Block]]:

@@ -147,12 +147,17 @@ class Results(Opened):
     @property
     def trained(self) -> "TrainedResults":
         """What `compare --train` trained. Raises FolderError if it has not."""
-        return TrainedResults(self.folder.trained)
+        return self._compared(self.folder.trained, "--train")
 
     @property
     def confirmed(self) -> "TrainedResults":
         """What `compare --confirm` trained. Raises FolderError if it has not."""
-        return TrainedResults(self.folder.confirmed)
+        return self._compared(self.folder.confirmed, "--confirm")
+
+    def _compared(self, path: Path, flag: str) -> "TrainedResults":
+        if not (path / "manifest.json").exists():
+            raise FolderError(f"{path} is not there yet: run `scyc-sweep compare {self.folder.path} {flag}`")
+        return TrainedResults(path)
 
     @property
     def progress(self) -> Progress:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
         tables.write("curves", results.curves, where.curves)
         tables.write("trend", results.trend, where.trend)
         plots.leads(results, where.leads_picture)
-        write_comparison(results, {"S-Cyc": SCyc.parse(spec.scyc)} if spec.scyc else {})
+        write_comparison(results, {trajectories.OWN: SCyc.parse(spec.scyc)} if spec.scyc else {})
         _write_histograms(results)
     return results
 
@@ -219,9 +219,11 @@ def run_trained(
 ) -> TrainedResults:
     """Train trajectories beside an oracle's choices, on its runs or on so many fresh ones; write the verdicts.
 
-    Lanes that the oracle trained are not trained again, but for those that lost there and whose network, which is gone,
-    a trajectory's own chain goes on from. `execution` as `run_control` has it. Raises as `run_oracle`.
+    What the folder has of other trajectories stays, and so do its runs. Lanes that the oracle trained are not trained
+    again, but for those that lost there and whose network, which is gone, a trajectory's own chain goes on from.
+    `execution` as `run_control` has it. Raises as `run_oracle`.
     """
+    where = Folder(oracle.folder.trained if fresh_runs is None else oracle.folder.confirmed)
     settings = trained_spec(oracle, fresh_runs, execution)
     spec, closed = oracle.spec, oracle.replay.closed
     cycles = range(len(closed))
@@ -230,6 +232,11 @@ def run_trained(
         {name: tuple(each.max_lr(cycle, spec.prune_rate) for cycle in cycles) for name, each in predicted.items()},
         fresh=fresh_runs is not None,
     )
+    begun = where.manifest()
+    if begun is not None and tuple(begun["plans"]["oracle"]) == plans.oracle:
+        # A folder keeps its trajectories and its runs: others stand beside the earlier ones.
+        plans = replace(plans, trajectories={**Plans.of(begun["plans"]).trajectories, **plans.trajectories})
+        settings = changed(settings, {"runs": max(settings.runs, begun["spec"]["runs"])})
     rows = [] if plans.fresh else [row for cycle in closed for row in cycle.best_rows]
     starts = frozenset(
         row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name] is not None
@@ -249,7 +256,6 @@ def run_trained(
             starts,
         )
 
-    where = Folder(oracle.folder.confirmed if plans.fresh else oracle.folder.trained)
     sweep = _Sweep(
         "trained", settings, where, strategy, listener, command, lambda: _link_states(starts, there, where.states)
     )

@@ -69,7 +69,7 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) 
             f"{row['percent_remaining']:.3g}",
             f"{row['best_max_lr']:.3g}",
             _region(row),
-            *([f"[{row['possible_low']:.3g}, {row['possible_high']:.3g}]"] if certain else []),
+            *([_reach(row)] if certain else []),
             *(_prediction(prediction) for prediction in predictions),
             _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
             _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
@@ -109,10 +109,16 @@ def _power(plan: Plan) -> dict[str, str]:
     return {
         "spread": f"paired differences vary by {plan.spread:.2g} points over runs ({plan.spread_of})",
         "evidence": f"to tell a max_lr {plan.tolerance:.2g} points worse from the best, 8 times in 10: "
-        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together, "
-        f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} for one "
-        "named beforehand (compare --confirm)",
+        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together; the spread being known no better, "
+        f"{_between(plan.runs_between)}",
+        "confirm": "to show a prediction that is as good within the tolerance at one cycle, likewise: "
+        f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} of compare --confirm",
     }
+
+
+def _between(runs: tuple[int | None, int | None]) -> str:
+    low, high = ("many" if each is None else f"{each:,}" for each in runs)
+    return f"between {low} and {high}"
 
 
 def presets_table() -> RenderableType:
@@ -480,10 +486,18 @@ def _certainty(results: Results, reach: bool) -> list[str]:
     decided, median = int((beyond == "outside").sum()), oracle["not_told"].median()
     level = f"{100 * results.spec.confidence:g} % confidence for a whole cycle"
     return [
-        f"may reach: no max_lr beyond is feasible, with {level}" if reach else f"with {level}:",
-        f"not told from the best: {median:g} of {oracle['points'].median():g} points (median); of {len(beyond)} points "
-        f"next to a region {decided} are surely outside",
+        f"may reach: every max_lr tried beyond is outside, with {level}; <, >: there is none"
+        if reach
+        else f"with {level}:",
+        f"not told from the best: {median:g} of {oracle['points'].median():g} points (median); "
+        f"{decided} of {len(beyond)} points next to a region are surely outside it",
     ]
+
+
+def _reach(row: Mapping[Any, Any]) -> str:
+    low = "<" if row["possible_low"] == row["grid_low"] else ""
+    high = ">" if row["possible_high"] == row["grid_high"] else ""
+    return f"{low}[{row['possible_low']:.3g}, {row['possible_high']:.3g}]{high}"
 
 
 def _region(row: Mapping[Any, Any]) -> str:

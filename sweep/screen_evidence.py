@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweep.evidence import both_sides
 from sweep.results import Results, TrainedResults
 from sweep.screen import missing, progress_line, signed, title_of
 
@@ -23,20 +24,26 @@ QUANTITY = {"best": "best", "low": "region from", "high": "region to", "middle":
 def verdicts_table(results: TrainedResults) -> RenderableType:
     """Return what trained trajectories came to: gaps with their intervals, and what they decide."""
     oracle = results.oracle
-    level = f"{100 * oracle.spec.confidence:g} %"
+    fresh = results.replay.plans.fresh
+    # On the oracle's runs any max_lr may be the best; what is sure is how far this one falls short of it.
+    reach = f"{100 * oracle.spec.confidence:g} % {'interval' if fresh else 'short of best'}"
     parts: list[RenderableType] = []
     for name, rows in results.verdicts.groupby("trajectory", sort=False):
-        runs = f"{results.spec.runs} {'fresh runs' if results.replay.plans.fresh else 'runs of the oracle'}"
+        runs = _runs(results)
         title = f"{name}, trained on {runs}; tolerance {_tolerance(oracle)}"
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-        for heading in ("m", "λ %", "oracle's", "S-Cyc", "val gap", f"{level} interval", "verdict"):
+        for heading in ("m", "λ %", "oracle", "S-Cyc", "val gap", reach, "verdict"):
             table.add_column(heading, justify="left" if heading == "verdict" else "right")
-        for heading in ("own chain: test gap", f"{level} interval", "equivalent"):
+        for heading in (
+            "own chain: test gap",
+            f"{100 * both_sides(oracle.spec.confidence):g} % interval",
+            "equivalent",
+        ):
             table.add_column(heading, justify="left" if heading == "equivalent" else "right")
         for row in rows.to_dict("records"):
             whole = missing(row["cycle"])
             table.add_row(
-                "all" if whole else str(row["cycle"]),
+                "mean" if whole else str(row["cycle"]),
                 "" if whole else f"{row['percent_remaining']:.3g}",
                 "" if whole else f"{row['oracle_max_lr']:.3g}",
                 "" if whole else f"{row['scyc_max_lr']:.3g}",
@@ -62,6 +69,12 @@ def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
     counts = cycles["verdict"].value_counts()
     found = ", ".join(f"{name} in {counts.get(name, 0)}" for name in ("inside", "undecided", "outside"))
     lines = [f"from the oracle's own start states: {found} of {len(cycles)} cycles"]
+    same = int(((cycles["val_gap_low"] == 0) & (cycles["val_gap_high"] == 0)).sum())
+    if same:
+        lines.append(f"in {same} of these it is the very network of the oracle")
+    lines.append(
+        "inside: at most the tolerance worse, or better; equivalent: neither worse nor better by the tolerance"
+    )
     if results.stale:
         lines.append("the oracle has decided otherwise since, or has more runs: run compare again")
     over_all = rows[rows["cycle"].isna()]
@@ -84,7 +97,8 @@ def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
     else:
         lines.append(
             "gap: the oracle's choice minus the prediction, in points; the oracle's is the best of many noisy means on "
-            "these runs, so the gap flatters it and its interval is wide; --confirm N takes fresh runs"
+            "these runs, so the gap flatters it; short of best: of the best max_lr there is, whichever that may be; "
+            "--confirm N takes fresh runs"
         )
     return lines
 
@@ -93,7 +107,7 @@ def trend_table(results: Results) -> RenderableType:
     """Return whether max_lr rises over the cycles, in an oracle and its controls, and whether it outlasts them."""
     level = f"{100 * results.spec.confidence:g} %"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "p", "rises"):
+    for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "p (Holm)", "rises"):
         table.add_column(heading, justify="left" if heading in ("pruning", "max_lr", "rises") else "right")
     if results.controls:
         for heading in ("ratio", f"{level} interval", "outlasts"):
@@ -185,8 +199,30 @@ def _yes(value: object) -> str:
     return "-" if missing(value) else "yes" if value else "no"
 
 
+def _runs(results: TrainedResults) -> str:
+    """Return how many runs a trained comparison has, and of which."""
+    fresh, runs = results.replay.plans.fresh, results.spec.runs
+    text = f"{runs} {'fresh ' if fresh else ''}run{'s' if runs > 1 else ''}"
+    return text if fresh else f"{text} of the oracle"
+
+
 def _tolerance(results: Results) -> str:
     return f"{results.spec.tolerance:g} {'points' if results.spec.tolerance_kind == 'absolute' else '% of the best'}"
+
+
+def region_answer(results: Results) -> str:
+    """Say in a sentence which max_lr is best, and how wide the range is that is as good."""
+    oracle = results.oracle
+    low, high = oracle["best_max_lr"].min(), oracle["best_max_lr"].max()
+    width = (oracle["feasible_high"] / oracle["feasible_low"]).median()
+    line = f"The best max_lr lies between {low:.3g} and {high:.3g}; the region as good spans {width:.3g} times (median)"
+    if oracle["possible_low"].isna().all():
+        return f"{line}. One run decides each cycle: how sure that is cannot be told."
+    reach, told = (oracle["possible_high"] / oracle["possible_low"]).median(), oracle["not_told"].median()
+    return (
+        f"{line} and may span {reach:.3g} times; {told:g} of {oracle['points'].median():g} max_lr are not told from "
+        f"the best (median, at {100 * results.spec.confidence:g} % confidence for a whole cycle)."
+    )
 
 
 def rise_answer(results: Results) -> str:
@@ -221,7 +257,9 @@ def controls_answer(results: Results) -> list[str]:
         if missing(best["excess_low"]):
             found.append(f"Control {name} ({why}): cannot be told, which takes two runs and three cycles of both.")
             continue
-        numbers = f"{best['factor']:.3f} a cycle there; the oracle's growth by its: {best['excess']:.3f}, interval "
+        numbers = (
+            f"{best['factor']:.3f} a cycle there; the oracle's growth divided by that: {best['excess']:.3f}, interval "
+        )
         numbers += f"{best['excess_low']:.3f} to {best['excess_high']:.3f}"
         found.append(f"Control {name} ({why}): {_outlasting(part, own)}; best max_lr grows by {numbers}.")
     return found or [
@@ -237,7 +275,7 @@ def scyc_answer(results: Results) -> list[str]:
         trained = TrainedResults(path)
         if trained.verdicts.empty:
             continue
-        runs = f"{trained.spec.runs} {'fresh runs' if trained.replay.plans.fresh else 'runs of the oracle'}"
+        runs = _runs(trained)
         lines = []
         for name, rows in trained.verdicts.groupby("trajectory", sort=False):
             over_all, cycles = rows[rows["cycle"].isna()], rows[rows["cycle"].notna()]
@@ -251,10 +289,12 @@ def scyc_answer(results: Results) -> list[str]:
             if len(over_all) and not missing(over_all["own_test_gap_low"].iloc[0]):
                 last = over_all.iloc[0]
                 word = "equivalent" if last["equivalent"] else "not shown to be equivalent"
-                low, high = -last["own_test_gap_high"], -last["own_test_gap_low"]
+                low, high = last["own_test_gap_low"], last["own_test_gap_high"]
+                level = f"{100 * both_sides(results.spec.confidence):g} %"
                 line += (
-                    f"; its own chain is {signed(-last['own_test_gap'])} points from the oracle's in test accuracy, "
-                    f"mean over all cycles (interval {low:+.2f} to {high:+.2f}), {word} within {_tolerance(results)}"
+                    f"; the oracle's test accuracy minus that of its own chain: {signed(last['own_test_gap'])} points, "
+                    f"mean over all cycles ({level} interval {low:+.2f} to {high:+.2f}): {word} within "
+                    f"{_tolerance(results)}"
                 )
             lines.append(f"{line}.")
         return lines

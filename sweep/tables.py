@@ -186,8 +186,8 @@ VERDICTS: list[Column] = [
         "oracle's validation accuracy minus that of the prediction's chain",
     ),
     ("own_test_gap", pa.float64(), "percent points", "likewise for test accuracy"),
-    ("own_test_gap_low", pa.float64(), "percent points", "lower end of its paired t interval; null for one run"),
-    ("own_test_gap_high", pa.float64(), "percent points", "upper end"),
+    ("own_test_gap_low", pa.float64(), "percent points", "lower end of the interval of both one-sided tests"),
+    ("own_test_gap_high", pa.float64(), "percent points", "upper end; null for one run"),
     (
         "equivalence_p",
         pa.float64(),

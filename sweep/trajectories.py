@@ -15,8 +15,12 @@ from sweep.errors import SpecError
 FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
 
 
-def parse(texts: Sequence[str], model: str, dataset: str) -> dict[str, SCyc]:
-    """Return S-Cyc's parameters by name, for each of `texts`; one set of numbers alone is named S-Cyc.
+OWN = "S-Cyc"
+"""The name of the parameters that an oracle was run with; others go by their numbers, their file, or their source."""
+
+
+def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None) -> dict[str, SCyc]:
+    """Return S-Cyc's parameters by name, for each of `texts`; `own` are those that the oracle was run with.
 
     Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
     """
@@ -24,7 +28,7 @@ def parse(texts: Sequence[str], model: str, dataset: str) -> dict[str, SCyc]:
     for text in texts:
         name, scyc = _parse(text.strip(), model, dataset)
         name = text.strip() if name in found else name
-        found["S-Cyc" if len(texts) == 1 and name == text.strip() and "," in name else name] = scyc
+        found[OWN if "," in name and str(scyc) == own else name] = scyc
     return found
 
 

@@ -4,7 +4,7 @@ Out: the verdicts table. Next: `sweep.screen` prints it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from sweep import tables
 from sweep.chains import Row
-from sweep.evidence import Array, equivalence_p, interval, judge, note_corrected, step, verdict
+from sweep.evidence import Array, both_sides, equivalence_p, interval, judge, note_corrected, step, verdict
 from sweep.oracle import ClosedCycle, Rules, accuracies_by_run
 from sweep.trained import TrainedComparison
 
@@ -138,7 +138,8 @@ def _own(val: Gaps | None, test: Gaps | None, margin: float, rules: Rules) -> di
     tested = test is not None and len(test.values) > 1
     return {
         "own_val_gap": val and val.mean,
-        **_columns("own_test_gap", test, rules),
+        # As wide as the two tests take it: both ends within the margin and equivalence are the same.
+        **_columns("own_test_gap", test, replace(rules, confidence=both_sides(rules.confidence))),
         "equivalence_p": equivalence_p(test.values, margin, test.least) if test and tested else None,
     }
 

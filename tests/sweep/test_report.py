@@ -101,7 +101,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("report") / ODD
     found = sweep.build_oracle(**SMALL, **QUIET, out=folder)
     run_control(found, ["random"], {})
-    predicted = trajectories.parse([SMALL["scyc"]], "mlp", "digits")
+    predicted = trajectories.parse([SMALL["scyc"]], "mlp", "digits", own=found.spec.scyc)
     write_comparison(found, predicted | {f"{name}{'long' * 8}/scyc.toml": predicted["S-Cyc"] for name in "abc"})
     for fresh_runs in (None, 2):
         run_trained(found, predicted, fresh_runs, {})

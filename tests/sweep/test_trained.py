@@ -274,7 +274,9 @@ class TestRules:
         for cycle, row in enumerate(cycles.itertuples()):
             gaps = list(-noise[cycle])
             assert row.equivalence_p == pytest.approx(p_of(gaps, margin))
-            ends = stats.ttest_1samp(gaps, 0).confidence_interval(rules.confidence)
+            ends = stats.ttest_1samp(gaps, 0).confidence_interval(2 * rules.confidence - 1)
+            # As wide as both tests take it: within the margin and equivalent are the same.
+            assert (row.equivalence_p < 1 - rules.confidence) == (-margin < ends.low and ends.high < margin)
             assert (row.own_test_gap_low, row.own_test_gap_high) == pytest.approx((ends.low, ends.high))
         ordered = np.sort(cycles["equivalence_p"]) * [3, 2, 1]
         assert np.sort(cycles["holm_p"]) == pytest.approx(np.minimum(1, np.maximum.accumulate(ordered)))
@@ -348,20 +350,30 @@ class TestOnDigits:
         results = Results(folder)
         first = results.oracle.iloc[0]
         other = next(p for p in results.curves[results.curves["cycle"] == 0]["max_lr"] if p != first["best_max_lr"])
-        found = run_trained(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None, {})
-        for row in found.verdicts[found.verdicts["cycle"].notna()].itertuples():
+        found = run_trained(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None, {}).verdicts
+        for row in found[found["cycle"].notna() & (found["trajectory"] == "point")].itertuples():
             curve = results.curves[(results.curves["cycle"] == row.cycle) & (results.curves["max_lr"] == other)].iloc[0]
             assert row.val_gap == pytest.approx(curve["lead"], abs=1e-6)
 
-    def test_the_table_is_of_what_was_asked_for_last_even_if_nothing_is_left_to_train(self, folder: Path) -> None:
+    def test_a_folder_keeps_its_trajectories_and_runs(self, folder: Path) -> None:
         results, one, other = Results(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
-        for asked in ({"one": one, "other": other}, {"other": other}, {"one": one}):
-            run_trained(results, asked, 2, {})
-            assert list(dict.fromkeys(results.confirmed.verdicts["trajectory"])) == list(asked)
+        first = run_trained(results, {"one": one}, 3, {}).verdicts
+        both = run_trained(results, {"other": other}, 2, {}).verdicts
+        assert list(dict.fromkeys(both["trajectory"]))[-2:] == ["one", "other"] and set(both["runs"]) == {3}
+        pd.testing.assert_frame_equal(
+            both[both["trajectory"] == "one"].reset_index(drop=True),
+            first[first["trajectory"] == "one"].reset_index(drop=True),
+        )
+
+    def test_a_name_is_of_its_newest_rates_even_if_nothing_is_left_to_train(self, folder: Path) -> None:
+        results, one, other = Results(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
+        for rates in (one, other, one):
+            found = run_trained(results, {"name": rates}, None, {}).verdicts
+            assert found[found["trajectory"] == "name"]["scyc_max_lr"].iloc[0] == rates.epsilon
 
     def test_settings_of_where_it_trains_may_be_others(self, here: Run, folder: Path) -> None:
         result = here("compare", folder, "--confirm", "2", "--engine", "inline", "--threads", "1", "--json")
-        assert json.loads(result.stdout)["runs"] == [2] * 4
+        assert set(json.loads(result.stdout)["runs"]) == {3}  # a folder keeps its runs
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -25,7 +25,11 @@ def test_the_sources_parameters_have_names(text: str, model: str, expected: SCyc
 
 
 def test_four_numbers_alone_are_s_cyc_and_beside_others_go_by_themselves(tmp_path: Path) -> None:
-    assert parse(["0.1,0.2,1,4"], "mlp", "digits") == {"S-Cyc": SCyc(0.1, 0.2, 1, 4)}
+    assert parse(["0.1,0.2,1,4"], "mlp", "digits") == {"0.1,0.2,1,4": SCyc(0.1, 0.2, 1, 4)}
+    assert parse(["0.10,0.2,1,4", "0.1,0.3,1,4"], "mlp", "digits", own="0.1,0.2,1,4") == {
+        "S-Cyc": SCyc(0.1, 0.2, 1, 4),
+        "0.1,0.3,1,4": SCyc(0.1, 0.3, 1, 4),
+    }
     path = write("scyc", TUNED, "found", tmp_path)
     several = parse(["paper", "0.1,0.2,1,4", str(path)], "resnet20", "cifar10")
     assert list(several) == ["paper", "0.1,0.2,1,4", f"{tmp_path.name}/scyc.toml"]
