@@ -35,6 +35,9 @@ from sweep.worker import Measure, Outcome, Worker
 from trainables.spec import Pack
 
 CONNECT_SECONDS = 5.0
+TOKEN_HINT = (
+    "if the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its own"
+)
 
 
 class RayEngine:
@@ -63,7 +66,9 @@ class RayEngine:
                 logging_level="ERROR",
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}") from error
+            # Something listens there. Ray says in its log alone when it is a token that is wrong.
+            hint = "" if local else f"; {TOKEN_HINT}"
+            raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
         if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
             raise SweepError("--device cuda, but this Ray has no GPU")
         self._resources()

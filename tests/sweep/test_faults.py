@@ -1,10 +1,15 @@
 """What goes wrong at night: kills, Ctrl-C, dead workers, two drivers. The tables must not show it."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -231,3 +236,58 @@ def test_more_workers_than_cores_are_refused(run: Run, small: Small, tmp_path: P
     assert result.returncode == 2
     assert "1000 workers of 1 threads each do not fit" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def cluster_with_a_token() -> Iterator[str]:
+    """A Ray of one core that was started beforehand, on loopback, and asks for the token `aaa...`; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the paths of sockets must be short
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--include-dashboard=false"]
+    options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=1", f"--temp-dir={folder}"]
+    head = subprocess.Popen(
+        [*map(str, command), *options],
+        env={**os.environ, **TOKEN, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    family = psutil.Process(head.pid)
+    deadline = time.monotonic() + 60
+    while not any(child.name().startswith("raylet") for child in family.children(recursive=True)):
+        assert head.poll() is None and time.monotonic() < deadline, "no Ray within a minute"
+        time.sleep(0.2)
+    time.sleep(3)  # until its workers may be asked for
+    yield f"127.0.0.1:{port}"
+    left = [*family.children(recursive=True), family]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+    head.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+
+
+@pytest.mark.ray
+def test_a_cluster_that_asks_for_another_token_is_refused_and_says_what_to_set(
+    run: Run, small: Small, cluster_with_a_token: str, tmp_path: Path
+) -> None:
+    other = TOKEN | {"RAY_AUTH_TOKEN": "b" * 64}
+    result = run(*small(engine="ray", address=cluster_with_a_token, out=tmp_path / "o"), env=other)
+    assert result.returncode == 2
+    assert "RAY_AUTH_TOKEN_PATH to its own" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.ray
+def test_with_the_clusters_token_it_trains_there(
+    run: Run, small: Small, cluster_with_a_token: str, tmp_path: Path, undisturbed: Path
+) -> None:
+    result = run(*small(engine="ray", address=cluster_with_a_token, out=tmp_path / "o"), env=TOKEN)
+    assert result.returncode == 0, result.stderr
+    assert_equal_tables(tmp_path / "o", undisturbed)
