@@ -50,8 +50,9 @@ class LiveView:
         if progress.label:
             description = f"{progress.label}, {description}"
         if progress.best_max_lr is not None:
-            best = "best so far" if progress.label else "the one before"
-            description += f"; {best}: max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
+            # Of an oracle that of the cycle before, which is decided; of a tuning that of the trials so far.
+            best = f"max_lr {progress.best_max_lr:.4g} ({progress.val_accuracy:.2f} %)"
+            description += f"; last decided: {best}"
         self.bar.update(
             self.task, description=description, completed=progress.lanes_done, total=progress.lanes_planned, left=left
         )
