@@ -242,8 +242,8 @@ def compare(
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
-        return
-    _print_oracle(results, results.comparison, json, lambda r: r.comparison)
+    else:
+        _print_oracle(results, results.comparison, json, lambda r: r.comparison)
     if paper and printed is not None and not json:
         from sweep.screen import paper_table
 

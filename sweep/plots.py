@@ -1,4 +1,4 @@
-"""Pictures of a results folder. In: results and their comparison. Out: PNG files."""
+"""Pictures of a results folder. In: results and their comparison. Out: PNG files, or SVG for a page."""
 
 import itertools
 from collections.abc import Mapping
@@ -274,13 +274,14 @@ def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
         _density_axis(panels[1], rows.set_index("cycle")["percent_remaining"])
     rules = Rules.of(named[0][2].oracle.spec)
     margin = rules.margin(float(named[0][2].oracle.oracle["val_accuracy_mean"].mean()))
+    limit = 6 * margin or 1.0  # a tolerance of 0 has no width to go by
     titles = ("one max_lr from the oracle's start: validation", "a whole chain of its own: test")
     for axes, title in zip(panels, titles, strict=True):
         # Better by any amount is inside, but not equivalent.
-        axes.axhspan(-margin if axes is panels[1] else -6 * margin, margin, color=BLUE, alpha=0.1, lw=0)
+        axes.axhspan(-margin if axes is panels[1] else -limit, margin, color=BLUE, alpha=0.1, lw=0)
         axes.axhline(0, color=GREY, lw=1)
-        axes.set_ylim(-6 * margin, 6 * margin)
-        axes.set_title(f"{title}", fontsize="medium")
+        axes.set_ylim(-limit, limit)
+        axes.set_title(title, fontsize="medium")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("oracle minus prediction, points")

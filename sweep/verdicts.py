@@ -1,6 +1,6 @@
 """What trained trajectories say: inside, outside or undecided; equivalent or not. Pure. In: trained chains.
 
-Out: the verdicts table. Next: `sweep.screen` prints it.
+Out: the verdicts table. Next: `sweep.screen_evidence` prints it.
 """
 
 from collections.abc import Mapping, Sequence

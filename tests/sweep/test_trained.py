@@ -397,6 +397,11 @@ class TestOnDigits:
         with pytest.raises(SweepError, match="--decide shared"):
             run_trained(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None, {})
 
+    def test_a_tolerance_of_nothing_is_drawn_too(self, tmp_path: Path) -> None:
+        results = sweep.build_oracle(**SMALL | {"cycles": 0, "tolerance": 0.0}, out=tmp_path / "o")
+        found = run_trained(results, {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, None, {})  # a warning would be an error
+        assert (found.folder.path / "gaps.png").exists()
+
     def test_within_its_folder_it_can_be_shown(self, here: Run, folder: Path) -> None:
         run_trained(Results(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2, {})
         assert here("show", ".", cwd=folder / "confirmed").returncode == 0
