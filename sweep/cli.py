@@ -3,7 +3,7 @@
 Torch, Ray and pandas are imported by the commands that need them, so that help answers at once.
 """
 
-import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
 
+from sweep import cli_cluster
+from sweep.console import err, out, print_json
 from sweep.errors import SweepError, TrainingError
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
-from sweep.spec import ExecutionFlags, Flags, Spec, one_line, resolve
+from sweep.spec import ExecutionFlags, Flags, Place, Spec, one_line, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweep.results import Results, SchedulesResults, TuningResults
-
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log has no edge to wrap at
-err = Console(stderr=True, highlight=False)
 
 app = App(
     name="scyc-sweep",
@@ -44,12 +42,20 @@ Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid
 Json = Annotated[bool, Parameter(negative="")]
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is how a cluster stops a job, a batch system a run, and a machine its processes."""
+
+
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted, 143 terminated."""
+    signal.signal(signal.SIGTERM, _terminate)
+    status = 0
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
-        _fail(f"interrupted; all finished lanes are kept. To go on: {' '.join(command_line())}", 130)
+        status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
+    except KeyboardInterrupt as error:
+        ended = isinstance(error, Terminated)
+        said = "terminated" if ended else "interrupted"
+        _fail(f"{said}; all finished lanes are kept. To go on: {' '.join(command_line())}", 143 if ended else 130)
     except TrainingError as error:
         _fail(str(error), 1)
     except SweepError as error:
@@ -57,7 +63,7 @@ def main() -> NoReturn:
     except CycloptsError as error:
         cause = error.__cause__
         _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)
-    sys.exit(0)
+    sys.exit(status)
 
 
 @app.command
@@ -67,7 +73,7 @@ def oracle(
     config: Path | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     pilot: int | None = None,
-    spread: Path | None = None,
+    spread: Place | None = None,
     json: Json = False,
 ) -> None:
     """Build the greedy oracle, or go on with one, and compare S-Cyc with it.
@@ -131,7 +137,7 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
     if spec.by == "fit":
         oracle, fits = run_fit(spec, command_line())
         if json:
-            _print_json(columns(fits.table))
+            print_json(columns(fits.table))
         else:
             out.print(fit_table(fits))
             written = spec.out or oracle.folder.path
@@ -185,7 +191,7 @@ def schedules(
 
 @app.command
 def compare(
-    folder: Path,
+    folder: Place,
     /,
     *,
     scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -252,7 +258,7 @@ def compare(
 
 @app.command
 def control(
-    folder: Path,
+    folder: Place,
     /,
     *,
     pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
@@ -287,7 +293,7 @@ def control(
         names = pruning or controls_of(results.spec)
         results = run_control(results, names, _given(settings), view.labelled, command_line())
     if json:
-        _print_json(columns(results.trend))
+        print_json(columns(results.trend))
     else:
         out.print(trend_table(results))
     err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
@@ -295,7 +301,7 @@ def control(
 
 @app.command
 def gradients(
-    folder: Path,
+    folder: Place,
     /,
     *,
     images: int | None = None,
@@ -339,7 +345,7 @@ def gradients(
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
     if json:
-        _print_json(columns(found.tails))
+        print_json(columns(found.tails))
         return
     out.print(tails_table(found))
     err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
@@ -379,7 +385,7 @@ def trajectory(
         raise SweepError(str(error)) from error
     cycle = list(range(cycles + 1))
     if json:
-        _print_json({"cycle": cycle, "percent_remaining": remaining, "max_lr": max_lr})
+        print_json({"cycle": cycle, "percent_remaining": remaining, "max_lr": max_lr})
         return
     from sweep.screen import trajectory_table
 
@@ -388,7 +394,7 @@ def trajectory(
 
 @app.command
 def show(
-    folder: Path,
+    folder: Place,
     /,
     *,
     rescore: Json = False,
@@ -426,7 +432,7 @@ def show(
 
 @app.command
 def report(
-    folders: Annotated[list[Path], Parameter(negative="", consume_multiple=True)],
+    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=True)],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
@@ -456,11 +462,19 @@ def presets() -> None:
     out.print(presets_table())
 
 
+cli_cluster.register(app)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows is the way out
+    raise Terminated
+
+
 def _given(settings: BaseModel | None) -> dict[str, Any]:
     return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: Path | None = None) -> None:
+def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | None = None) -> None:
     from dataclasses import asdict
 
     from sweep import plan
@@ -479,7 +493,7 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: Path |
         )
     result = plan.plan(spec, begun, seen)
     if json:
-        _print_json(asdict(result))
+        print_json(asdict(result))
     else:
         out.print(plan_table(result, "evaluations, start-up and extensions of the grid come on top"))
 
@@ -490,7 +504,7 @@ def _print_oracle(
     from sweep.screen import columns, oracle_table, progress_line
 
     if json:
-        _print_json(columns(table(results)))
+        print_json(columns(table(results)))
         return
     out.print(oracle_table(results, comparison, out.width))
     if not results.finished:
@@ -516,7 +530,7 @@ def _train_comparison(
         with LiveView(err) as view:
             found.append(run_trained(results, predicted, fresh_runs, execution, view, command_line()))
     if json:
-        _print_json(columns(pd.concat([each.verdicts for each in found])))
+        print_json(columns(pd.concat([each.verdicts for each in found])))
         return
     for each in found:
         out.print(verdicts_table(each))
@@ -524,14 +538,12 @@ def _train_comparison(
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:
-    from sweep.results import Results
     from sweep.screen import columns, progress_line, tuning_table
 
     if json:
-        _print_json(columns(results.tuning))
+        print_json(columns(results.tuning))
         return
-    there = results.spec.oracle is not None and results.spec.oracle.exists()
-    out.print(tuning_table(results, Results(results.spec.oracle) if there and results.spec.oracle else None))
+    out.print(tuning_table(results, results.oracle))
     if not results.finished:
         out.print(progress_line(results.progress))
 
@@ -540,15 +552,11 @@ def _print_schedules(results: "SchedulesResults", json: bool) -> None:
     from sweep.screen import columns, progress_line, schedules_table
 
     if json:
-        _print_json(columns(results.schedules))
+        print_json(columns(results.schedules))
         return
     out.print(schedules_table(results, out.width))
     if not results.finished:
         out.print(progress_line(results.progress))
-
-
-def _print_json(content: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
 
 
 def command_line() -> list[str]:

@@ -5,20 +5,30 @@ strategy is told.
 """
 
 import logging
-from collections import deque
+import time
+from bisect import insort
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from sweep.errors import SweepError, TrainingError
 from sweep.ledger import Ledger
 from sweep.strategy import Strategy
 from sweep.worker import Measure, Outcome, Worker
+from trainables.datasets import Dataset
 from trainables.spec import Pack
+from trainables.states import path_of
+from trainables.storage import Location
 
 RETRIES = 3
 """How often a pack runs again after its worker died or failed; from the second time on in halves."""
+SLOW = 3.0
+"""Times as long as its like a pack takes before an idle worker is given it too."""
+SLOW_SECONDS = 5.0
+"""And at least so much longer."""
+LIKE = 3
+"""Packs alike that must have been timed before one can be slow."""
 
 
 class Engine(Protocol):
@@ -28,10 +38,13 @@ class Engine(Protocol):
     def workers(self) -> int:
         """Packs that train at a time; known once connected."""
 
-    def connect(self) -> None:
-        """Make sure that there is something to train on. Raises SweepError if not; writes nothing."""
+    def connect(self, folder: Location) -> None:
+        """Make sure that there is something to train on, which sees the results folder.
 
-    def run(self, jobs: "Jobs", worker: Worker) -> None:
+        Raises SweepError if not; writes nothing that stays.
+        """
+
+    def run(self, jobs: "Jobs", worker: Worker, dataset: Dataset) -> None:
         """Take jobs, have them done, and give their outcomes back, until `jobs.next()` has no more."""
 
     def close(self) -> None:
@@ -43,13 +56,13 @@ class InlineEngine:
 
     workers = 1
 
-    def connect(self) -> None:
+    def connect(self, folder: Location) -> None:
         """Nothing to connect to."""
 
-    def run(self, jobs: "Jobs", worker: Worker) -> None:
+    def run(self, jobs: "Jobs", worker: Worker, dataset: Dataset) -> None:
         """Carry out job after job; an exception is a bug or the user's Ctrl-C and is not caught."""
-        while (job := jobs.next()) is not None:
-            jobs.done(job, worker.do(job))
+        while (job := jobs.next()) is not None:  # nothing is ever slow here: no job waits beside another
+            jobs.done(job, worker.do(job, dataset))
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -63,6 +76,18 @@ class _Task:
     parts: int = 1
 
 
+@dataclass
+class _Open:
+    """A pack, or a part of one, that is under way."""
+
+    attempts: int
+    task: _Task
+    started: float | None = None
+    """When its worker began; None while it waits for one."""
+    copies: int = 1
+    """Workers that have it."""
+
+
 class Jobs:
     """The jobs of one sweep: packs from the strategy, parts of packs that failed, and a measurement before the first.
 
@@ -73,12 +98,14 @@ class Jobs:
         self,
         strategy: Strategy,
         ledger: Ledger,
-        states: Path,
+        states: Location,
         on_lanes_per_pack: Callable[[int], None],
         on_progress: Callable[[], None],
         measure: Measure | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_lanes_per_pack` is called with the packs' size when it is known or changes."""
+        self.clock = clock
         self.strategy, self.ledger, self.states = strategy, ledger, states
         self.on_lanes_per_pack, self.on_progress = on_lanes_per_pack, on_progress
         self.error: SweepError | None = None
@@ -86,7 +113,9 @@ class Jobs:
         self._measuring = False
         self._measured = 0
         self._parts: deque[tuple[Pack, int, _Task]] = deque()
-        self._open: dict[Pack, tuple[int, _Task]] = {}
+        self._open: dict[Pack, _Open] = {}
+        self._seconds: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+        """What packs took, in order, by what makes them alike: lanes and steps."""
         self._deletable = _states_of(ledger.rows.values())
 
     @property
@@ -105,7 +134,7 @@ class Jobs:
             return job
         if self._parts:
             part, attempts, task = self._parts.popleft()
-            self._open[part] = attempts, task
+            self._open[part] = _Open(attempts, task)
             return part
         try:
             pack = self.strategy.ask()
@@ -113,8 +142,34 @@ class Jobs:
             self.error = error
             return None
         if pack is not None:
-            self._open[pack] = 0, _Task(pack)
-        return pack
+            self._open[pack] = _Open(0, _Task(pack))
+            return pack
+        return self._slow()
+
+    def started(self, pack: Pack) -> None:
+        """Take note that a worker has begun a pack: before, it may have waited for one."""
+        found = self._open.get(pack)
+        if found is not None and found.started is None:
+            found.started = self.clock()
+
+    def _slow(self) -> Pack | None:
+        """Return a pack that takes far longer than its like, for a second worker: the first to finish counts."""
+        now = self.clock()
+        for pack, found in self._open.items():
+            like = self._seconds[self._kind(pack)]
+            if found.started is None or found.copies > 1 or len(like) < LIKE:
+                continue
+            usual = like[len(like) // 2]
+            if now - found.started > max(SLOW * usual, usual + SLOW_SECONDS):
+                found.copies += 1
+                logging.getLogger(__name__).info(
+                    "%s: %.0f s, its like took %.0f s; started a second time", _named(pack), now - found.started, usual
+                )
+                return pack
+        return None
+
+    def _kind(self, pack: Pack) -> tuple[int, int]:
+        return len(pack.lanes), self.strategy.training.steps_of(pack.cycle)
 
     def done(self, job: Pack | Measure, outcome: Outcome) -> None:
         """Take a job's outcome: write rows and go on, or decide what its failure means."""
@@ -129,7 +184,16 @@ class Jobs:
                 return
             self._set_lanes_per_pack(job.best(outcome.rates))
             return
-        attempts, task = self._open.pop(job)
+        found = self._open.get(job)
+        if found is None:
+            return  # another worker was sooner
+        if outcome.failure and found.copies > 1:
+            found.copies -= 1  # the other has it still
+            return
+        attempts, task = found.attempts, found.task
+        del self._open[job]
+        if not outcome.failure and found.started is not None:
+            insort(self._seconds[self._kind(job)], self.clock() - found.started)
         try:
             if outcome.failure == "chain ended" and len({lane.parent for lane in job.lanes}) > 1:
                 # One of several networks has nothing left to prune; the others can be trained.
@@ -141,15 +205,22 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "other data":
+            elif outcome.failure == "folder unseen":
                 raise TrainingError(outcome.reason)
+            elif outcome.failure == "host gone":
+                self._parts.append((job, attempts, task))  # no failure of the pack
             elif outcome.failure:
                 self._again(job, attempts + 1, task, outcome)
             else:
                 self._finish(job, task, outcome)
         except SweepError as error:
             self.error = error
-        self.on_progress()
+        except OSError as error:
+            self.error = TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
+        try:
+            self.on_progress()
+        except SweepError as error:
+            self.error = self.error or error
 
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
@@ -164,13 +235,13 @@ class Jobs:
             self.strategy.tell(task.pack)
             needed = self.strategy.needed_states()
             for digest in self._deletable - needed:
-                (self.states / f"{digest}.safetensors").unlink(missing_ok=True)
+                path_of(self.states, digest).unlink(missing_ok=True)
             self._deletable &= needed
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:
         """Queue a failed pack again: as it is the first time, then in halves; in halves at once for want of memory."""
         no_memory = outcome.failure == "out of memory"
-        what = f"cycle {part.cycle}, run {part.run}, {len(part.lanes)} lanes: {outcome.failure}: {outcome.reason}"
+        what = f"{_named(part)}: {outcome.failure}: {outcome.reason}"
         logging.getLogger(__name__).warning("%s", what)
         if (no_memory and len(part.lanes) == 1) or (not no_memory and attempts > RETRIES):
             raise TrainingError(f"{what}; nothing else can be tried, all that is finished is kept")
@@ -186,6 +257,10 @@ class Jobs:
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
+
+
+def _named(pack: Pack) -> str:
+    return f"cycle {pack.cycle}, run {pack.run}, {len(pack.lanes)} lanes"
 
 
 def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -9,27 +9,29 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from sweep import files, tables
+from sweep import lock, tables
 from sweep.errors import FolderError
 from sweep.spec import Spec
 from trainables.spec import TRAINING_VERSION
+from trainables.storage import Location, Replacing, StorageError, locate
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
+COMMIT = "SCYC_SWEEP_COMMIT"
 
 
 class Folder:
     """Where one sweep's results lie."""
 
-    def __init__(self, path: Path) -> None:
+    check_lock: Callable[[], None]
+    """While it is locked: raises FolderError once another driver has it."""
+
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.trials = path / "trials"
         self.states = path / "states"
@@ -54,7 +56,6 @@ class Folder:
         self.histograms_picture = path / "histograms.png"
         self.journal = path / "optuna-journal.log"
         self._manifest = path / "manifest.json"
-        self._lock, self._driver = path / ".lock", path / ".driver.json"
 
     @contextmanager
     def locked(self, command: Sequence[str]) -> Iterator[None]:
@@ -62,38 +63,22 @@ class Folder:
 
         Raises FolderError if the folder cannot be written, or naming the other driver if there is one.
         """
-        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        missing: list[Path] = []
+        if isinstance(self.path, Path):
+            missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._lock)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise FolderError(f"{self.path} is in use by {self._other_driver()}; wait for it or stop it") from None
-        except OSError as error:
-            raise FolderError(f"{self.path} cannot be written: {error}") from error
-        try:
-            driver = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(command)}
-            self._driver.write_text(json.dumps(driver | {"since": now()}))
-            yield
+            with lock.held(self.path, command) as self.check_lock:
+                yield
         finally:
-            self._driver.unlink(missing_ok=True)
-            lock.release()
             if missing and not self._manifest.exists():
                 with suppress(OSError):  # not empty, then, or taken away already
-                    self._lock.unlink(missing_ok=True)
+                    (missing[0] / lock.LOCK).unlink(missing_ok=True)
                     for path in missing:
                         path.rmdir()
 
-    def _other_driver(self) -> str:
-        try:
-            driver = json.loads(self._driver.read_text())
-            return f"process {driver['pid']} on {driver['host']} since {driver['since']} ({driver['command']})"
-        except (OSError, ValueError, KeyError):
-            return "another scyc-sweep"
-
     def foreign(self) -> bool:
         """Whether the folder holds anything besides its lock."""
-        return any(path not in (self._lock, self._driver) for path in self.path.iterdir())
+        return any(path.name not in (lock.LOCK, lock.DRIVER) for path in self.path.iterdir())
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where there is none yet. Raises FolderError if it is foreign or newer."""
@@ -101,7 +86,9 @@ class Folder:
             manifest = json.loads(self._manifest.read_text())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise FolderError(f"{self._manifest} cannot be read: {error}") from error
+        except ValueError as error:
             raise FolderError(f"{self._manifest} is damaged: {error}") from error
         if not isinstance(manifest, dict) or "schema_version" not in manifest:
             raise FolderError(f"{self._manifest} is not a manifest of scyc-sweep")
@@ -110,8 +97,16 @@ class Folder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
-        with files.Replacing(self._manifest) as partial:
+        with Replacing(self._manifest) as partial:
             partial.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def place(folder: Location | str) -> Location:
+    """Return where a results folder lies. Raises FolderError for a URI that is none."""
+    try:
+        return locate(folder)
+    except StorageError as error:
+        raise FolderError(str(error)) from error
 
 
 def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
@@ -153,11 +148,11 @@ def new_manifest(
     """
     session = {
         "command": " ".join(command),
-        "started_at": now(),
+        "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "hardware": hardware(),
-        "threads": spec.threads,
+        "threads": spec.cpus_per_worker,
     }
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {
@@ -200,8 +195,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that this code runs from, with + where files differ from it."""
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, with + where files differ from it.
+
+    In a job that brought the code along it is what that was submitted from.
+    """
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     here = Path(__file__).parent
     try:
         describe = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
@@ -217,8 +217,3 @@ def _short(value: object) -> str:
     if isinstance(value, str):
         return value[:12] if len(value) == 64 else value  # a digest, or a name
     return json.dumps(value)
-
-
-def now() -> str:
-    """Return the time as a manifest states it: UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

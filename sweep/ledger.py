@@ -7,13 +7,17 @@ file is complete under its name. Next: the strategy reads the rows and goes on.
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sweep import tables
 from trainables.spec import TRAINING_VERSION, Lane, LaneResult, Pack, TrainSpec
+from trainables.storage import Location
+
+READERS = 16
+"""Files that are read at a time: from a bucket each takes tens of milliseconds, of which most is waiting."""
 
 
 def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
@@ -40,11 +44,14 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
 class Ledger:
     """The finished lanes of a results folder, by trial_id."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         """Read all rows of `folder`. Raises FolderError for a file that is truncated, foreign or newer."""
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
-        files = [row for path in sorted(folder.glob("*.parquet")) for row in tables.read_rows("trials", path)]
+        paths = sorted(folder.glob("*.parquet"))
+        with ThreadPoolExecutor(READERS) as readers:
+            packs = readers.map(lambda path: tables.read_rows("trials", path), paths)
+            files = [row for rows in packs for row in rows]
         # A lane whose state got lost is trained again; its newest row is the one whose state exists.
         for row in sorted(files, key=lambda row: row["finished_at"]):
             self.rows[row["trial_id"]] = row

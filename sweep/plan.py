@@ -91,13 +91,13 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
     `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
     says how many runs resolve the tolerance.
     """
-    torch.set_num_threads(spec.threads)
+    torch.set_num_threads(spec.cpus_per_worker)
     parameters, state_bytes = state_size(spec)
     device = pick_device(spec.device)
-    if spec.workers != "auto":
+    if isinstance(spec.workers, int):
         workers = spec.workers
     else:
-        workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.threads)
+        workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.cpus_per_worker)
     job = Measure(spec.abreast, spec.runs, workers if spec.engine == "ray" else 1)
     wanted = lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
     training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
@@ -163,12 +163,12 @@ def pilot(spec: Spec, runs: int) -> Spread:
     middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
     lanes_of_run = tuple(Lane(point, None) for point in points)
-    fingerprint = dataset_of(spec).fingerprint
+    dataset = dataset_of(spec)
     found: dict[float, list[float]] = {point: [] for point in points}
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(spec.training(), spec.data_folder, fingerprint, Path(folder), spec.device, spec.threads)
+        worker = Worker(spec.training(), Path(folder), spec.device, spec.cpus_per_worker)
         for run in range(runs):
-            outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run))
+            outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run), dataset)
             if outcome.failure:
                 raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
             for result in outcome.results:

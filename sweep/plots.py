@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -15,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from sweep import evidence, files, trend
+from sweep import evidence, trend
 from sweep.gradients import Gradients
 from sweep.oracle import Rules
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
+from trainables.storage import Location, Replacing
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # told apart by colour-blind eyes too
 
@@ -27,7 +27,7 @@ VERDICTS = {"inside": (GREEN, "o"), "undecided": (GREY, "s"), "outside": (ORANGE
 LINES = (ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
-def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) -> None:
+def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location) -> None:
     """Draw best max_lr and feasible region against the percent remaining, predictions beside them, accuracies below.
 
     Where runs decide for themselves, each run has its own line. Nothing is drawn before a cycle is decided.
@@ -65,7 +65,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Path) ->
     _save(figure, path)
 
 
-def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
+def tuning(results: TuningResults, oracle: Results | None, path: Location) -> None:
     """Draw the trials' values by stage, the parameters' importances, and the winner's curve over an oracle's region.
 
     Nothing is drawn before a trial has ended.
@@ -109,7 +109,7 @@ def tuning(results: TuningResults, oracle: Results | None, path: Path) -> None:
     _save(figure, path)
 
 
-def schedules(results: SchedulesResults, path: Path) -> None:
+def schedules(results: SchedulesResults, path: Location) -> None:
     """Draw test accuracy against the percent remaining, a line with its band (std over runs) for each schedule.
 
     Below, the distance to the best schedule of each cycle, where lines that lie close can be told apart. Nothing is
@@ -149,7 +149,7 @@ def schedules(results: SchedulesResults, path: Path) -> None:
     _save(figure, path)
 
 
-def histograms(results: Results | SchedulesResults, found: Gradients, path: Path) -> None:
+def histograms(results: Results | SchedulesResults, found: Gradients, path: Location) -> None:
     """Draw for gradients and activations: on the left their densities at some λ, on the right their tails against λ.
 
     Densities are those of run 0 of the first chain; tails are means over runs with their std, of every chain.
@@ -179,7 +179,7 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Path
     _save(figure, path)
 
 
-def controls(results: Results, path: Path) -> None:
+def controls(results: Results, path: Location) -> None:
     """Draw each run's best max_lr and region of an oracle and its controls: geometric means over runs, t intervals.
 
     Nothing is drawn with fewer than two runs or cycles.
@@ -211,7 +211,7 @@ def controls(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
-def leads(results: Results, path: Path) -> None:
+def leads(results: Results, path: Location) -> None:
     """Draw for some cycles how far every max_lr falls short of the best, with intervals, and the tolerance.
 
     Nothing is drawn before a cycle is decided, nor of runs that decide for themselves.
@@ -249,7 +249,7 @@ def leads(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
-def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
+def gaps(found: Mapping[str, TrainedResults], path: Location) -> None:
     """Draw each trajectory's gap to the oracle by cycle, with intervals: from the oracle's start, and of its own chain.
 
     `found` has results of trained comparisons by name. Nothing is drawn before a cycle of one is trained.
@@ -290,9 +290,9 @@ def gaps(found: Mapping[str, TrainedResults], path: Path) -> None:
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Location) -> None:
     """Write a figure in the format that the path's ending names."""
-    with files.Replacing(path) as partial:
+    with Replacing(path) as partial:
         # Without the date, and with names that are not drawn by chance, the same results make the same picture.
         kind, undated = path.suffix[1:], {"Date": None} if path.suffix == ".svg" else None
         with matplotlib.rc_context({"svg.hashsalt": "scyc-sweep"}):

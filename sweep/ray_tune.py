@@ -6,12 +6,16 @@ trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 # Ray reads these when it is imported. Without the first a local Ray listens on all interfaces.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -23,18 +27,28 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
+import torch
 from ray import tune
+from ray.tune import Callback
 from ray.tune.execution import tune_controller
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.object_cache import _ObjectCache
 
+from sweep import hosts
 from sweep.engines import Jobs
 from sweep.errors import SweepError
-from sweep.worker import Measure, Outcome, Worker
+from sweep.hosts import Resources
+from sweep.spec import Spec
+from sweep.worker import Failure, Measure, Outcome, Worker
+from trainables.datasets import Dataset
 from trainables.spec import Pack
+from trainables.storage import Location
 
 CONNECT_SECONDS = 5.0
+MANY = 100_000
+NOTHING = torch.empty(0)
 TOKEN_HINT = (
     "if the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its own"
 )
@@ -43,20 +57,21 @@ TOKEN_HINT = (
 class RayEngine:
     """Packs as trials of one Ray Tune experiment, on a cluster or on a Ray of our own."""
 
-    def __init__(self, address: str | None, workers: Literal["auto"] | int, threads: int, device: str) -> None:
-        """`address`: HOST:PORT, `auto`, or None for RAY_ADDRESS and else a local Ray of our own."""
-        self.threads = threads
-        self.address = address or os.environ.get("RAY_ADDRESS") or "local"
-        self.wanted: Literal["auto"] | int = workers
-        self.device = device
+    def __init__(self, spec: Spec) -> None:
+        """`spec` says where (None is RAY_ADDRESS, else a local Ray), how many workers, and what each takes."""
+        self.spec = spec
+        self.address = spec.address or os.environ.get("RAY_ADDRESS") or "local"
+        self.folder: Location | None = None
 
-    def connect(self) -> None:
-        """Connect or start. Raises SweepError for an address that is not reachable and for a GPU that is not there."""
+    def connect(self, folder: Location) -> None:
+        """See `Engine`. Raises SweepError for an address that is not reachable, and for less than was asked for."""
+        self.folder = folder
         if self.address.startswith("ray://"):
             raise SweepError(f"RAY_ADDRESS {self.address}: ray:// is not supported; give HOST:PORT of the cluster")
         local = self.address == "local"
         if not local and self.address != "auto":
             _check_reachable(self.address)
+        own_handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self.address,
@@ -69,28 +84,36 @@ class RayEngine:
             # Something listens there. Ray says in its log alone when it is a token that is wrong.
             hint = "" if local else f"; {TOKEN_HINT}"
             raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
-        if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
-            raise SweepError("--device cuda, but this Ray has no GPU")
-        self._resources()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own_handler)  # Ray has set its own, which exits with status 1
+        self.resources = Resources.of(self.spec)
+        if self.spec.wait_for_resources:
+            self.resources.wait()
+        self.resources.check()
+        hosts.check_shared(folder)
 
     def close(self) -> None:
         """Leave the cluster, or end our own."""
         ray.shutdown()
 
-    def run(self, jobs: Jobs, worker: Worker) -> None:
+    def run(self, jobs: Jobs, worker: Worker, dataset: Dataset) -> None:
         """See `Engine`."""
         # A trial that failed is a pack that runs again: `Jobs` says so in one line, Tune in a traceback.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         tune_controller._ObjectCache = _KeepingCache
-        workers, resources = self._resources()
+        assert self.folder is not None
+        # By way of Ray's object store: the driver reads the data, and a host holds them once for all its workers.
+        data = dataset.images.numpy(), dataset.labels.numpy(), replace(dataset, images=NOTHING, labels=NOTHING)
+        trial = tune.with_parameters(PackTrial, data=data, home=hosts.Home.of(self.folder))
+        searcher = JobSearcher(jobs, worker, self.resources)
         with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch:
             tune.Tuner(
-                tune.with_resources(PackTrial, resources),
+                tune.with_resources(trial, self.resources.of_a_worker),
                 tune_config=tune.TuneConfig(
-                    search_alg=JobSearcher(jobs, worker),
-                    scheduler=_PatientScheduler(),
+                    search_alg=searcher,
+                    scheduler=_PatientScheduler(searcher),
                     num_samples=-1,
-                    max_concurrent_trials=workers,
+                    max_concurrent_trials=MANY,  # the searcher knows how many there may be now
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.trial_id,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -99,6 +122,8 @@ class RayEngine:
                     name="sweep",
                     storage_path=scratch,
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                    callbacks=[_Starts(searcher)],
+                    stop=_WhenFinished(jobs),
                     verbose=0,
                 ),
             ).fit()
@@ -106,26 +131,7 @@ class RayEngine:
     @property
     def workers(self) -> int:
         """Packs that train at a time."""
-        return self._resources()[0]
-
-    def _resources(self) -> tuple[int, dict[str, float]]:
-        """Return how many workers there are and what each takes; all alike, as Tune wants them.
-
-        Raises SweepError where there is less than was asked for: Ray would wait for the rest without end.
-        """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = sum(int(node.get("CPU", 0) // self.threads) for node in nodes)
-        gpus = 0 if self.device == "cpu" else int(sum(node.get("GPU", 0) for node in nodes))
-        workers = self.wanted if self.wanted != "auto" else gpus or room
-        if not room or workers > room:
-            cores = int(sum(node.get("CPU", 0) for node in nodes))
-            raise SweepError(
-                f"{max(workers, 1)} workers of {self.threads} threads each do not fit: this Ray has {cores} cores "
-                f"on {len(nodes)} hosts, room for {room}"
-            )
-        if gpus:
-            return workers, {"CPU": self.threads, "GPU": min(1.0, gpus / workers)}
-        return workers, {"CPU": self.threads}
+        return self.resources.workers
 
 
 @dataclass(frozen=True)
@@ -155,22 +161,66 @@ class _KeepingCache(_ObjectCache):  # type: ignore[misc]
 
 
 class _PatientScheduler(FIFOScheduler):  # type: ignore[misc]
-    """First in, first out, but a trial whose worker is starting waits for it.
+    """First in, first out, but a trial whose worker is starting waits for it; and it hears why trials fail.
 
     Tune's own gives such a trial the first worker that becomes free and ends the starting one, over and over: where
     packs are shorter than a worker's start, one worker then does all the work. Left to itself, Tune hands every free
-    worker to a trial that has none.
+    worker to a new trial, and to such a one when there is no new trial: so work that waits for a host which is gone is
+    done by those that are left.
     """
+
+    def __init__(self, searcher: "JobSearcher") -> None:
+        super().__init__()
+        self.searcher = searcher
 
     def choose_trial_to_run(self, tune_controller: object) -> None:
         return None
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        # Tune tells the searcher only that it failed. It counts no failure where the host was drained or preempted.
+        lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
+        reason = " ".join(" ".join(lines[1:]).split())[:300] or "its process ended; see Ray's logs"
+        self.searcher.why[trial.trial_id] = "host gone" if trial.num_failures == 0 else "worker died", reason
+
+
+class _Starts(Callback):  # type: ignore[misc]
+    """Tells when a trial begins: one may have waited for a worker, or for a machine, for long."""
+
+    def __init__(self, searcher: "JobSearcher") -> None:
+        self.searcher = searcher
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        job = self.searcher.running.get(trial.trial_id)
+        if isinstance(job, Pack):
+            self.searcher.jobs.started(job)
+
+
+class _WhenFinished(tune.Stopper):  # type: ignore[misc]
+    """Ends what still runs when nothing is left to learn: the slower of two workers at one pack."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.jobs.finished
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class PackTrial(tune.Trainable):  # type: ignore[misc]
     """A worker as Ray Tune sees it: each trial is one job, and the same process takes the next one."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take the first job."""
+    def setup(self, config: dict[str, Any], data: Any = None, home: hosts.Home | None = None) -> None:
+        """Look at the data, which lie in this host's memory once, and take the first job."""
+        images, labels, outline = data
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they cannot be written; nothing does
+            self.dataset: Dataset = replace(outline, images=torch.from_numpy(images), labels=torch.from_numpy(labels))
+        self.blind = home.unseen() if home else ""
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -184,8 +234,10 @@ class PackTrial(tune.Trainable):  # type: ignore[misc]
         if isinstance(self.job, Wait):
             time.sleep(self.job.seconds)
             return {"outcome": None, "done": True}
+        if self.blind:
+            return {"outcome": Outcome(failure="folder unseen", reason=self.blind), "done": True}
         try:
-            outcome = self.worker.do(self.job)
+            outcome = self.worker.do(self.job, self.dataset)
         except Exception as error:  # Tune would keep the reason to itself
             outcome = Outcome(failure="worker died", reason=f"{type(error).__name__}: {error}")
         return {"outcome": outcome, "done": True}
@@ -194,31 +246,40 @@ class PackTrial(tune.Trainable):  # type: ignore[misc]
 class JobSearcher(Searcher):  # type: ignore[misc]
     """The jobs as a search algorithm of Ray Tune."""
 
-    def __init__(self, jobs: Jobs, worker: Worker) -> None:
+    def __init__(self, jobs: Jobs, worker: Worker, resources: Resources) -> None:
         super().__init__(metric="done", mode="max")
-        self.jobs, self.worker = jobs, worker
+        self.jobs, self.worker, self.resources = jobs, worker, resources
         self.running: dict[str, Pack | Measure | Wait] = {}
+        self.why: dict[str, tuple[Failure, str]] = {}
+        """Of trials that failed."""
         self.idle_since: float | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Return the next job as a trial's config, or FINISHED."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next job as a trial's config, FINISHED, or None while there is no worker that it could go to."""
+        if self.jobs.finished:
+            return str(Searcher.FINISHED)
+        if len(self.running) >= self.resources.limit:
+            return None
         job: Pack | Measure | Wait | None = self.jobs.next()
-        if job is None:
-            if self.jobs.finished:
-                return str(Searcher.FINISHED)
-            job = self._wait()
-        else:
+        if job is not None:
             self.idle_since = None
+        elif self.jobs.finished:
+            return str(Searcher.FINISHED)
+        elif len(self.running) >= self.resources.room:  # no machine is asked for to wait on it
+            return None
+        else:
+            job = self._wait()
         self.running[trial_id] = job
         return {"job": job, "worker": self.worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Hand an outcome back; of a trial that failed Tune says no more than that it did."""
+        """Hand an outcome back."""
         job = self.running.pop(trial_id)
         if isinstance(job, Wait):
             return
         if error or not result:
-            self.jobs.done(job, Outcome(failure="worker died", reason="its process ended or raised; see Ray's logs"))
+            failure, reason = self.why.pop(trial_id, ("worker died", "its process ended; see Ray's logs"))
+            self.jobs.done(job, Outcome(failure=failure, reason=reason))
         else:
             self.jobs.done(job, result["outcome"])
 

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from rich.console import RenderableType
 
-from sweep import files, plots
+from sweep import plots
 from sweep.errors import FolderError
 from sweep.formats import Cells, parts_of
 from sweep.progress import duration
@@ -22,6 +22,7 @@ from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults,
 from sweep.screen import progress_line, rescored_table, title_of
 from sweep.screen_evidence import controls_answer, region_answer, rise_answer, scyc_answer, trend_table, verdicts_table
 from sweep.views import view_of
+from trainables.storage import Location, Replacing
 
 QUESTION = (
     "Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, and does S-Cyc "
@@ -63,7 +64,7 @@ class Section:
     notes: Sequence[str] = field(default_factory=list)
 
 
-def write_report(folders: Sequence[Path], path: Path) -> None:
+def write_report(folders: Sequence[Location | str], path: Path) -> None:
     """Write the page of results folders. Raises FolderError for a folder without results, or a file not to be written.
 
     Several stand side by side, in the order given.
@@ -83,7 +84,7 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.Replacing(path) as partial:
+        with Replacing(path) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise FolderError(f"{path} cannot be written: {error}") from error
@@ -160,10 +161,9 @@ def _oracle(results: Results) -> tuple[list[str], list[Block]]:
 
 
 def _tuning(results: TuningResults) -> tuple[list[str], list[Block]]:
-    given = results.spec.oracle
-    oracle = Results(given) if given and given.exists() else None
     pictures = _picture(
-        lambda path: plots.tuning(results, oracle, path), "trials, importances of parameters, and the tuned curve"
+        lambda path: plots.tuning(results, results.oracle, path),
+        "trials, importances of parameters, and the tuned curve",
     )
     parts = _parts(view_of(results, None, WIDTH).table, title_of(results))
     answer = [part for part in parts if isinstance(part, str) and part.startswith("tuned:")]

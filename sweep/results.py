@@ -6,7 +6,6 @@ In: a folder. Out: `Results`, with trials, oracle, curves and comparison, or `Tu
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -14,7 +13,7 @@ import pandas as pd
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, rescore, standings, tables, trend
 from sweep.errors import FolderError, TrainingError
-from sweep.folder import Folder, check_kind
+from sweep.folder import Folder, check_kind, place
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.schedules import ScheduleComparison
@@ -25,6 +24,7 @@ from sweep.trained import Plans, TrainedComparison
 from sweep.tuning import Given, TunedTrial, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.verdicts import verdict_table
+from trainables.storage import Location, locate
 
 AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
 
@@ -35,9 +35,9 @@ class Opened:
     kind: str
     settings: type[Spec]
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Location | str) -> None:
         """Read the manifest. Raises FolderError if there is none of this kind, or one of a newer version."""
-        self.folder = Folder(Path(path))
+        self.folder = Folder(place(path))
         manifest = self.folder.manifest()
         if manifest is None:
             raise FolderError(f"{path} holds no sweep: there is no manifest.json")
@@ -48,7 +48,10 @@ class Opened:
     def spec(self) -> Any:
         """The settings that the sweep was last run with."""
         recorded = {"model_source": self.manifest["identity"].get("model_source")}
-        return self.settings.model_validate(self.manifest["spec"], context=recorded)
+        settings = dict(self.manifest["spec"])
+        if "threads" in settings:  # as --cpus-per-worker was called
+            settings["cpus_per_worker"] = settings.pop("threads")
+        return self.settings.model_validate(settings, context=recorded)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -66,7 +69,7 @@ class Opened:
         """Their tails, one row for each network and kind. Raises FolderError likewise."""
         return self._gradients("tails", self.folder.tails)
 
-    def _gradients(self, table: str, path: Path) -> pd.DataFrame:
+    def _gradients(self, table: str, path: Location) -> pd.DataFrame:
         if not path.exists():
             raise FolderError(f"{self.folder.path} has no {table} yet: run `scyc-sweep gradients {self.folder.path}`")
         return tables.read(table, path)
@@ -134,8 +137,8 @@ class Results(Opened):
     @cached_property
     def controls(self) -> dict[str, "Results"]:
         """The controls that `control` has run, by their pruning."""
-        found = sorted(self.folder.controls.glob("*/manifest.json"))
-        return {path.parent.name: Results(path.parent) for path in found}
+        found = {path.parent.name: path.parent for path in self.folder.controls.glob("*/manifest.json")}
+        return {name: Results(found[name]) for name in sorted(found)}
 
     @cached_property
     def trend(self) -> pd.DataFrame:
@@ -154,7 +157,7 @@ class Results(Opened):
         """What `compare --confirm` trained. Raises FolderError if it has not."""
         return self._compared(self.folder.confirmed, "--confirm")
 
-    def _compared(self, path: Path, flag: str) -> "TrainedResults":
+    def _compared(self, path: Location, flag: str) -> "TrainedResults":
         if not (path / "manifest.json").exists():
             raise FolderError(f"{path} is not there yet: run `scyc-sweep compare {self.folder.path} {flag}`")
         return TrainedResults(path)
@@ -178,6 +181,12 @@ class TuningResults(Opened):
         given = self.manifest.get("given")
         found = given and Given(tuple(given["points"]), given["epsilon"])
         return self._replayed(partial(Tuning, given=found))
+
+    @cached_property
+    def oracle(self) -> Results | None:
+        """The oracle that the tuning was given; None where it was given none, or it is not where it was."""
+        given = self.spec.oracle
+        return Results(given) if given and locate(given).exists() else None
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
@@ -254,7 +263,7 @@ class TrainedResults(Opened):
     @cached_property
     def oracle(self) -> Results:
         """The oracle that it belongs to."""
-        return Results(self.folder.path.resolve().parent)
+        return Results(self.folder.path.absolute().parent)
 
     @cached_property
     def replay(self) -> TrainedComparison:
@@ -290,9 +299,9 @@ class TrainedResults(Opened):
 AnyResults = Results | TrainedResults | TuningResults | SchedulesResults
 
 
-def load(folder: Path | str) -> AnyResults:
+def load(folder: Location | str) -> AnyResults:
     """Open a results folder. Raises FolderError if it holds no sweep, or one of a newer version."""
-    manifest = Folder(Path(folder)).manifest() or {}
+    manifest = Folder(place(folder)).manifest() or {}
     kinds: dict[str, type[AnyResults]] = {
         "tuning": TuningResults,
         "schedules": SchedulesResults,

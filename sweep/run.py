@@ -5,7 +5,6 @@ of it.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,12 +16,12 @@ import torch
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
-from sweep import files, fit, plots, tables, trajectories
+from sweep import fit, lock, plots, tables, trajectories
 from sweep import folder as folders
 from sweep.compare import Trajectory
 from sweep.engines import Engine, InlineEngine, Jobs
 from sweep.errors import FolderError, SweepError
-from sweep.folder import Folder
+from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
@@ -39,6 +38,7 @@ from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker
 from trainables.spec import FILTER_CRITERIA
 from trainables.states import path_of
+from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
 """Called with the progress of a sweep after every pack."""
@@ -123,7 +123,7 @@ def run_tuning(
             )
             origin = f"scyc-sweep tune --by {spec.by}, seed {spec.seed}: {value}"
             trajectories.write(spec.schedule, parameters, origin, where.path)
-        plots.tuning(results, oracle, where.tuning_picture)
+        plots.tuning(results, results.oracle, where.tuning_picture)
     return results
 
 
@@ -307,9 +307,9 @@ def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit
             given |= trajectories.parse([name], results.spec.model, results.spec.dataset)
     if results.spec.scyc and SCyc.parse(results.spec.scyc) not in given.values():
         given["preset"] = SCyc.parse(results.spec.scyc)
-    where = Folder(spec.out.expanduser() if spec.out else results.folder.path)
+    where = Folder(place(spec.out)) if spec.out else results.folder
     with where.locked(command):
-        if spec.out and where.path.resolve() != results.folder.path.resolve():
+        if spec.out and where.path.absolute() != results.folder.path.absolute():
             folders.check_kind(where, where.manifest() or {"kind": "oracle"}, "oracle")
             if where.manifest() is None and where.foreign() and not where.fit.exists():
                 raise FolderError(f"{where.path} has other files: give another --out")
@@ -350,7 +350,8 @@ class _Sweep:
         spec, where = self.spec, self.where
         if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
             raise SweepError("--device cuda, but torch sees no GPU here")
-        fingerprint = dataset_of(spec).fingerprint
+        dataset = dataset_of(spec)
+        fingerprint = dataset.fingerprint
         found = where.manifest()
         if found is None and where.foreign():
             raise FolderError(
@@ -364,21 +365,25 @@ class _Sweep:
         ledger = Ledger(where.trials)
         chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
 
+        # Listed at once: a bucket takes as long for one name as for a thousand.
+        there = {path.stem for path in where.states.glob("*.safetensors")}
+
+        def has_state(digest: str) -> bool:
+            return digest in there or path_of(where.states, digest).exists()
+
         def strategy_now(live: bool) -> Strategy:
-            return self.strategy(
-                fingerprint, ledger, chosen or spec.abreast, lambda digest: path_of(where.states, digest).exists(), live
-            )
+            return self.strategy(fingerprint, ledger, chosen or spec.abreast, has_state, live)
 
         rehearsal = strategy_now(live=False)
         if rehearsal.ask() is None:  # nothing to train: no need of Ray
             told = {name: manifest[name] for name in ("spec", *self.notes)}
             if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
-                where.write_manifest(manifest | {"finished_at": folders.now()})
+                where.write_manifest(manifest | {"finished_at": lock.now()})
             return
         self._check_disk()
         engine = make_engine(spec)
         try:
-            engine.connect()
+            engine.connect(where.path.absolute())
             strategy = strategy_now(live=True)
             manifest["lanes_per_pack"] = chosen
             where.write_manifest(manifest)
@@ -389,32 +394,36 @@ class _Sweep:
                 manifest["lanes_per_pack"] = lanes
                 where.write_manifest(manifest)
 
+            def on_progress() -> None:
+                where.check_lock()
+                self.listener(strategy.progress())
+
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
                 strategy,
                 ledger,
                 where.states,
                 keep_lanes_per_pack,
-                lambda: self.listener(strategy.progress()),
+                on_progress,
                 measure,
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
-            worker = Worker(
-                spec.training(), spec.data_folder, fingerprint, where.states.resolve(), spec.device, spec.threads
-            )
-            engine.run(jobs, worker)
+            worker = Worker(spec.training(), where.states.absolute(), spec.device, spec.cpus_per_worker)
+            engine.run(jobs, worker, dataset)
         finally:
             engine.close()
         if jobs.error is not None:
             raise jobs.error
         _clean_states(where, strategy.needed_states())
-        where.write_manifest(manifest | {"finished_at": folders.now(), "ended_early": strategy.ended})
+        where.write_manifest(manifest | {"finished_at": lock.now(), "ended_early": strategy.ended})
 
     def _check_disk(self) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
         where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
-        there = sum(path.stat().st_size for path in where.states.glob("*")) if where.states.exists() else 0
+        if not isinstance(where.path, Path):
+            return  # a bucket has no end
+        there = sum(path.stat().st_size for path in Path(str(where.states)).glob("*"))
         free = shutil.disk_usage(where.path).free
         if free + there < needed:
             raise SweepError(
@@ -457,24 +466,19 @@ def _take_over(oracle: Results, where: Folder) -> None:
     where.trials.mkdir(parents=True, exist_ok=True)
     for path in oracle.folder.trials.glob("cycle00-*.parquet"):
         if not (where.trials / path.name).exists():
-            with files.Replacing(where.trials / path.name) as partial:
-                shutil.copyfile(path, partial)
+            copy(path, where.trials / path.name)
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
     digests = {row[name] for row in first.best_rows for name in ("state", "parent_state", "rewind_state") if row[name]}
     _link_states(digests, oracle.folder.states, where.states)
 
 
-def _link_states(digests: Iterable[str], there: Path, here: Path) -> None:
-    """Have states of another folder lie in this one: linked, or copied where the disk is another."""
+def _link_states(digests: Iterable[str], there: Location, here: Location) -> None:
+    """Have states of another folder lie in this one."""
     here.mkdir(parents=True, exist_ok=True)
     for digest in digests:
         source, target = path_of(there, digest), path_of(here, digest)
         if source.exists() and not target.exists():
-            try:
-                os.link(source, target)
-            except OSError:
-                with files.Replacing(target) as partial:
-                    shutil.copyfile(source, partial)
+            copy(source, target)
 
 
 def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
@@ -504,11 +508,11 @@ def make_engine(spec: Spec) -> Engine:
         return InlineEngine()
     from sweep.ray_tune import RayEngine  # Ray takes its time to import, and reads settings when it is
 
-    return RayEngine(spec.address, spec.workers, spec.threads, spec.device)
+    return RayEngine(spec)
 
 
 def _clean_states(where: Folder, needed: set[str]) -> None:
     """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
     for path in where.states.iterdir() if where.states.exists() else ():
         if path.stem not in needed:
-            path.unlink()
+            path.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ Out: `SchedulesSpec`, and its entries: for each schedule its max_lr by cycle, or
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self, cast
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -19,6 +18,7 @@ from sweep.errors import SpecError
 from sweep.presets import PRESETS
 from sweep.spec import Spec, flags_of, nearest
 from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
+from trainables.storage import Location, locate
 
 TABLE_2 = ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
 """The six rows of the paper's Table 2."""
@@ -66,9 +66,9 @@ class SchedulesSpec(Spec):
         return self
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """The results folder."""
-        return self.out.expanduser() if self.out else Path("results") / f"{self.preset}-schedules"
+        return locate(self.out or f"results/{self.preset}-schedules")
 
     @property
     def printed(self) -> Comparison | None:
@@ -198,7 +198,7 @@ def _with_parameters(text: str) -> str:
     if name != "scyc" or not value.endswith(".toml"):
         return text
     try:
-        return f"scyc={trajectories.read(Path(value).expanduser())}"
+        return f"scyc={trajectories.read(locate(value))}"
     except SpecError as error:
         raise ValueError(f"--schedules {text}: {error}") from error
 

@@ -15,7 +15,9 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -47,7 +49,14 @@ from trainables.spec import (
     TrainSpec,
     names,
 )
+from trainables.storage import Location, locate
 
+Place = Annotated[
+    str,
+    BeforeValidator(lambda place: str(place) if isinstance(place, Path) else place),
+    AfterValidator(lambda place: str(locate(place)) and place),  # raises ValueError for what is none
+]
+"""A path, or a URI of a bucket, which a Path would spoil."""
 UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 
@@ -150,14 +159,24 @@ class Spec(BaseModel):
     engine: Literal["ray", "inline"] = Field(
         "ray", description="ray: packs as trials of one Ray Tune experiment. inline: in this process, one by one."
     )
-    workers: Literal["auto"] | int = Field(
-        "auto", description="Packs that the ray engine trains at a time. auto: one a GPU; without GPUs one a core."
+    workers: Literal["auto", "max"] | int = Field(
+        "auto",
+        description="Packs that the ray engine trains at a time. auto: one a GPU; without GPUs one a core. max: "
+        "as many as an autoscaling cluster may grow to.",
     )
-    threads: int = Field(
+    cpus_per_worker: int = Field(
         1,
         ge=1,
-        description="CPU threads of a worker. More suit large networks on cores that nothing else uses; the last bits "
-        "of results depend on it.",
+        description="CPU cores and threads of a worker. More suit large networks on cores that nothing else uses; the "
+        "last bits of results depend on it.",
+    )
+    gpus_per_worker: float | None = Field(
+        None,
+        gt=0,
+        description="GPUs of a worker; with 0.5 two share one. Default: 1, or what there is divided by --workers.",
+    )
+    wait_for_resources: bool = Field(
+        False, description="Wait for a cluster that is smaller than asked. Default: say what there is, and end."
     )
     address: str | None = Field(
         None, description="Ray cluster to use (HOST:PORT or auto). Default: RAY_ADDRESS, else a local Ray."
@@ -165,8 +184,10 @@ class Spec(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where packs train. auto: cuda where there is one."
     )
-    out: Path | None = Field(
-        None, description="Results folder; the same command goes on there. Default: results/PRESET."
+    out: Place | None = Field(
+        None,
+        description="Results folder: a path, s3://BUCKET/PATH or gs://BUCKET/PATH; the same command goes on there. "
+        "Default: results/PRESET.",
     )
 
     @field_validator("max_lr")
@@ -189,8 +210,8 @@ class Spec(BaseModel):
 
     @field_validator("lanes", "workers")
     @classmethod
-    def _count(cls, count: int | Literal["auto"]) -> int | Literal["auto"]:
-        if count != "auto" and count < 1:
+    def _count(cls, count: int | str) -> int | str:
+        if isinstance(count, int) and count < 1:
             raise ValueError(f"must be auto or at least 1, but got {count}")
         return count
 
@@ -225,9 +246,9 @@ class Spec(BaseModel):
         return self
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """The results folder."""
-        return self.out.expanduser() if self.out else Path("results") / self.preset
+        return locate(self.out or f"results/{self.preset}")
 
     @property
     def data_folder(self) -> Path:
@@ -307,7 +328,17 @@ def flags_of(spec: type[Spec], without: Collection[str] = ()) -> type[BaseModel]
 Flags: type[BaseModel] = flags_of(Spec)
 """Every setting of `Spec`, optional: the command line reads its flags, types and help from here."""
 
-EXECUTION = ("data_dir", "download", "engine", "workers", "threads", "address", "device")
+EXECUTION = (
+    "data_dir",
+    "download",
+    "engine",
+    "workers",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "wait_for_resources",
+    "address",
+    "device",
+)
 """Settings that say where and how lanes train: a folder's later trainings may be told others than its own."""
 
 ExecutionFlags: type[BaseModel] = flags_of(Spec, without=Spec.model_fields.keys() - EXECUTION)

@@ -22,6 +22,7 @@ from scipy.stats import qmc
 from search_spaces.ranges import Range
 from sweep.errors import FolderError
 from trainables.spec import derive_seed
+from trainables.storage import Location
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial otherwise
 
@@ -210,8 +211,10 @@ class Journal:
         return self.studies[name]
 
 
-def open_journal(path: Path, identity: Mapping[str, object]) -> Journal | None:
-    """Return the journal at `path`, or None where the file system cannot have one. Raises as `Journal` does."""
+def open_journal(path: Location, identity: Mapping[str, object]) -> Journal | None:
+    """Return the journal at `path`, or None where it cannot be, as in a bucket. Raises as `Journal` does."""
+    if not isinstance(path, Path):
+        return None
     try:
         return Journal(path, identity)
     except OSError as error:

@@ -4,15 +4,14 @@ In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this pro
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep import files
 from sweep.errors import FolderError
+from trainables.storage import Location, Replacing
 
 SCHEMA_VERSION = 1
 """Raised when a column changes its meaning or name. Newer folders are refused, not misread."""
@@ -389,18 +388,18 @@ def frame(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _to_pandas(pa.Table.from_pylist([dict(row) for row in rows], schema=schema(table)))
 
 
-def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path) -> None:
+def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Location) -> None:
     """Write a table; the file appears under its name only when it is complete."""
     if isinstance(data, pd.DataFrame):
         content = pa.Table.from_pandas(data, schema=schema(table), preserve_index=False)
     else:
         content = pa.Table.from_pylist([dict(row) for row in data], schema=schema(table))
     content = content.replace_schema_metadata(schema(table).metadata)  # pandas adds its own
-    with files.Replacing(path) as partial:
+    with Replacing(path) as partial:
         pq.write_table(content, partial)
 
 
-def read(table: str, path: Path) -> pd.DataFrame:
+def read(table: str, path: Location) -> pd.DataFrame:
     """Read a table as a DataFrame.
 
     Raises FolderError, naming the file, if it is truncated, foreign or of a newer schema version.
@@ -408,12 +407,12 @@ def read(table: str, path: Path) -> pd.DataFrame:
     return _to_pandas(_checked(table, path))
 
 
-def read_rows(table: str, path: Path) -> list[dict[str, Any]]:
+def read_rows(table: str, path: Location) -> list[dict[str, Any]]:
     """Read a table as rows; raises as `read` does."""
     return _checked(table, path).to_pylist()  # type: ignore[no-any-return]
 
 
-def check_version(found: object, path: Path) -> None:
+def check_version(found: object, path: Location) -> None:
     """Raise FolderError if something was written by a newer version than this."""
     if not isinstance(found, int) or found > SCHEMA_VERSION:
         raise FolderError(
@@ -421,9 +420,9 @@ def check_version(found: object, path: Path) -> None:
         )
 
 
-def _checked(table: str, path: Path) -> pa.Table:
+def _checked(table: str, path: Location) -> pa.Table:
     try:
-        content = pq.read_table(path)
+        content = pq.read_table(pa.BufferReader(path.read_bytes()))
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FolderError(

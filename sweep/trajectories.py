@@ -5,12 +5,11 @@ In: the text of `--scyc`. Out: a `SCyc` and a name for it. A winner's file, `scy
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
-from sweep import files
 from sweep.errors import SpecError
+from trainables.storage import Location, Replacing, locate
 
 FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
 
@@ -45,15 +44,15 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
             raise SpecError(f"--scyc silo: SILO has parameters for {known}, not for {model} on {dataset}")
         return text, SILO[model, dataset]
     if text.endswith(".toml"):
-        path = Path(text).expanduser()
-        return str(Path(path.parent.name) / path.name), read(path)
+        path = locate(text)
+        return f"{path.parent.name}/{path.name}", read(path)
     try:
         return text, SCyc.parse(text)
     except ValueError as error:
         raise SpecError(f"--scyc takes {FORMS}: {error}") from error
 
 
-def read(path: Path) -> SCyc:
+def read(path: Location) -> SCyc:
     """Return the parameters of a `scyc.toml`. Raises SpecError if it is unreadable or of another schedule."""
     try:
         content = tomllib.loads(path.read_text())
@@ -66,10 +65,10 @@ def read(path: Path) -> SCyc:
         raise SpecError(f"{path} cannot be read: {error}") from error
 
 
-def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Path) -> Path:
+def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:
     """Write a winner as `scyc.toml`, or as the file of another schedule's name; return where."""
     path = folder / f"{schedule}.toml"
     lines = [f"# {origin}", f'schedule = "{schedule}"', *(f"{name} = {value!r}" for name, value in parameters.items())]
-    with files.Replacing(path) as partial:
+    with Replacing(path) as partial:
         partial.write_text("\n".join(lines) + "\n")
     return path

@@ -3,15 +3,15 @@
 Next: `sweep.tuning` carries it out.
 """
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
-from sweep.spec import Spec, flags_of
+from sweep.spec import Place, Spec, flags_of
 from trainables.spec import ScheduleName, TrainSpec
+from trainables.storage import Location, locate
 
 STAGES = 3
 """Epsilon, delta, and the shape (q and beta)."""
@@ -28,7 +28,7 @@ class TuningSpec(Spec):
     schedule: Literal["scyc", ScheduleName] = Field(  # type: ignore[assignment]
         "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
     )
-    oracle: Path | None = Field(
+    oracle: Place | None = Field(
         None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training."
     )
     trials: int = Field(20, ge=1, description="Trials in all; one trial is a chain of cycles in each run.")
@@ -48,11 +48,6 @@ class TuningSpec(Spec):
     delta: str | None = Field(None, description="Range LO:HI of delta. Default: that of --max-lr.")
     q: str = Field(SCYC_Q, description="Range LO:HI of q, whole numbers.")
     beta: str = Field(SCYC_BETA, description="Range LO:HI of beta.")
-
-    @field_validator("oracle")
-    @classmethod
-    def _home(cls, path: Path | None) -> Path | None:
-        return path.expanduser() if path else path
 
     @field_validator("epsilon", "delta")
     @classmethod
@@ -100,9 +95,9 @@ class TuningSpec(Spec):
         return self.cycles if self.target_cycle is None else self.target_cycle
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """The results folder."""
-        return self.out.expanduser() if self.out else Path("results") / f"{self.preset}-tuning"
+        return locate(self.out or f"results/{self.preset}-tuning")
 
     @property
     def takes_over(self) -> bool:

@@ -48,7 +48,6 @@ def _view(results: Results | TuningResults | SchedulesResults, width: int) -> Vi
     if isinstance(results, SchedulesResults):
         return View(schedules_table(results, width), results.schedules)
     if isinstance(results, TuningResults):
-        given = results.spec.oracle
-        return View(tuning_table(results, Results(given) if given and given.exists() else None), results.tuning)
+        return View(tuning_table(results, results.oracle), results.tuning)
     comparison = results.comparison if results.finished and results.folder.comparison.exists() else None
     return View(oracle_table(results, comparison, width), results.oracle)

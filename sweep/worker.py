@@ -20,11 +20,12 @@ from trainables.datasets import Dataset
 from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
 from trainables.states import StateError
+from trainables.storage import Location
 
 NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
-Failure = Literal["", "out of memory", "chain ended", "state lost", "other data", "worker died"]
+Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died", "host gone", "folder unseen"]
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,18 @@ class Worker:
     """How to train packs in this process. Cheap to make: data and libraries stay with the process, not the worker."""
 
     training: TrainSpec
-    data_dir: Path
-    fingerprint: str
-    """Of the data set that lanes are told to be trained on."""
-    states: Path
+    states: Location
     device: str
     """`auto`, `cpu` or `cuda`."""
     threads: int
 
-    def do(self, job: Pack | Measure) -> Outcome:
+    def do(self, job: Pack | Measure, dataset: Dataset) -> Outcome:
         """Carry out a job; every failure that can be told from a bug comes back as an outcome."""
         torch.set_num_threads(self.threads)
         keep_freed_memory()
         device = pick_device(self.device)
         try:
-            outcome = self._do(job, device)
+            outcome = self._do(job, dataset.to(device), device)
         except EmptyLayerError as error:
             outcome = Outcome(failure="chain ended", reason=str(error))
         except StateError as error:
@@ -104,13 +102,9 @@ class Worker:
             outcome = Outcome(failure="out of memory", reason=" ".join(str(error).split())[:200])
         return replace(outcome, device=device_name(device), host=socket.gethostname())
 
-    def _do(self, job: Pack | Measure, device: torch.device) -> Outcome:
-        dataset = load_dataset(self.training.dataset, self.data_dir, device, False)
+    def _do(self, job: Pack | Measure, dataset: Dataset, device: torch.device) -> Outcome:
         if isinstance(job, Measure):
             return Outcome(rates=measure.lane_rates(self.training, dataset.outline, device, job.sizes))
-        if dataset.fingerprint != self.fingerprint:
-            what = f"{dataset.name} is not the same in this process as where the sweep was started"
-            return Outcome(failure="other data", reason=f"{what}: its contents must never change")
         return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
 
 

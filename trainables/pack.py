@@ -9,7 +9,6 @@ import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from trainables.datasets import Dataset
 from trainables.models import DTYPES
 from trainables.spec import GRADIENT_CRITERIA, LaneResult, Pack, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, save_state
+from trainables.storage import Location
 
 EVAL_BATCH = 256
 """Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
@@ -34,7 +34,9 @@ class _Evaluation:
     val_loss: Tensor
 
 
-def train_pack(spec: TrainSpec, pack: Pack, dataset: Dataset, states: Path, device: torch.device) -> list[LaneResult]:
+def train_pack(
+    spec: TrainSpec, pack: Pack, dataset: Dataset, states: Location, device: torch.device
+) -> list[LaneResult]:
     """Train the lanes of a pack from their start states and return their results in the pack's order.
 
     `dataset` lies on `device`; `states` is the folder of states, read for parents and written for scored networks.
@@ -136,7 +138,7 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _starts(
-    spec: TrainSpec, pack: Pack, template: nn.Module, states: Path, dataset: Dataset, train: Tensor
+    spec: TrainSpec, pack: Pack, template: nn.Module, states: Location, dataset: Dataset, train: Tensor
 ) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" after cycle 0) and every lane's start state.
 
@@ -167,7 +169,7 @@ def _starts(
     return digest, [starts[lane.parent, lane.rewind_to] for lane in pack.lanes]
 
 
-def _matching(states: Path, digest: str, like: State) -> State:
+def _matching(states: Location, digest: str, like: State) -> State:
     """Return a state from its file. Raises StateError where it is lost, damaged, or of another network than `like`."""
     state = load_state(states, digest)
     if state.tensors.keys() != like.tensors.keys() or state.masks.keys() != like.masks.keys():

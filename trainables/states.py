@@ -5,14 +5,13 @@ starts the lanes of the following cycle from it.
 """
 
 import hashlib
-import os
-import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from trainables.storage import Location, Replacing
 
 MASK_PREFIX = "mask/"
 
@@ -31,12 +30,12 @@ class State:
     """bool, by the name of the weight; True where it survives."""
 
 
-def path_of(folder: Path, digest: str) -> Path:
+def path_of(folder: Location, digest: str) -> Location:
     """Return where the state with this digest lies."""
     return folder / f"{digest}.safetensors"
 
 
-def save_state(folder: Path, state: State) -> str:
+def save_state(folder: Location, state: State) -> str:
     """Write a state unless it is there already and return its digest, the sha256 of the file.
 
     The file appears under its name only when it is complete, so a killed writer leaves no half state.
@@ -48,16 +47,12 @@ def save_state(folder: Path, state: State) -> str:
     path = path_of(folder, digest)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{digest[:16]}-{uuid.uuid4().hex}.partial"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with Replacing(path) as partial:
+            partial.write_bytes(content)
     return digest
 
 
-def load_state(folder: Path, digest: str) -> State:
+def load_state(folder: Location, digest: str) -> State:
     """Read a state and check its content against its name.
 
     Raises StateError if the file is missing or does not hash to its name.

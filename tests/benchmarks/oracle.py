@@ -86,7 +86,7 @@ def main() -> None:
         results = Results(out)
         packs = finished_packs(out)
         spec = results.spec
-        workers = max(1, cores() // spec.threads) if spec.workers == "auto" else spec.workers
+        workers = max(1, cores() // spec.cpus_per_worker) if spec.workers == "auto" else spec.workers
         bare, trained_again = bare_rate(results, packs, 1 if quick else EVERY, workers)
 
     steps = sum(row["steps"] for rows in packs for row in rows)

@@ -234,7 +234,7 @@ def test_a_worker_that_dies_has_its_pack_trained_again(
 def test_more_workers_than_cores_are_refused(run: Run, small: Small, tmp_path: Path) -> None:
     result = run(*small(engine="ray", workers=1000), cwd=tmp_path)
     assert result.returncode == 2
-    assert "1000 workers of 1 threads each do not fit" in result.stderr
+    assert "1000 workers of 1 core each do not fit" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -120,7 +120,7 @@ class TestCreation:
 class TestManifest:
     @pytest.fixture
     def spec(self, make_spec: Callable[..., Spec]) -> Spec:
-        return make_spec(threads=2)
+        return make_spec(cpus_per_worker=2)
 
     def test_it_holds_the_whole_spec_versions_hardware_and_what_determines_lanes(self, spec: Spec) -> None:
         manifest = new_manifest("oracle", spec, "fingerprint", COMMAND, None)
@@ -222,7 +222,14 @@ class TestIdentity:
         "settings",
         [
             {"cycles": 3, "runs": 9, "max_lr": "0.1,0.2", "tolerance": 1.0, "tolerance_kind": "relative"},
-            {"decide": "per_run", "scyc": "0.1,0.1,1,4", "lanes": 3, "engine": "inline", "workers": 2, "threads": 2},
+            {
+                "decide": "per_run",
+                "scyc": "0.1,0.1,1,4",
+                "lanes": 3,
+                "engine": "inline",
+                "workers": 2,
+                "cpus_per_worker": 2,
+            },
             {"device": "cpu", "address": "head:6379", "data_dir": Path("elsewhere"), "out": Path("elsewhere")},
         ],
     )

@@ -135,7 +135,9 @@ class TestKey:
         ("name", "value"),
         [
             ("device", "cuda"),
-            ("threads", 4),
+            ("cpus_per_worker", 4),
+            ("gpus_per_worker", 0.5),
+            ("wait_for_resources", True),
             ("engine", "inline"),
             ("workers", 3),
             ("lanes", 7),

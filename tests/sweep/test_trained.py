@@ -372,7 +372,7 @@ class TestOnDigits:
             assert found[found["trajectory"] == "name"]["scyc_max_lr"].iloc[0] == rates.epsilon
 
     def test_settings_of_where_it_trains_may_be_others(self, here: Run, folder: Path) -> None:
-        result = here("compare", folder, "--confirm", "2", "--engine", "inline", "--threads", "1", "--json")
+        result = here("compare", folder, "--confirm", "2", "--engine", "inline", "--cpus-per-worker", "1", "--json")
         assert set(json.loads(result.stdout)["runs"]) == {3}  # a folder keeps its runs
 
     @pytest.mark.parametrize(

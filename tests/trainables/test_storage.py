@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.files import Replacing
+from trainables.storage import Replacing
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:

@@ -1,0 +1,247 @@
+"""The commands for a Ray cluster: parse, call, print, as `sweep.cli` does for the rest."""
+
+import json as json_text
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from sweep.console import err, out, print_json
+from sweep.errors import SweepError
+from sweep.schedules_spec import SchedulesSpec
+from sweep.spec import Place, Spec, resolve
+from sweep.tuning_spec import TuningSpec
+
+if TYPE_CHECKING:
+    from sweep.cluster import Cluster
+    from sweep.submission import Submission
+
+KINDS: dict[str, type[Spec] | None] = {
+    "oracle": Spec,
+    "schedules": SchedulesSpec,
+    "tune": TuningSpec,
+    "compare": None,
+    "control": None,
+}
+"""Commands that can be submitted, with the settings that they resolve; None: they take a finished folder's."""
+
+Storage = Annotated[Place, Parameter(env_var="SCYC_SWEEP_STORAGE")]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def register(app: App) -> None:
+    """Add the commands to the command line, whose own they submit."""
+
+    @app.command
+    def submit(
+        *words: Annotated[str, Parameter(allow_leading_hyphen=True, name="COMMAND")],
+        address: str | None = None,
+        storage: Storage = "results",
+        name: str | None = None,
+        wait: Flag = False,
+        dry_run: Flag = False,
+    ) -> int:
+        """Run a command as a job on a Ray cluster: scyc-sweep submit -- oracle --model vgg19.
+
+        Results go to STORAGE/NAME. The same submit again attaches to the job, or goes on with what is unfinished, on
+        another cluster too.
+
+        Parameters
+        ----------
+        words
+            After --: oracle, schedules, tune, compare or control, and its arguments as on this machine. Of compare and
+            control the FOLDER, of tune the --oracle, may be a NAME of the storage.
+        address
+            The head's dashboard, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS, else this machine's.
+        storage
+            Where results go, which the submitter and all hosts of the cluster must see: a shared folder, s3://BUCKET/PATH
+            or gs://BUCKET/PATH.
+        name
+            Name of the results. Default: as the folder is called on this machine.
+        wait
+            Print what the job prints, and end with its exit code.
+        dry_run
+            Submit nothing: print the entrypoint and the runtime environment.
+
+        """
+        from sweep import submission
+
+        command, *rest = words or ("",)
+        if command not in KINDS:
+            raise SweepError(f"submit takes {', '.join(KINDS)} after --, but got {command or 'nothing'}")
+        _, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
+        kind, where = KINDS[command], submission.storage_of(storage)
+        spec = None
+        if kind is not None:
+            settings = bound.arguments.get("settings")
+            given = {} if settings is None else {each: getattr(settings, each) for each in settings.model_fields_set}
+            spec = resolve(given, bound.arguments.get("config"), kind=kind)
+        asked = submission.ask([command, *rest], command, bound.arguments, spec, where, name)
+        if dry_run:
+            _print_dry(asked, where)
+            return 0
+        from sweep.cluster import Cluster
+
+        cluster = Cluster(address)
+        job, how = cluster.submit(asked, where)
+        err.print(f"{job.id}: {how}, results in {job.folder}", soft_wrap=True)
+        if not wait:
+            told = f"--storage {shlex.quote(str(where))}"
+            follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
+            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True, markup=False)
+            return 0
+        for lines in cluster.follow(job.id):
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+        return cluster.exit_code(job.id)
+
+    @app.command
+    def status(
+        name: str | None = None, /, *, storage: Storage = "results", address: str | None = None, json: Flag = False
+    ) -> None:
+        """Say how far the sweeps of a storage are, from their results; with a reachable head, of their jobs too.
+
+        Parameters
+        ----------
+        name
+            One sweep. Default: all of the storage.
+        storage
+            As `submit` has it.
+        address
+            The head's dashboard. Default: where the sweep was submitted to; a head that is gone is passed over.
+        json
+            Print a JSON list on stdout and nothing else.
+
+        """
+        from sweep import stored, submission
+        from sweep.screen_cluster import status_table
+
+        where = submission.storage_of(storage)
+        found = stored.survey(where, name)
+        jobs = _states(submission.records(where), address)
+        if json:
+            print_json([_plain(each, jobs) for each in found])
+        elif found:
+            out.print(status_table(found, jobs))
+        else:
+            err.print(f"{where} has no sweeps", soft_wrap=True)
+
+    @app.command
+    def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> None:
+        """Print what the newest job of a name has printed.
+
+        Parameters
+        ----------
+        name
+            Name of the results, as `status` has it.
+        follow
+            Go on until the job ends.
+        storage
+            As `submit` has it.
+        address
+            The head's dashboard. Default: where it was submitted to.
+
+        """
+        cluster, job = _newest(name, storage, address)
+        for lines in cluster.follow(job) if follow else [cluster.logs(job)]:
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+
+    @app.command
+    def stop(name: str, /, *, storage: Storage = "results", address: str | None = None) -> None:
+        """Stop the job of a name. What is finished is kept: the same submit goes on.
+
+        Parameters
+        ----------
+        name
+            Name of the results, as `status` has it.
+        storage
+            As `submit` has it.
+        address
+            The head's dashboard. Default: where it was submitted to.
+
+        """
+        cluster, _ = _newest(name, storage, address)
+        stopped = cluster.stop(name)
+        err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
+
+    @app.command
+    def collect(name: str, /, *, to: Path | None = None, storage: Storage = "results", states: Flag = False) -> None:
+        """Copy the results of a name to this machine: tables, pictures, manifest.
+
+        Parameters
+        ----------
+        name
+            Name of the results, as `status` has it.
+        to
+            Folder to copy to. Default: results/NAME.
+        storage
+            As `submit` has it.
+        states
+            The networks too, which only `gradients` and further training need.
+
+        """
+        from sweep import stored, submission
+
+        target = (to or Path("results") / name).expanduser()
+        copied = stored.collect(submission.storage_of(storage), name, target, states)
+        err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
+
+
+def _print_dry(asked: Any, storage: Any) -> None:
+    from sweep import submission
+
+    draft = submission.new(asked, 1, "")
+    with submission.parcel(asked) as folder:
+        brought = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    sys.stdout.write(draft.entrypoint + "\n")
+    content = {
+        "submission_id": draft.id,
+        "folder": draft.folder,
+        "runtime_env": {"working_dir": brought, "env_vars": submission.environment(draft, storage)},
+    }
+    sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
+
+
+def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str]":
+    """Return the cluster and the id of the newest job of a name. Raises SweepError where there is none."""
+    from sweep import submission
+    from sweep.cluster import Cluster
+
+    known = [each for each in submission.records(submission.storage_of(storage)) if each.name == name]
+    cluster = Cluster(address or (known[-1].address if known else None))
+    jobs = cluster.jobs(name)
+    if not jobs:
+        raise SweepError(f"{cluster.address} has no job named {name}")
+    return cluster, str(jobs[-1].submission_id)
+
+
+def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:
+    """Return what the newest job of each name is doing, as far as a head says so."""
+    from sweep.cluster import Cluster
+
+    newest = {each.name: each for each in records}
+    found: dict[str, str] = {}
+    for head in {address} if address else {each.address for each in newest.values()}:
+        try:
+            jobs = Cluster(head).jobs()
+        except SweepError as error:
+            if address:
+                raise
+            for each in newest.values():
+                if each.address == head:
+                    found[each.name] = "head gone"
+            del error
+            continue
+        for job in jobs:
+            found[(job.metadata or {}).get("scyc_sweep_name", "")] = str(job.status.value).lower()
+    return found
+
+
+def _plain(stored: Any, jobs: dict[str, str]) -> dict[str, Any]:
+    content = asdict(stored)
+    content["last"] = stored.last.isoformat() if stored.last else None
+    return content | {"job": jobs.get(stored.name.partition("/")[0])}

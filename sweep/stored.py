@@ -1,0 +1,121 @@
+"""What lies in a storage: how far each sweep is, and copies of it. In: STORAGE. Out: `Stored`, from results alone.
+
+No job and no log is asked, so it is known when the head is gone too.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sweep import lock, submission
+from sweep.errors import FolderError
+from sweep.folder import Folder
+from sweep.ledger import READERS
+from sweep.results import AnyResults, load
+from sweep.strategy import Progress
+from trainables.storage import Location, Replacing
+
+WITHIN = ("", "controls/*", "trained", "confirmed")
+"""Where the results folders of a name lie: its own, and those that other commands put into an oracle's."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One sweep of a storage."""
+
+    name: str
+    """NAME, or NAME/confirmed and the like."""
+    kind: str
+    """As the manifest has it; nothing where the sweep has not begun."""
+    progress: Progress | None
+    finished: bool
+    last: datetime | None
+    """When its newest lane was finished, UTC."""
+    seconds_left: float | None
+    """At the pace of the newest session; None where it says nothing of that."""
+
+
+def survey(storage: Location, name: str | None = None) -> list[Stored]:
+    """Return the sweeps of a storage, or of one name. Raises FolderError if there is none of that name."""
+    submitted = {each.name for each in submission.records(storage)}
+    there = (
+        {path.name for path in storage.iterdir() if submission.NAME.fullmatch(path.name)} if storage.exists() else ()
+    )
+    names = sorted({*submitted, *there} - {submission.RECORDS}) if name is None else [name]
+    found = [each for one in names for each in _of(storage, one, one in submitted)]
+    if name is not None and not found:
+        known = f"; it has {', '.join(sorted(submitted))}" if submitted else ""
+        raise FolderError(f"{storage} has no sweep named {name}{known}")
+    return found
+
+
+def collect(storage: Location, name: str, to: Path, states: bool = False) -> list[str]:
+    """Copy the results of a name into a folder of this machine: all but states, and those too if asked for.
+
+    Returns what was copied, and raises FolderError if there is nothing, or a folder cannot be written. What is there
+    already and as large stays; what is written meanwhile comes with the next call.
+    """
+    source = submission.folder_of(storage, name)
+    if Folder(source).manifest() is None:
+        raise FolderError(f"{source} holds no results yet")
+    wanted = [
+        (path, to / within)
+        for path, within in _files(source, "")
+        if (states or "states/" not in within) and path.name not in (lock.LOCK, lock.DRIVER)
+    ]
+
+    def fetch(path: Location, target: Path) -> str:
+        content = path.read_bytes()
+        if target.exists() and target.read_bytes() == content:
+            return ""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Replacing(target) as partial:
+            partial.write_bytes(content)
+        return str(target.relative_to(to))
+
+    try:
+        with ThreadPoolExecutor(READERS) as readers:
+            return sorted(filter(None, readers.map(lambda pair: fetch(*pair), wanted)))
+    except OSError as error:
+        raise FolderError(f"{source} cannot be copied to {to}: {error}") from error
+
+
+def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:
+    """Return what lies under a name; of one that was submitted and has nothing yet, that."""
+    folder = submission.folder_of(storage, name)
+    found = []
+    for place in WITHIN:
+        for path in [folder] if not place else folder.glob(place) if folder.exists() else ():
+            with suppress(FolderError):
+                found.append(_stored(load(path), "/".join([name, *str(path).removeprefix(str(folder)).split("/")[1:]])))
+    return found or ([Stored(name, "", None, False, None, None)] if submitted else [])
+
+
+def _stored(results: AnyResults, name: str) -> Stored:
+    progress, finished = results.progress, results.finished
+    times = sorted(time.to_pydatetime() for time in results.trials["finished_at"])
+    began = datetime.fromisoformat(results.manifest["started_at"])
+    session = [time for time in times if time >= began]
+    left = None
+    if session and not finished:
+        pace = (session[-1] - began).total_seconds() / len(session)
+        left = max(0.0, pace * (progress.lanes_planned - progress.lanes_done) - since(session[-1]))
+    return Stored(name, results.kind, progress, finished, times[-1] if times else None, left)
+
+
+def since(time: datetime) -> float:
+    """Return the seconds since a time."""
+    return (datetime.now(UTC) - time).total_seconds()
+
+
+def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
+    """Iterate over the files in a folder, with their paths within it."""
+    for path in folder.iterdir():
+        name = f"{within}{path.name}"
+        if path.suffix or path.name.startswith("."):  # every file of a results folder has an ending, no folder has
+            yield path, name
+        else:
+            yield from _files(path, f"{name}/")

@@ -1,0 +1,248 @@
+"""A sweep as a job of a Ray cluster: what is sent there. In: the words of a local command. Out: `Submission`, `Parcel`.
+
+Settings are checked before anything is sent, results go to STORAGE/NAME, and the id follows from what was asked for,
+so that the same words mean the same job. Nothing here talks to a cluster. Next: `sweep.cluster` does.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import search_spaces
+import sweep
+import trainables
+from sweep import lock
+from sweep.errors import FolderError, SpecError, SweepError
+from sweep.folder import COMMIT, git_commit, place
+from sweep.spec import EXECUTION, Spec
+from trainables import users_own
+from trainables.storage import Location, Replacing
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+RECORDS = "submissions"
+LEFT_OUT = ("__pycache__", "*.pyc", ".git", ".venv", "results", "data", "*.parquet", "*.safetensors")
+PARCEL_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One attempt at a sweep on a cluster; a record of it lies in the storage."""
+
+    name: str
+    command: str
+    """`oracle`, `schedules`, ..."""
+    digest: str
+    """Of what was asked for: settings, but not where and how they are carried out."""
+    attempt: int
+    folder: str
+    entrypoint: str
+    address: str = ""
+    commit: str | None = None
+    submitted_at: str = field(default_factory=lock.now)
+
+    @property
+    def stem(self) -> str:
+        """The id without the attempt: what all attempts at one thing share."""
+        return f"{self.name}-{self.command}-{self.digest}"
+
+    @property
+    def id(self) -> str:
+        """The submission id; Ray takes none twice."""
+        return f"{self.stem}-{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command as it shall run on a cluster."""
+
+    command: str
+    name: str
+    folder: Location
+    words: Sequence[str]
+    """As they are typed there."""
+    digest: str
+    modules: Sequence[str]
+    """Of the user's own functions."""
+    files: Mapping[str, Path]
+    """By the name that they have there."""
+
+    @property
+    def entrypoint(self) -> str:
+        """The shell command that the job runs."""
+        return shlex.join(["python", "-m", "sweep", *self.words])
+
+
+def storage_of(text: str) -> Location:
+    """Return the folder that holds the results folders: absolute, since a job runs elsewhere. Raises FolderError."""
+    return place(text).absolute()
+
+
+def folder_of(storage: Location, name: str) -> Location:
+    """Return STORAGE/NAME. Raises SpecError for a name that could lead out of it."""
+    if not NAME.fullmatch(name) or name == RECORDS:
+        raise SpecError(f"--name takes letters, digits, '.', '_' and '-', at most 80, not {RECORDS}, but got {name!r}")
+    return storage / name
+
+
+def ask(
+    words: Sequence[str], command: str, given: Mapping[str, Any], spec: Spec | None, storage: Location, name: str | None
+) -> Asked:
+    """Return what a command shall be on the cluster.
+
+    `words` are those of the local command and `given` its arguments as they were parsed; `spec` is what they come to,
+    or None for a command on a finished folder. Raises SweepError for what means nothing there.
+    """
+    for flag, instead in (
+        ("--out", "--storage and --name say where results go"),
+        ("--address", "--address stands before --"),
+    ):
+        if _has(words, flag):
+            raise SweepError(f"submit takes no {flag} after --: {instead}")
+    if "--plan" in words:
+        raise SweepError("--plan trains nothing: run it here")
+    files: dict[str, Path] = {}
+
+    def along(text: str) -> str:
+        """Have a file that is named travel with the job, under a name that no other has."""
+        file = Path(text).expanduser()
+        if not file.is_file():
+            return text
+        there = f"{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}-{file.name}"
+        files[there] = file
+        return there
+
+    typed = _with(words, {"--config": along, "--scyc": along, "--oracle": lambda text: str(_named(text, storage))})
+    if spec is None:
+        where = _named(str(given["folder"]), storage)
+        typed[typed.index(str(given["folder"]))] = str(where)
+        name = name or where.name
+        folder_of(storage, name)  # it is one, too
+        identity: Any = [word for word in typed if word != command]
+        modules: list[str] = []
+    else:
+        name = name or spec.folder.name
+        where = folder_of(storage, name)
+        typed = _with(typed, {"--data-dir": lambda text: str(Path(text).expanduser().absolute())})
+        typed += ["--out", str(where), *_data_dir(spec, storage)]
+        identity = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
+        modules = [text for text in (spec.model, spec.dataset) if ":" in text]
+    digest = hashlib.sha256(json.dumps([command, identity], sort_keys=True).encode()).hexdigest()[:8]
+    return Asked(command, name, where, typed, digest, modules, files)
+
+
+@contextmanager
+def parcel(asked: Asked) -> Iterator[Path]:
+    """Yield a folder with what the job brings along: this project, the user's own modules, files that it names.
+
+    No data, no results, no `.git`. Raises SweepError if that is too much to send.
+    """
+    with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
+        for package in (search_spaces, sweep, trainables):
+            _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
+        for function in asked.modules:
+            file = users_own.source(function)
+            parents = function.partition(":")[0].count(".") + (file.name == "__init__.py")
+            root = file if not parents else file.parents[parents - 1]
+            _copy(root, Path(folder) / root.name)
+        for name, file in asked.files.items():
+            shutil.copyfile(file, Path(folder) / name)
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        if size > PARCEL_BYTES:
+            raise SweepError(
+                f"{', '.join(asked.modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
+                "are sent; keep data out of it"
+            )
+        yield Path(folder)
+
+
+def environment(submission: Submission, storage: Location) -> dict[str, str]:
+    """Return the environment variables of a job; no secret is among them, as the dashboard shows them."""
+    found = {lock.SUBMISSION: str(record_of(storage, submission.id))}
+    return found | ({COMMIT: submission.commit} if submission.commit else {})
+
+
+def new(asked: Asked, attempt: int, address: str) -> Submission:
+    """Return an attempt at what was asked for."""
+    return Submission(
+        asked.name,
+        asked.command,
+        asked.digest,
+        attempt,
+        str(asked.folder),
+        asked.entrypoint,
+        address,
+        git_commit(),
+    )
+
+
+def record_of(storage: Location, submission_id: str) -> Location:
+    """Return where the record of a submission lies."""
+    return storage / RECORDS / f"{submission_id}.json"
+
+
+def write_record(storage: Location, submission: Submission) -> None:
+    """Write the record of a submission. Raises FolderError where the storage cannot be written."""
+    path = record_of(storage, submission.id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Replacing(path) as partial:
+            partial.write_text(json.dumps(asdict(submission), indent=2) + "\n")
+    except OSError as error:
+        raise FolderError(f"{storage} cannot be written: {error}") from error
+
+
+def records(storage: Location) -> list[Submission]:
+    """Return the records of a storage, oldest first; what is none is passed over."""
+    found = []
+    folder = storage / RECORDS
+    for path in folder.glob("*.json") if folder.exists() else ():
+        try:
+            found.append(Submission(**json.loads(path.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda each: (each.submitted_at, each.attempt))
+
+
+def _named(text: str, storage: Location) -> Location:
+    """Return a results folder that a command on a cluster names: NAME is STORAGE/NAME, all else is itself."""
+    return storage / text if NAME.fullmatch(text) else place(text).absolute()
+
+
+def _data_dir(spec: Spec, storage: Location) -> list[str]:
+    """Return where the job finds the data set, if nobody said: its working folder is gone when it ends."""
+    if "data_dir" in spec.model_fields_set or spec.dataset == "digits":
+        return []
+    return ["--data-dir", str(storage / "data") if isinstance(storage, Path) else "~/scyc-sweep-data"]
+
+
+def _has(words: Sequence[str], flag: str) -> bool:
+    return any(word.partition("=")[0] == flag for word in words)
+
+
+def _with(words: Sequence[str], rules: Mapping[str, Callable[[str], str]]) -> list[str]:
+    """Return a command's words with the values of some flags replaced by what their rule makes of them."""
+    found: list[str] = []
+    for word in words:
+        flag, given, value = word.partition("=")
+        if found and found[-1] in rules:
+            found.append(rules[found[-1]](word))
+        elif given and flag in rules:
+            found.append(f"{flag}={rules[flag](value)}")
+        else:
+            found.append(word)
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)

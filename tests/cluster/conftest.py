@@ -1,0 +1,202 @@
+"""A Ray cluster of several hosts on this machine: network namespaces joined by a bridge, one for each host.
+
+Each host has an address, a loopback and a temporary folder of its own; they share the disk. Needs root and `ip`.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+HEAD, EAST, WEST = 0, 1, 2
+NETWORK = "10.77.0"
+# A host that is silent for three seconds is gone; by default Ray waits for half a minute.
+IMPATIENT = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_initial_delay_ms": "1000",
+}
+OPEN = {"RAY_AUTH_MODE": "disabled"}
+AWS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": f"http://{NETWORK}.2:5000",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class Hosts:
+    """Hosts that are joined by a bridge, and what runs on them."""
+
+    def __init__(self) -> None:
+        self.names = [f"scyc{os.getpid() % 100000}{letter}" for letter in "abc"]
+        self.bridge = f"scycbr{os.getpid() % 100000}"
+        self.folder = Path(tempfile.mkdtemp(prefix="scyc-", dir="/tmp"))  # the paths of sockets must be short
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.sessions = 0
+
+    def up(self) -> None:
+        ip("link", "add", self.bridge, "type", "bridge")
+        ip("link", "set", self.bridge, "up")
+        for host, name in enumerate(self.names):
+            ip("netns", "add", name)
+            ip("link", "add", self.link(host), "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", self.link(host), "master", self.bridge, "up")
+            ip("-n", name, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
+            for device in ("eth0", "lo"):
+                ip("-n", name, "link", "set", device, "up")
+
+    def down(self) -> None:
+        for process in self.started:
+            kill_tree(process)
+        for host, name in enumerate(self.names):
+            subprocess.run(["ip", "link", "del", self.link(host)], capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def link(self, host: int) -> str:
+        """The cable between a host and the bridge."""
+        return f"{self.names[host]}0"
+
+    def address(self, host: int) -> str:
+        return f"{NETWORK}.{host + 2}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://{self.address(HEAD)}:8265"
+
+    def cut(self, host: int) -> None:
+        ip("link", "set", self.link(host), "down")
+
+    def mend(self, host: int) -> None:
+        ip("link", "set", self.link(host), "up")
+
+    def start(self, host: int, *command: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a command on a host."""
+        self.sessions += 1
+        with (self.folder / f"log-{self.sessions}").open("wb") as log:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self.names[host], *map(str, command)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(env),
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def run(self, *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> "Ran":
+        """Run `scyc-sweep` on the head to its end."""
+        return self.on_head(sys.executable, "-m", "sweep", *arguments, env=env, timeout=timeout)
+
+    def on_head(self, *command: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> "Ran":
+        """Run a command on the head to its end."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.names[HEAD], *map(str, command)],
+            capture_output=True,
+            text=True,
+            env=environment({"RAY_API_SERVER_ADDRESS": self.dashboard} | OPEN | (env or {})),
+            timeout=timeout,
+        )
+
+    def ray(self, host: int, env: dict[str, str] | None = None) -> None:
+        """Start Ray on a host: a head that trains nothing, or a worker host of one core."""
+        ray = Path(sys.executable).with_name("ray")
+        common = ["--block", "--node-ip-address", self.address(host), "--disable-usage-stats"]
+        self.sessions += 1
+        if host == HEAD:
+            own = ["--head", "--port", "6379", "--num-cpus", "0", "--dashboard-host", self.address(HEAD)]
+            own += ["--temp-dir", str(self.folder / f"r{self.sessions}")]
+        else:
+            own = ["--address", f"{self.address(HEAD)}:6379", "--num-cpus", "1"]
+            own += ["--temp-dir", str(self.folder / f"r{self.sessions}")]
+        # Workers that are niced would be starved by whatever else this machine does.
+        settings = {"RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"} | IMPATIENT | OPEN | AWS
+        self.running[host] = self.start(host, ray, "start", *common, *own, env=settings | (env or {}))
+
+    def cluster(self, env: dict[str, str] | None = None) -> None:
+        """Start a head and two worker hosts, and wait until the head knows of both."""
+        self.ray(HEAD, env)
+        self.wait(lambda: self.reaches(HEAD, 6379) and self.reaches(HEAD, 8265), "the head")
+        for host in (EAST, WEST):
+            self.ray(host, env)
+
+    def kill(self, host: int) -> None:
+        """End everything of Ray on a host at once, as when its power goes."""
+        kill_tree(self.running.pop(host))
+
+    def reaches(self, host: int, port: int) -> bool:
+        probe = f"import socket; socket.create_connection(('{self.address(host)}', {port}), 1)"
+        command = ["ip", "netns", "exec", self.names[HEAD], sys.executable, "-c", probe]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def wait(self, true: Callable[[], object], what: str, seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < until, f"{what} did not come; {self.logs()}"
+            time.sleep(0.2)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("log-*")))
+
+
+Ran = subprocess.CompletedProcess
+
+
+def environment(more: dict[str, str] | None) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # a job is run by the host's own python
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, **AWS, **(more or {})}
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process that we started and all that it started, by their ids."""
+    try:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        tree = []
+    for each in tree:
+        try:
+            each.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+    psutil.wait_procs(tree, timeout=10)
+
+
+def reason_to_skip() -> str:
+    """Return why there can be no such hosts here, or nothing."""
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip"):
+        return "hosts as network namespaces need Linux, root and `ip` (package iproute2)"
+    name = f"scyctest{os.getpid() % 100000}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "del", name], capture_output=True)
+    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else ""
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Hosts]:
+    """Three hosts without Ray."""
+    if why := reason_to_skip():
+        pytest.skip(why)
+    found = Hosts()
+    try:
+        found.up()
+        yield found
+    finally:
+        found.down()

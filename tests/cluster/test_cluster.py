@@ -1,0 +1,116 @@
+"""Sweeps on a real Ray of several hosts: submitted, cut off, beheaded, in a bucket, behind a token."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import sweep
+
+pytestmark = pytest.mark.cluster
+
+HEAD, EAST, WEST = 0, 1, 2
+SMALL = ["oracle", "--max-lr", "0.01:1:x4", "--runs", "2", "--cycles", "2", "--lanes", "2", "--eval-every", "34"]
+QUICK, LONG = ["--steps", "68"], ["--steps", "680"]
+"""12 packs of 2 lanes: a fifth of a second each, or two seconds."""
+ON_BOTH = ["--workers", "2", "--wait-for-resources"]
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+LANE = ["cycle", "run", "max_lr", "val_accuracy", "test_accuracy", "state"]
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], Any]:
+    """The same sweep by the inline engine, undisturbed."""
+    folders: dict[str, Path] = {}
+
+    def run(steps: list[str]) -> Any:
+        if steps[1] not in folders:
+            folders[steps[1]] = tmp_path_factory.mktemp("inline") / "o"
+            command = [sys.executable, "-m", "sweep", *SMALL, *steps, "--engine", "inline", "--out"]
+            subprocess.run([*command, str(folders[steps[1]])], check=True, capture_output=True)
+        return sweep.load(folders[steps[1]])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def cluster(hosts: Any) -> Iterator[Any]:
+    """A head that trains nothing and two worker hosts of one core."""
+    hosts.cluster()
+    yield hosts
+    for host in list(hosts.running):
+        hosts.kill(host)
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    """Packs are of one size and threads of one number: the lanes are equal bit for bit, and so are the tables."""
+    pd.testing.assert_frame_equal(found.trials[LANE], wanted.trials[LANE])
+    for table in ("oracle", "curves"):
+        timed = ["wall_seconds"] if table == "oracle" else []
+        pd.testing.assert_frame_equal(
+            getattr(found, table).drop(columns=timed), getattr(wanted, table).drop(columns=timed)
+        )
+
+
+def packs(folder: Path) -> dict[str, int]:
+    """The rows' files by name, with when they were written: a pack that is trained again is written again."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("trials/*.parquet")}
+
+
+def test_submitted_it_gives_the_tables_of_the_inline_engine(cluster: Any, inline: Any, tmp_path: Path) -> None:
+    storage = ["--storage", tmp_path / "s"]
+    submit = ["submit", *storage, "--wait", "--", *SMALL, *QUICK, *ON_BOTH]
+    ran = cluster.run(*submit)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "cycle 2 of 2" in ran.stdout and "24 lanes (0 diverged)" in ran.stdout
+    found = sweep.load(tmp_path / "s" / "digits")
+    assert_same(found, inline(QUICK))
+
+    again = cluster.run(*submit)
+    assert again.returncode == 0 and "-1: finished already" in again.stderr
+    status = cluster.run("status", "digits", *storage, "--json")
+    (row,) = json.loads(status.stdout)
+    assert (row["job"], row["finished"], row["progress"]["lanes_done"]) == ("succeeded", True, 24)
+    assert "24 of 24" in cluster.run("status", *storage).stdout
+    assert "cycle 2 of 2" in cluster.run("logs", "digits", *storage).stdout
+    assert cluster.run("collect", "digits", *storage, "--to", tmp_path / "here").returncode == 0
+    pd.testing.assert_frame_equal(sweep.load(tmp_path / "here").oracle, found.oracle)
+
+    compare = cluster.run(
+        "submit", *storage, "--wait", "--", "compare", "digits", "--confirm", "2", "--scyc", "0.04,0.1,1,4"
+    )
+    assert compare.returncode == 0, compare.stdout + compare.stderr
+    assert len(found.confirmed.verdicts) == 4
+    bad = cluster.run("submit", *storage, "--", *SMALL, "--runs", "0")
+    assert bad.returncode == 2 and "--runs" in bad.stderr
+
+
+def test_a_folder_that_the_hosts_do_not_share_is_refused_before_training(cluster: Any, tmp_path: Path) -> None:
+    # A file system of its own is mounted where the driver writes; the workers see what is beneath.
+    out = tmp_path / "own"
+    out.mkdir()
+    command = [sys.executable, "-m", "sweep", *SMALL, *QUICK, "--out", f"{out}/o"]
+    command += ["--address", f"{cluster.address(HEAD)}:6379"]
+    mounted = f"mount -t tmpfs none {out} && exec {' '.join(command)}"
+    ran = cluster.on_head("unshare", "--mount", "sh", "-c", mounted)
+    assert ran.returncode == 2, ran.stderr
+    assert "does not see" in ran.stderr and "s3:// or gs://" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_cluster_smaller_than_asked_is_an_error_that_says_what_there_is(cluster: Any, tmp_path: Path) -> None:
+    address = ["--address", f"{cluster.address(HEAD)}:6379", "--out", tmp_path / "o"]
+    for more, said in (
+        (
+            ["--workers", "3"],
+            "3 workers of 1 core each do not fit: this Ray has 2 cores, 0 GPUs on 3 hosts, room for 2",
+        ),
+        (["--gpus-per-worker", "0.5"], "workers of 1 core and 0.5 GPUs were asked for, but this Ray has no GPU"),
+    ):
+        ran = cluster.run(*SMALL, *QUICK, *more, *address)
+        assert ran.returncode == 2 and said in ran.stderr, ran.stderr
+    assert not (tmp_path / "o").exists()

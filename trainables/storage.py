@@ -1,0 +1,223 @@
+"""Where results lie: a folder of this machine or one that hosts share, or a place in a bucket (s3://, gs://).
+
+In: a path or URI as a user gives it. Out: a `Location`, which is read and written alike wherever it is, and
+`Replacing`: files are whole or not there. Credentials come from where the clouds' own tools have them, never from here.
+"""
+
+import fnmatch
+import functools
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SCHEMES = ("s3", "gs")
+PAUSES = (1.0, 4.0, 16.0)
+"""Seconds before a bucket is asked again, on top of what its client library tries."""
+
+
+class StorageError(ValueError):
+    """A place that cannot be one."""
+
+
+@dataclass(frozen=True, order=True)
+class Remote:
+    """A place in a bucket, with as much of pathlib.Path as results need; folders are there when something is in them.
+
+    Raises OSError, or FileNotFoundError, where Path would.
+    """
+
+    uri: str
+    """SCHEME://BUCKET/PATH without a slash at its end."""
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> "Remote":
+        return Remote(f"{self.uri}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """The last part without its ending."""
+        return Path(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The ending, with its dot."""
+        return Path(self.name).suffix
+
+    @property
+    def parent(self) -> "Remote":
+        """The place that this one is in; a bucket is its own, as `/` is."""
+        parent = self.uri.rpartition("/")[0]
+        return self if parent.endswith("/") else Remote(parent)
+
+    def with_name(self, name: str) -> "Remote":
+        """Return the place beside this one that has this name."""
+        return self.parent / name
+
+    def absolute(self) -> "Remote":
+        """Return itself: a URI depends on no working folder."""
+        return self
+
+    def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
+        """Nothing: buckets have no folders to make."""
+
+    def exists(self) -> bool:
+        """Whether a file is there, or anything within it."""
+        return bool(self._ask(lambda files, path: files.get_file_info(path)).type.value)
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        return int(self._ask(lambda files, path: files.get_file_info(path)).size)
+
+    def iterdir(self) -> Iterator["Remote"]:
+        """Iterate over what is in it, one level deep."""
+        from pyarrow.fs import FileSelector
+
+        found = self._ask(lambda files, path: files.get_file_info(FileSelector(path, allow_not_found=True)))
+        return (self / info.base_name for info in found)
+
+    def glob(self, pattern: str) -> Iterator["Remote"]:
+        """Iterate over what matches, level by level: `*.parquet`, `*/manifest.json`."""
+        first, _, rest = pattern.partition("/")
+        found = [path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, first)]
+        return (match for path in found for match in path.glob(rest)) if rest else iter(found)
+
+    def read_bytes(self) -> bytes:
+        """Return the file's content."""
+
+        def read(files: Any, path: str) -> bytes:
+            with files.open_input_stream(path) as stream:
+                return bytes(stream.read())
+
+        return self._ask(read)
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the file's content as text."""
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write the file: it is there when all of it is."""
+
+        def write(files: Any, path: str) -> None:
+            with files.open_output_stream(path) as stream:
+                stream.write(content)
+
+        self._ask(write)
+
+    def write_text(self, content: str, encoding: str = "utf-8") -> None:
+        """Write a text file, likewise."""
+        self.write_bytes(content.encode(encoding))
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file."""
+        try:
+            self._ask(lambda files, path: files.delete_file(path))
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def _ask(self, what: Callable[[Any, str], T]) -> T:
+        """Ask the bucket, again after a while where it did not answer: a night's sweep outlives a minute's outage."""
+        for pause in (*PAUSES, None):
+            try:
+                files = _files(self.uri.partition("://")[0] + "://" + self.uri.partition("://")[2].partition("/")[0])
+                return what(files, self.uri.partition("://")[2])
+            except OSError as error:
+                if pause is None or not _passing(error):
+                    raise
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+
+Location = Path | Remote
+
+
+def locate(place: "str | Path | Remote") -> Location:
+    """Return the place that a user names by a path or a URI. Raises StorageError for what is none.
+
+    A URI with credentials or options in it is refused: it would stand in manifests and logs.
+    """
+    text = str(place)
+    scheme, found, rest = text.partition("://")
+    if not found:
+        return place if isinstance(place, Remote) else Path(place).expanduser()
+    if scheme not in SCHEMES:
+        raise StorageError(f"{scheme}:// is not known: give a path, s3://BUCKET/PATH or gs://BUCKET/PATH")
+    if "@" in rest or "?" in rest:
+        raise StorageError(
+            f"{scheme}:// without credentials and options: they come from the environment (AWS_PROFILE, "
+            "AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), since results say where they lie"
+        )
+    parts = rest.strip("/").split("/")
+    if not re.fullmatch(r"[\w.-]+", parts[0]) or any(part in ("", ".", "..") for part in parts):
+        raise StorageError(f"{text} is not {scheme}://BUCKET/PATH")
+    return Remote(f"{scheme}://{'/'.join(parts)}")
+
+
+class Replacing:
+    """Context: a local file's path, whose content takes the place of `path` when the block ends without an error."""
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+        name = f".{path.name}-{uuid.uuid4().hex}.partial"
+        self.partial = path.with_name(name) if isinstance(path, Path) else Path(tempfile.gettempdir()) / name
+
+    def __enter__(self) -> Path:
+        return self.partial
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            if kind is not None:
+                return
+            if isinstance(self.path, Remote):
+                self.path.write_bytes(self.partial.read_bytes())
+            else:
+                with self.partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                self.partial.replace(self.path)
+        finally:
+            self.partial.unlink(missing_ok=True)
+
+
+def copy(source: Location, target: Location) -> None:
+    """Have a file of one place be in another too: linked where that can be."""
+    if isinstance(source, Path) and isinstance(target, Path):
+        try:
+            os.link(source, target)
+        except OSError:  # another disk, or there already
+            with Replacing(target) as partial:
+                shutil.copyfile(source, partial)
+    else:
+        with Replacing(target) as partial:
+            partial.write_bytes(source.read_bytes())
+
+
+@functools.cache
+def _files(bucket: str) -> Any:
+    from pyarrow.fs import FileSystem  # local results need none
+
+    try:
+        return FileSystem.from_uri(bucket)[0]
+    except ValueError as error:  # pyarrow was built without it
+        raise StorageError(f"{bucket}: {error}") from error
+
+
+def _passing(error: OSError) -> bool:
+    """Whether an error of a bucket may pass: the network or the service, not what was asked of it."""
+    words = ("NETWORK", "TIMEOUT", "TIMED OUT", "SLOW_DOWN", "THROTTL", "UNAVAILABLE", "INTERNAL", "CONNECT")
+    return not isinstance(error, FileNotFoundError) and any(word in str(error).upper() for word in words)
