@@ -21,7 +21,7 @@ name=${0##*/}
 """
 STAND_INS = {
     "hostname": 'echo "10.1.2.3 192.168.0.1 fe80::1 "',
-    "ray": "",
+    "ray": 'umask >"$HOME/umask"',
     "scontrol": "",
     "srun": 'test -z "$SLEEP" || sleep "$SLEEP"; exit "${STATUS:-0}"',
 }
@@ -105,7 +105,15 @@ def test_one_ray_on_all_nodes_runs_the_command(
         *("scyc-sweep", "oracle", "--model", "vgg19", "--out", "a folder/vgg19", "--address", "auto"),
     ]
     parsed(entrypoint)
-    assert calls("ray") == [["get-auth-token", "--generate"]], "a token before there is a Ray"
+
+
+def test_a_token_that_only_its_owner_reads_is_there_before_a_ray_is(
+    start: Callable[..., subprocess.Popen[str]], calls: Callable[[str], list[list[str]]], tmp_path: Path
+) -> None:
+    assert ended(start("oracle")) == (0, "")
+    assert calls("ray") == [["get-auth-token", "--generate"]]
+    assert (tmp_path / "umask").read_text() == "0077\n"
+    assert (tmp_path / "calls").read_text().index("get-auth-token") < (tmp_path / "calls").read_text().index("srun")
 
 
 def test_head_ip_chooses_the_network(
