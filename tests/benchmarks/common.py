@@ -110,7 +110,7 @@ class _Memory(threading.Thread):
     def run(self) -> None:
         """Sample until `ended` is set."""
         while not self.ended.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, sum(_proportional_bytes(pid) for pid in self._tree()))
+            self.peak = max(self.peak, sum(memory_bytes(pid) for pid in self._tree()))
 
     def _tree(self) -> list[int]:
         parents: dict[int, int] = {}
@@ -130,7 +130,7 @@ class _Memory(threading.Thread):
         return list(self._seen)
 
 
-def _proportional_bytes(pid: int) -> int:
+def memory_bytes(pid: int) -> int:
     """Return a process's memory, with every shared page divided by the number of its sharers."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
