@@ -4,6 +4,7 @@ In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this pro
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,7 @@ TABLES: dict[str, list[Column]] = {
 }
 
 
+@cache
 def schema(table: str) -> pa.Schema:
     """Return a table's Arrow schema; type, unit and description of each column are in its field metadata."""
     fields = [
@@ -423,7 +425,8 @@ def check_version(found: object, path: Path) -> None:
 
 def _checked(table: str, path: Path) -> pa.Table:
     try:
-        content = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # a folder has thousands; read_table looks for a data set in each
+            content = file.read()
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FolderError(
