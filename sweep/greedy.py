@@ -25,9 +25,11 @@ class _Chain:
         self.parents: dict[int, str | None] = dict.fromkeys(runs)
         self.rewind_to: dict[int, str | None] = dict.fromkeys(runs)
         self.closed: list[ClosedCycle] = []
-        self.grid = GrowingGrid(oracle.grid)
-        # Made when the first is asked for: until then the packs' size may still have to be measured.
-        self.packs: Iterator[Pack] = self._packs_of(self.grid.points)
+        self.keys: list[str]
+        """Of the open cycle's lanes, in the ledger: worked out once, since every pack that comes back asks for them."""
+        self.packs: Iterator[Pack]
+        """Made when the first is asked for: until then the packs' size may still have to be measured."""
+        self._open_cycle()
         self.open = 0
         self.ended: str | None = None
 
@@ -49,7 +51,8 @@ class _Chain:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the open cycle that the ledger has."""
-        return [row for pack in self._packs_of(self.grid.points) for row in self.oracle.rows_of(pack)]
+        rows = self.oracle.ledger.rows
+        return [rows[key] for key in self.keys if key in rows]
 
     def needed_states(self) -> set[str]:
         """Past winners, and in the open cycle every lane whose max_lr may still have the highest mean."""
@@ -78,7 +81,7 @@ class _Chain:
             raise TrainingError(f"cycle {self.cycle}: every max_lr of the grid diverged; give --max-lr a lower grid")
         new = self.grid.grow(choice.low_at_edge, choice.high_at_edge)
         if new:
-            self.packs = self._packs_of(new)
+            self._open_round(new)
             return
         winners = {row["run"]: row for row in rows if row["max_lr"] == choice.best_max_lr}
         lost = [run for run in self.runs if not self._has_states(winners[run])]
@@ -92,8 +95,16 @@ class _Chain:
         if self.cycle == 0:
             self.rewind_to = {run: winners[run]["rewind_state"] for run in self.runs}
         self.cycle += 1
-        self.grid = GrowingGrid(self.oracle.grid)
-        self.packs = self._packs_of(self.grid.points)
+        self._open_cycle()
+
+    def _open_cycle(self) -> None:
+        self.grid, self.keys = GrowingGrid(self.oracle.grid), []
+        self._open_round(self.grid.points)
+
+    def _open_round(self, points: Sequence[float]) -> None:
+        whole = [self._pack(run, points) for run in self.runs]
+        self.keys += [self.oracle.id_of(pack, lane) for pack in whole for lane in pack.lanes]
+        self.packs = self._packs_of(points)
 
     def _has_states(self, row: dict[str, Any]) -> bool:
         """Whether later cycles find what they start from: a winner's network, and what cycle 0 left to rewind to."""
@@ -183,15 +194,15 @@ class GreedyOracle(Strategy):
         """Return how far the sweep is."""
         planned = done = diverged = 0
         for chain in self.chains:
-            rows = [row for cycle in chain.closed for row in cycle.rows]
-            open_lanes = 0
+            lanes = sum(len(cycle.rows) for cycle in chain.closed)
+            planned, done = planned + lanes, done + lanes
+            diverged += sum(cycle.diverged for cycle in chain.closed)
             if not chain.finished:
-                rows = [*rows, *chain.rows()]
                 later = (self.spec.cycles - chain.cycle) * len(self.grid.values)
-                open_lanes = (len(chain.grid.points) + later) * len(chain.runs)
-            planned += sum(len(cycle.rows) for cycle in chain.closed) + open_lanes
-            done += len(rows)
-            diverged += sum(row["status"] == "diverged" for row in rows)
+                rows = chain.rows()
+                planned += (len(chain.grid.points) + later) * len(chain.runs)
+                done += len(rows)
+                diverged += sum(row["status"] == "diverged" for row in rows)
         newest = max(self.closed, key=lambda closed: closed.cycle, default=None)
         return Progress(
             cycle=min(min(chain.cycle, self.spec.cycles) for chain in self.chains),

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +28,7 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
     """
     content = {
         # What a schedule shrank or grew to need not fit the steps of cycle 0, which a TrainSpec checks it against.
-        "training": asdict(training) | {"schedule": asdict(training.schedule_of(pack.cycle, lane))},
+        "training": vars(training) | {"schedule": vars(training.schedule_of(pack.cycle, lane))},
         "data": fingerprint,
         "seed": pack.seed,
         "cycle": pack.cycle,
@@ -62,7 +61,7 @@ class Ledger:
         """Write a pack's results, then count them as finished; return the new rows, in the pack's order."""
         now = datetime.now(UTC)
         rows = [
-            asdict(result)
+            vars(result)  # asdict would copy a thousand evaluations one by one
             | {
                 "trial_id": key,
                 "cycle": pack.cycle,

@@ -6,6 +6,7 @@ it. Next: `sweep.compare` sets a predicted trajectory beside it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,7 +65,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class ClosedCycle:
-    """One decided cycle of a chain: its lanes' rows and what came of them."""
+    """One decided cycle of a chain: its lanes' rows and what came of them.
+
+    It changes no more, so that what follows from it is worked out once.
+    """
 
     cycle: int
     run: int | None
@@ -74,10 +78,15 @@ class ClosedCycle:
     rows: Sequence[Row]
     choice: Choice
 
-    @property
+    @cached_property
     def best_rows(self) -> list[Row]:
         """The winners' rows, one a run."""
         return [row for row in self.rows if row["max_lr"] == self.choice.best_max_lr]
+
+    @cached_property
+    def diverged(self) -> int:
+        """Lanes that diverged."""
+        return sum(row["status"] == "diverged" for row in self.rows)
 
 
 def choose(scores: Mapping[float, float | None], tolerance: float, kind: ToleranceKind) -> Choice | None:
@@ -224,7 +233,7 @@ def _oracle_row(closed: ClosedCycle, rules: Rules) -> dict[str, Any]:
         "high_at_edge": choice.high_at_edge,
         "runs": len(best),
         "lanes": len(closed.rows),
-        "diverged": sum(row["status"] == "diverged" for row in closed.rows),
+        "diverged": closed.diverged,
         "trained_steps": sum(row["steps"] for row in closed.rows),
         "wall_seconds": sum(row["wall_seconds"] for row in closed.rows),
     }

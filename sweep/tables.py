@@ -4,6 +4,7 @@ In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this pro
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -374,6 +375,7 @@ TABLES: dict[str, list[Column]] = {
 }
 
 
+@cache
 def schema(table: str) -> pa.Schema:
     """Return a table's Arrow schema; type, unit and description of each column are in its field metadata."""
     fields = [
@@ -422,7 +424,9 @@ def check_version(found: object, path: Location) -> None:
 
 def _checked(table: str, path: Location) -> pa.Table:
     try:
-        content = pq.read_table(pa.BufferReader(path.read_bytes()))
+        # A folder has thousands, and read_table looks for a data set in each.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            content = file.read()
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FolderError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -88,15 +89,17 @@ def finished_packs(out: Path) -> list[list[dict[str, Any]]]:
     return sorted(packs, key=lambda rows: rows[0]["finished_at"])
 
 
-def pack_seconds(pack: Sequence[dict[str, Any]]) -> float:
-    """Return how long a pack took: its rows have a lane's share each."""
-    return float(pack[0]["wall_seconds"]) * len(pack)
-
-
-def training_span(packs: Sequence[Sequence[dict[str, Any]]]) -> float:
+def training_span(trials: pd.DataFrame) -> float:
     """Return the seconds from the start of the first pack to the driver's having the result of the last."""
-    first = min(pack[0]["finished_at"].timestamp() - pack_seconds(pack) for pack in packs)
-    return float(packs[-1][0]["finished_at"].timestamp() - first)
+    ends = trials["finished_at"]
+    # A row has its lane's share of the pack's time.
+    starts = ends - pd.to_timedelta(trials["wall_seconds"] * trials["lanes_in_pack"], unit="s")
+    return float((ends.max() - starts.min()).total_seconds())
+
+
+def busy_share(trials: pd.DataFrame, workers: int) -> float:
+    """Return the share of `training_span` in which workers trained; a pause between sessions counts as idle."""
+    return float(trials["wall_seconds"].sum() / (workers * training_span(trials)))
 
 
 class _Memory(threading.Thread):
@@ -110,7 +113,7 @@ class _Memory(threading.Thread):
     def run(self) -> None:
         """Sample until `ended` is set."""
         while not self.ended.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, sum(_proportional_bytes(pid) for pid in self._tree()))
+            self.peak = max(self.peak, sum(memory_bytes(pid) for pid in self._tree()))
 
     def _tree(self) -> list[int]:
         parents: dict[int, int] = {}
@@ -130,7 +133,7 @@ class _Memory(threading.Thread):
         return list(self._seen)
 
 
-def _proportional_bytes(pid: int) -> int:
+def memory_bytes(pid: int) -> int:
     """Return a process's memory, with every shared page divided by the number of its sharers."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -20,12 +20,13 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or it prints at verbose=0
 
 import ray
-from common import finished_packs, report, run_command, training_span
+from common import report, run_command, training_span
 from naive_scripts import SPEC, Reused, tutorial
 from ray import tune
 
 from search_spaces.max_lr import MaxLrGrid
 from sweep.folder import cores
+from sweep.results import Results
 from sweep.spec import resolve
 from trainables import datasets
 
@@ -63,10 +64,9 @@ def by_scyc_sweep(grid: list[float], runs: int, folder: Path) -> Measured:
     run_command(
         "oracle", out, "--cycles", "0", "--runs", str(runs), "--max-lr", ",".join(f"{point:g}" for point in grid)
     )
-    packs = finished_packs(out)
-    rows = [row for rows in packs for row in rows]
-    accuracies = [row["val_accuracy"] for row in rows if row["max_lr"] in grid and row["val_accuracy"] is not None]
-    return training_span(packs), len(rows), fmean(accuracies)
+    trials = Results(out).trials
+    of_grid = trials[trials["max_lr"].isin(grid)]
+    return training_span(trials), len(trials), float(of_grid["val_accuracy"].mean())
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import against, finished_packs, pack_seconds, report, run_command, training_span
+from common import against, busy_share, finished_packs, report, run_command, training_span
 
 from sweep.folder import cores
 from sweep.results import Results
@@ -84,14 +84,13 @@ def main() -> None:
         out = Path(folder) / "out"
         ran = run_command("oracle", out, *options)
         results = Results(out)
-        packs = finished_packs(out)
+        packs, trials = finished_packs(out), results.trials
         spec = results.spec
         workers = max(1, cores() // spec.cpus_per_worker) if spec.workers == "auto" else spec.workers
         bare, trained_again = bare_rate(results, packs, 1 if quick else EVERY, workers)
 
     steps = sum(row["steps"] for rows in packs for row in rows)
-    span = training_span(packs)
-    busy = sum(pack_seconds(rows) for rows in packs) / (workers * span)
+    span = training_span(trials)
     memory = ran.peak_memory_bytes
     rows = [
         ("wall time, start of Ray included", *against(ran.wall_seconds, WALL_SECONDS, "{:.1f} s")),
@@ -100,7 +99,7 @@ def main() -> None:
             "peak memory of all processes",
             *(("not known here", "", "") if memory is None else against(memory / 1e9, MEMORY_BYTES / 1e9, "{:.2f} GB")),
         ),
-        ("workers busy, first to last pack", f"{100 * busy:.0f} %", "", ""),
+        ("workers busy, first to last pack", f"{100 * busy_share(trials, workers):.0f} %", "", ""),
         ("lane-steps/s, bare pack loop", f"{bare:,.0f}", "", ""),
         ("lane-steps/s, first to last pack", f"{steps / span:,.0f}", "", ""),
         ("    of the bare pack loop", *against(100 * steps / span / bare, 100 * SHARE, "{:.0f} %", at_least=True)),
