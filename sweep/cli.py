@@ -42,20 +42,24 @@ Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid
 Json = Annotated[bool, Parameter(negative="")]
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which is how a cluster stops a job, a batch system a run, and a machine its processes."""
-
-
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted, 143 terminated."""
-    signal.signal(signal.SIGTERM, _terminate)
+    terminated = False
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        """Leave as by Ctrl-C: a cluster stops a job so, a batch system a run, a machine its processes."""
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     status = 0
     try:
         status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
-    except KeyboardInterrupt as error:
-        ended = isinstance(error, Terminated)
-        said = "terminated" if ended else "interrupted"
-        _fail(f"{said}; all finished lanes are kept. To go on: {' '.join(command_line())}", 143 if ended else 130)
+    except KeyboardInterrupt:
+        said, status = ("terminated", 143) if terminated else ("interrupted", 130)
+        _fail(f"{said}; all finished lanes are kept. To go on: {' '.join(command_line())}", status)
     except TrainingError as error:
         _fail(str(error), 1)
     except SweepError as error:
@@ -463,11 +467,6 @@ def presets() -> None:
 
 
 cli_cluster.register(app)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows is the way out
-    raise Terminated
 
 
 def _given(settings: BaseModel | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ray.dashboard.modules import dashboard_sdk
 from ray.dashboard.modules.job import sdk
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from sweep import submission
@@ -150,12 +151,12 @@ def _answered(address: str, ask: Any) -> Any:
     """Return what a head answers. Raises SweepError, one line, where it does not, or refuses."""
     try:
         return ask()
+    except AuthenticationError as error:
+        raise SweepError(f"{address} asks for a token, and got none or another; {TOKEN_HINT}") from error
     except (ConnectionError, OSError) as error:
         raise SweepError(
             f"no Ray answers at {address}: {' '.join(str(error).split())[:200]}; --address takes the head's dashboard, "
             "http://HEAD:8265"
         ) from error
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        hint = f"; {TOKEN_HINT}" if any(word in reason.lower() for word in ("token", "401", "403", "auth")) else ""
-        raise SweepError(f"{address} refused: {reason[:300]}{hint}") from error
+        raise SweepError(f"{address} refused: {' '.join(str(error).split())[:300]}") from error

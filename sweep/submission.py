@@ -40,7 +40,7 @@ class Submission:
     command: str
     """`oracle`, `schedules`, ..."""
     digest: str
-    """Of what was asked for: settings, but not where and how they are carried out."""
+    """Of what was asked for: settings and folder, but not how they are carried out."""
     attempt: int
     folder: str
     entrypoint: str
@@ -134,7 +134,8 @@ def ask(
         typed += ["--out", str(where), *_data_dir(spec, storage)]
         identity = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
         modules = [text for text in (spec.model, spec.dataset) if ":" in text]
-    digest = hashlib.sha256(json.dumps([command, identity], sort_keys=True).encode()).hexdigest()[:8]
+    content = json.dumps([command, identity, str(where)], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
 
 

@@ -6,15 +6,18 @@ Each host has an address, a loopback and a temporary folder of its own; they sha
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from pyarrow.fs import S3FileSystem
 
 HEAD, EAST, WEST = 0, 1, 2
 NETWORK = "10.77.0"
@@ -27,8 +30,8 @@ IMPATIENT = {
 }
 OPEN = {"RAY_AUTH_MODE": "disabled"}
 AWS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_ACCESS_KEY_ID": "key-of-the-bucket",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-the-bucket",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ENDPOINT_URL": f"http://{NETWORK}.2:5000",
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -44,11 +47,13 @@ class Hosts:
         self.folder = Path(tempfile.mkdtemp(prefix="scyc-", dir="/tmp"))  # the paths of sockets must be short
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.started: list[subprocess.Popen[bytes]] = []
+        self.submitters: list[subprocess.Popen[str]] = []
         self.sessions = 0
 
     def up(self) -> None:
         ip("link", "add", self.bridge, "type", "bridge")
         ip("link", "set", self.bridge, "up")
+        ip("addr", "add", f"{NETWORK}.1/24", "dev", self.bridge)  # this machine, from where sweeps are submitted
         for host, name in enumerate(self.names):
             ip("netns", "add", name)
             ip("link", "add", self.link(host), "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -58,7 +63,7 @@ class Hosts:
                 ip("-n", name, "link", "set", device, "up")
 
     def down(self) -> None:
-        for process in self.started:
+        for process in [*self.submitters, *self.started]:
             kill_tree(process)
         for host, name in enumerate(self.names):
             subprocess.run(["ip", "link", "del", self.link(host)], capture_output=True)
@@ -83,6 +88,15 @@ class Hosts:
     def mend(self, host: int) -> None:
         ip("link", "set", self.link(host), "up")
 
+    def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start `scyc-sweep` on this machine."""
+        command = [sys.executable, "-m", "sweep", *map(str, arguments)]
+        log = (self.folder / f"log-submit-{len(self.started)}").open("w")
+        process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment(self.settings))
+        log.close()
+        self.submitters.append(process)
+        return process
+
     def start(self, host: int, *command: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a command on a host."""
         self.sessions += 1
@@ -98,18 +112,22 @@ class Hosts:
         return process
 
     def run(self, *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> "Ran":
-        """Run `scyc-sweep` on the head to its end."""
-        return self.on_head(sys.executable, "-m", "sweep", *arguments, env=env, timeout=timeout)
+        """Run `scyc-sweep` on this machine to its end."""
+        return complete(sys.executable, "-m", "sweep", *arguments, env=self.settings | (env or {}), timeout=timeout)
 
-    def on_head(self, *command: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> "Ran":
+    def on_head(self, *command: str | Path) -> "Ran":
         """Run a command on the head to its end."""
-        return subprocess.run(
-            ["ip", "netns", "exec", self.names[HEAD], *map(str, command)],
-            capture_output=True,
-            text=True,
-            env=environment({"RAY_API_SERVER_ADDRESS": self.dashboard} | OPEN | (env or {})),
-            timeout=timeout,
-        )
+        return complete("ip", "netns", "exec", self.names[HEAD], *command, env=self.settings, timeout=180)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of who uses the cluster."""
+        return {"RAY_API_SERVER_ADDRESS": self.dashboard} | OPEN
+
+    def drivers(self) -> list[psutil.Process]:
+        """The processes of the jobs' commands on the head."""
+        found = psutil.Process(self.running[HEAD].pid).children(recursive=True)
+        return [each for each in found if "sweep" in each.cmdline() and "python" in each.name()]
 
     def ray(self, host: int, env: dict[str, str] | None = None) -> None:
         """Start Ray on a host: a head that trains nothing, or a worker host of one core."""
@@ -138,9 +156,11 @@ class Hosts:
         kill_tree(self.running.pop(host))
 
     def reaches(self, host: int, port: int) -> bool:
-        probe = f"import socket; socket.create_connection(('{self.address(host)}', {port}), 1)"
-        command = ["ip", "netns", "exec", self.names[HEAD], sys.executable, "-c", probe]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        try:
+            socket.create_connection((self.address(host), port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def wait(self, true: Callable[[], object], what: str, seconds: float = 90) -> None:
         until = time.monotonic() + seconds
@@ -160,11 +180,16 @@ def environment(more: dict[str, str] | None) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, **AWS, **(more or {})}
 
 
+def complete(*command: str | Path, env: dict[str, str], timeout: float) -> "Ran":
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, env=environment(env), timeout=timeout)
+
+
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
-def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+def kill_tree(process: "subprocess.Popen[Any]") -> None:
     """Kill a process that we started and all that it started, by their ids."""
     try:
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -187,6 +212,19 @@ def reason_to_skip() -> str:
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     subprocess.run(["ip", "netns", "del", name], capture_output=True)
     return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else ""
+
+
+@pytest.fixture
+def bucket(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket of an S3 server that runs on the head."""
+    server = Path(sys.executable).with_name("moto_server")
+    hosts.start(HEAD, server, "-H", hosts.address(HEAD), "-p", "5000")
+    hosts.wait(lambda: hosts.reaches(HEAD, 5000), "the S3 server")
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    there = S3FileSystem(endpoint_override=AWS["AWS_ENDPOINT_URL"], allow_bucket_creation=True)
+    there.create_dir("bucket")
+    return "s3://bucket"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import sweep
+from trainables.storage import locate
 
 pytestmark = pytest.mark.cluster
 
@@ -60,6 +61,12 @@ def assert_same(found: Any, wanted: Any) -> None:
 def packs(folder: Path) -> dict[str, int]:
     """The rows' files by name, with when they were written: a pack that is trained again is written again."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("trials/*.parquet")}
+
+
+def assert_once(folder: Path) -> None:
+    """No lane was trained twice: no two files hold a row of it."""
+    lanes = pd.concat([pd.read_parquet(folder / "trials" / name) for name in packs(folder)])["trial_id"]
+    assert lanes.is_unique and len(lanes) >= 24
 
 
 def test_submitted_it_gives_the_tables_of_the_inline_engine(cluster: Any, inline: Any, tmp_path: Path) -> None:
@@ -114,3 +121,85 @@ def test_a_cluster_smaller_than_asked_is_an_error_that_says_what_there_is(cluste
         ran = cluster.run(*SMALL, *QUICK, *more, *address)
         assert ran.returncode == 2 and said in ran.stderr, ran.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_stopped_and_submitted_again_and_then_a_worker_host_is_cut_off(
+    cluster: Any, inline: Any, tmp_path: Path
+) -> None:
+    storage, folder = ["--storage", tmp_path / "s"], tmp_path / "s" / "digits"
+    submit = ["submit", *storage, "--wait", "--", *SMALL, *LONG, *ON_BOTH]
+    first = cluster.begin(*submit)
+    cluster.wait(lambda: len(packs(folder)) >= 1, "the first pack")
+    stopped = cluster.run("stop", "digits", *storage)
+    assert stopped.returncode == 0 and "-1: stopped" in stopped.stderr
+    assert first.wait(30) == 143  # the job's
+    assert "terminated; all finished lanes are kept. To go on: " in cluster.run("logs", "digits", *storage).stdout
+    kept = packs(folder)
+
+    second = cluster.begin(*submit)
+    cluster.wait(lambda: len(packs(folder)) >= len(kept) + 2, "two more packs")
+    cluster.cut(WEST)
+    attached = cluster.run(*submit)
+    assert attached.returncode == 0 and "-2: attached" in attached.stderr, attached.stdout + attached.stderr
+    assert second.wait(30) == 0
+    assert kept.items() <= packs(folder).items()
+    assert_once(folder)
+    assert_same(sweep.load(folder), inline(LONG))
+    cluster.kill(WEST)
+    cluster.mend(WEST)
+    cluster.ray(WEST)
+
+
+def test_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one(cluster: Any, inline: Any, tmp_path: Path) -> None:
+    storage, folder = ["--storage", tmp_path / "s"], tmp_path / "s" / "digits"
+    submit = ["submit", *storage, "--wait", "--", *SMALL, *LONG, *ON_BOTH]
+    process = cluster.begin(*submit)
+    cluster.wait(lambda: len(packs(folder)) >= 3, "the third pack")
+    for host in (HEAD, EAST, WEST):
+        cluster.kill(host)
+    assert process.wait(60) == 1
+    before = packs(folder)
+    status = json.loads(cluster.run("status", "digits", *storage, "--json").stdout)
+    assert (status[0]["job"], status[0]["progress"]["lanes_done"]) == ("head gone", 2 * len(before))
+    cluster.cluster()
+    ran = cluster.run(*submit)
+    assert ran.returncode == 0 and "-2: submitted" in ran.stderr, ran.stdout + ran.stderr
+    assert before.items() <= packs(folder).items()
+    assert_once(folder)
+    assert_same(sweep.load(folder), inline(LONG))
+
+
+def test_in_a_bucket_killed_and_resumed(cluster: Any, bucket: str, inline: Any, tmp_path: Path) -> None:
+    storage = ["--storage", f"{bucket}/sweeps"]
+    submit = ["submit", *storage, "--wait", "--", *SMALL, *QUICK, *ON_BOTH]
+    process = cluster.begin(*submit)
+    trials = locate(f"{bucket}/sweeps/digits/trials")
+    cluster.wait(lambda: len(list(trials.glob("*.parquet"))) >= 2, "the second pack")
+    for each in cluster.drivers():
+        each.kill()
+    assert process.wait(60) not in (0, 143)
+    before = len(list(trials.glob("*.parquet")))
+    assert before < 12
+    ran = cluster.run(*submit)
+    assert ran.returncode == 0 and "-2: submitted" in ran.stderr, ran.stdout + ran.stderr
+    assert f"; {2 * before} of 24 lanes" in ran.stdout  # what it began with
+    assert cluster.run("collect", "digits", *storage, "--to", tmp_path / "here").returncode == 0
+    assert_same(sweep.load(tmp_path / "here"), inline(QUICK))
+    assert not any(secret in ran.stdout for secret in ("secret-of-the-bucket", "key-of-the-bucket"))
+
+
+def test_with_its_token_a_cluster_takes_a_sweep_and_refuses_it_with_none_or_another(
+    cluster: Any, inline: Any, tmp_path: Path
+) -> None:
+    for host in (HEAD, EAST, WEST):
+        cluster.kill(host)
+    cluster.cluster(TOKEN)
+    submit = ["submit", "--storage", tmp_path / "s", "--wait", "--", *SMALL, *QUICK, *ON_BOTH]
+    for token in ({"RAY_AUTH_MODE": "disabled"}, {**TOKEN, "RAY_AUTH_TOKEN": "b" * 64}):
+        refused = cluster.run(*submit, env=token)
+        assert refused.returncode == 2 and "RAY_AUTH_TOKEN" in refused.stderr, refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    ran = cluster.run(*submit, env=TOKEN)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert_same(sweep.load(tmp_path / "s" / "digits"), inline(QUICK))
+    assert TOKEN["RAY_AUTH_TOKEN"] not in ran.stdout + ran.stderr

@@ -56,7 +56,7 @@ def test_every_command_has_a_line_in_the_help(here: Run) -> None:
     text = here("--help").stdout
     commands = [name for name in app if not name.startswith("-")]
     assert " ".join(sorted(commands)) == (
-        "compare control gradients oracle presets report schedules show trajectory tune"
+        "collect compare control gradients logs oracle presets report schedules show status stop submit trajectory tune"
     )
     for name in commands:
         assert re.search(rf"\b{name}\s+\w+", text), name
