@@ -208,6 +208,7 @@ class Jobs:
             elif outcome.failure == "folder unseen":
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
+                logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)
                 self._parts.append((job, attempts, task))  # no failure of the pack
             elif outcome.failure:
                 self._again(job, attempts + 1, task, outcome)

@@ -3,6 +3,7 @@
 Each host has an address, a loopback and a temporary folder of its own; they share the disk. Needs root and `ip`.
 """
 
+import io
 import os
 import shutil
 import signal
@@ -12,12 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from pyarrow.fs import S3FileSystem
+
+from sweep.cli import main
 
 HEAD, EAST, WEST = 0, 1, 2
 NETWORK = "10.77.0"
@@ -111,9 +115,20 @@ class Hosts:
         self.started.append(process)
         return process
 
-    def run(self, *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> "Ran":
-        """Run `scyc-sweep` on this machine to its end."""
-        return complete(sys.executable, "-m", "sweep", *arguments, env=self.settings | (env or {}), timeout=timeout)
+    def run(self, *arguments: str | Path) -> "Ran":
+        """Run `scyc-sweep` on this machine to its end, in this process: the same, without seconds of imports."""
+        out, err = io.StringIO(), io.StringIO()
+        before, sys.argv = sys.argv, ["scyc-sweep", *map(str, arguments)]
+        try:
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            sys.argv = before
+        return Ran(sys.argv, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+    def run_apart(self, *arguments: str | Path, env: dict[str, str]) -> "Ran":
+        """Run it in a process of its own, with another environment."""
+        return complete(sys.executable, "-m", "sweep", *arguments, env=self.settings | env, timeout=180)
 
     def on_head(self, *command: str | Path) -> "Ran":
         """Run a command on the head to its end."""
@@ -215,13 +230,11 @@ def reason_to_skip() -> str:
 
 
 @pytest.fixture
-def bucket(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(hosts: Hosts) -> str:
     """A bucket of an S3 server that runs on the head."""
     server = Path(sys.executable).with_name("moto_server")
     hosts.start(HEAD, server, "-H", hosts.address(HEAD), "-p", "5000")
     hosts.wait(lambda: hosts.reaches(HEAD, 5000), "the S3 server")
-    for name, value in AWS.items():
-        monkeypatch.setenv(name, value)
     there = S3FileSystem(endpoint_override=AWS["AWS_ENDPOINT_URL"], allow_bucket_creation=True)
     there.create_dir("bucket")
     return "s3://bucket"
@@ -229,12 +242,15 @@ def bucket(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def hosts() -> Iterator[Hosts]:
-    """Three hosts without Ray."""
+    """Three hosts without Ray, and the environment of who uses them."""
     if why := reason_to_skip():
         pytest.skip(why)
     found = Hosts()
-    try:
-        found.up()
-        yield found
-    finally:
-        found.down()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (found.settings | AWS).items():
+            patch.setenv(name, value)
+        try:
+            found.up()
+            yield found
+        finally:
+            found.down()

@@ -1,7 +1,6 @@
 """Sweeps on a real Ray of several hosts: submitted, cut off, beheaded, in a bucket, behind a token."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,15 +24,14 @@ LANE = ["cycle", "run", "max_lr", "val_accuracy", "test_accuracy", "state"]
 
 
 @pytest.fixture(scope="module")
-def inline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], Any]:
+def inline(hosts: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], Any]:
     """The same sweep by the inline engine, undisturbed."""
     folders: dict[str, Path] = {}
 
     def run(steps: list[str]) -> Any:
         if steps[1] not in folders:
             folders[steps[1]] = tmp_path_factory.mktemp("inline") / "o"
-            command = [sys.executable, "-m", "sweep", *SMALL, *steps, "--engine", "inline", "--out"]
-            subprocess.run([*command, str(folders[steps[1]])], check=True, capture_output=True)
+            assert hosts.run(*SMALL, *steps, "--engine", "inline", "--out", folders[steps[1]]).returncode == 0
         return sweep.load(folders[steps[1]])
 
     return run
@@ -196,10 +194,10 @@ def test_with_its_token_a_cluster_takes_a_sweep_and_refuses_it_with_none_or_anot
     cluster.cluster(TOKEN)
     submit = ["submit", "--storage", tmp_path / "s", "--wait", "--", *SMALL, *QUICK, *ON_BOTH]
     for token in ({"RAY_AUTH_MODE": "disabled"}, {**TOKEN, "RAY_AUTH_TOKEN": "b" * 64}):
-        refused = cluster.run(*submit, env=token)
+        refused = cluster.run_apart(*submit, env=token)
         assert refused.returncode == 2 and "RAY_AUTH_TOKEN" in refused.stderr, refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
-    ran = cluster.run(*submit, env=TOKEN)
+    ran = cluster.run_apart(*submit, env=TOKEN)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert_same(sweep.load(tmp_path / "s" / "digits"), inline(QUICK))
     assert TOKEN["RAY_AUTH_TOKEN"] not in ran.stdout + ran.stderr
