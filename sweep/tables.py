@@ -4,7 +4,6 @@ In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this pro
 """
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -376,7 +375,6 @@ TABLES: dict[str, list[Column]] = {
 }
 
 
-@cache
 def schema(table: str) -> pa.Schema:
     """Return a table's Arrow schema; type, unit and description of each column are in its field metadata."""
     fields = [
@@ -393,13 +391,16 @@ def frame(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path) -> None:
     """Write a table; the file appears under its name only when it is complete."""
+    columns = schema(table)
     if isinstance(data, pd.DataFrame):
-        content = pa.Table.from_pandas(data, schema=schema(table), preserve_index=False)
+        content = pa.Table.from_pandas(data, schema=columns, preserve_index=False)
     else:
-        content = pa.Table.from_pylist([dict(row) for row in data], schema=schema(table))
-    content = content.replace_schema_metadata(schema(table).metadata)  # pandas adds its own
+        content = pa.Table.from_pylist([dict(row) for row in data], schema=columns)
+    content = content.replace_schema_metadata(columns.metadata)  # pandas adds its own
+    whole = pa.BufferOutputStream()  # pyarrow would write a file piece by piece, some for each column
+    pq.write_table(content, whole)
     with files.Replacing(path) as partial:
-        pq.write_table(content, partial)
+        partial.write_bytes(whole.getvalue())
 
 
 def read(table: str, path: Path) -> pd.DataFrame:
@@ -425,8 +426,10 @@ def check_version(found: object, path: Path) -> None:
 
 def _checked(table: str, path: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:  # a folder has thousands; read_table looks for a data set in each
-            content = file.read()
+        # A folder has thousands of small files: read_table would look for a data set in each, threads would cost more
+        # than they give.
+        with pq.ParquetFile(path) as file:
+            content = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FolderError(

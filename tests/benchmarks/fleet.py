@@ -45,6 +45,8 @@ SPREAD = ((0, 0.67), (10, 0.70), (25, 0.89), (50, 1.0), (75, 1.19), (90, 1.44), 
 workers on 2 cores of an AMD EPYC that had other work besides."""
 STRAGGLES = 20.0
 """How many times as long a straggler takes."""
+ASKS_AGAIN = 60.0
+"""Seconds after which a worker that has nothing to do asks again."""
 MILLISECONDS, SHARE = 5.0, 1.1
 EARLY = 5
 """The cycle after which memory is looked at, for its growth up to the last."""
@@ -84,8 +86,8 @@ class Fleet:
     def __init__(self, spec: Spec, case: Case, states: Path) -> None:
         self.spec, self.case, self.states = spec, case, states
         self.random = random.Random(SEED)
-        self.works: dict[int, list[float]] = defaultdict(list)
-        """By cycle, the seconds of its packs, none of them straggling."""
+        self.works: dict[int, dict[Pack, float]] = defaultdict(dict)
+        """By cycle, the seconds of its packs, none of them straggling or handed out twice."""
         self.trained = 0.0
         """Seconds of all packs."""
         states.mkdir(exist_ok=True)
@@ -93,7 +95,7 @@ class Fleet:
     def begin(self, pack: Pack) -> float:
         """Return how long a worker will take for a pack."""
         seconds = PACK_SECONDS * spread(self.random.uniform(0, 100))
-        self.works[pack.cycle].append(seconds)
+        self.works[pack.cycle].setdefault(pack, seconds)
         seconds *= STRAGGLES if self.random.random() < self.case.stragglers else 1.0
         self.trained += seconds
         return seconds
@@ -103,7 +105,8 @@ class Fleet:
 
         A cycle takes as long as its longest pack, and as its packs take by all workers together.
         """
-        return sum(max(*works, sum(works) / self.case.workers) for works in self.works.values())
+        works = [list(packs.values()) for packs in self.works.values()]
+        return sum(max(*cycle, sum(cycle) / self.case.workers) for cycle in works)
 
     def train(self, pack: Pack) -> Outcome:
         """Return a pack's outcome."""
@@ -194,6 +197,9 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
                 free -= 1
             if not running:
                 break
+            if free and clock + ASKS_AGAIN < running[0][0]:
+                clock += ASKS_AGAIN
+                continue
             ends, newest, pack = heapq.heappop(running)
             outcome = fleet.train(pack)
             started = time.perf_counter()
