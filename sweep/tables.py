@@ -397,10 +397,8 @@ def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Pa
     else:
         content = pa.Table.from_pylist([dict(row) for row in data], schema=columns)
     content = content.replace_schema_metadata(columns.metadata)  # pandas adds its own
-    whole = pa.BufferOutputStream()  # pyarrow would write a file piece by piece, some for each column
-    pq.write_table(content, whole)
     with files.Replacing(path) as partial:
-        partial.write_bytes(whole.getvalue())
+        pq.write_table(content, partial)
 
 
 def read(table: str, path: Path) -> pd.DataFrame:
