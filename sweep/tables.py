@@ -4,7 +4,6 @@ In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this pro
 """
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -375,7 +374,6 @@ TABLES: dict[str, list[Column]] = {
 }
 
 
-@cache
 def schema(table: str) -> pa.Schema:
     """Return a table's Arrow schema; type, unit and description of each column are in its field metadata."""
     fields = [
@@ -392,11 +390,12 @@ def frame(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Location) -> None:
     """Write a table; the file appears under its name only when it is complete."""
+    columns = schema(table)
     if isinstance(data, pd.DataFrame):
-        content = pa.Table.from_pandas(data, schema=schema(table), preserve_index=False)
+        content = pa.Table.from_pandas(data, schema=columns, preserve_index=False)
     else:
-        content = pa.Table.from_pylist([dict(row) for row in data], schema=schema(table))
-    content = content.replace_schema_metadata(schema(table).metadata)  # pandas adds its own
+        content = pa.Table.from_pylist([dict(row) for row in data], schema=columns)
+    content = content.replace_schema_metadata(columns.metadata)  # pandas adds its own
     with Replacing(path) as partial:
         pq.write_table(content, partial)
 
@@ -424,9 +423,10 @@ def check_version(found: object, path: Location) -> None:
 
 def _checked(table: str, path: Location) -> pa.Table:
     try:
-        # A folder has thousands, and read_table looks for a data set in each.
+        # A folder has thousands of small files: read_table would look for a data set in each, threads would cost more
+        # than they give.
         with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            content = file.read()
+            content = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FolderError(

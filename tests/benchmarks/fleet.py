@@ -16,6 +16,7 @@ import tempfile
 import time
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from math import log10
@@ -45,6 +46,8 @@ SPREAD = ((0, 0.67), (10, 0.70), (25, 0.89), (50, 1.0), (75, 1.19), (90, 1.44), 
 workers on 2 cores of an AMD EPYC that had other work besides."""
 STRAGGLES = 20.0
 """How many times as long a straggler takes."""
+ASKS_AGAIN = 60.0
+"""Seconds after which a worker that has nothing to do asks again."""
 MILLISECONDS, SHARE = 5.0, 1.1
 EARLY = 5
 """The cycle after which memory is looked at, for its growth up to the last."""
@@ -67,8 +70,10 @@ class Measured:
 
     driver: list[float] = field(default_factory=list)
     """Seconds of the driver for each pack, in the order in which they were handed out."""
+    cpu: float = 0.0
+    """Of these altogether, the seconds of a core; the rest is the disk, and whatever else runs on the machine."""
     syncing: float = 0.0
-    """Of these altogether, the seconds in which it waited for the disk to have a file for good."""
+    """Likewise, the seconds in which it waited for the disk to have a file for good."""
     makespan: float = 0.0
     allowed: float = 0.0
     """The makespan of a driver that takes no time, where no pack straggles."""
@@ -77,6 +82,13 @@ class Measured:
     memory: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By finished cycle: rows, and bytes of the process."""
 
+    def timed(self, call: Callable[..., Any], *arguments: object) -> tuple[Any, float]:
+        """Return what a call of the driver returns, and the seconds that it took."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        answer = call(*arguments)
+        self.cpu += time.process_time() - cpu
+        return answer, time.perf_counter() - wall
+
 
 class Fleet:
     """Workers that train in no time and say how long they took; what they write is empty."""
@@ -84,8 +96,8 @@ class Fleet:
     def __init__(self, spec: Spec, case: Case, states: Path) -> None:
         self.spec, self.case, self.states = spec, case, states
         self.random = random.Random(SEED)
-        self.works: dict[int, list[float]] = defaultdict(list)
-        """By cycle, the seconds of its packs, none of them straggling."""
+        self.works: dict[int, dict[Pack, float]] = defaultdict(dict)
+        """By cycle, the seconds of its packs, none of them straggling or handed out twice."""
         self.trained = 0.0
         """Seconds of all packs."""
         states.mkdir(exist_ok=True)
@@ -93,7 +105,7 @@ class Fleet:
     def begin(self, pack: Pack) -> float:
         """Return how long a worker will take for a pack."""
         seconds = PACK_SECONDS * spread(self.random.uniform(0, 100))
-        self.works[pack.cycle].append(seconds)
+        self.works[pack.cycle].setdefault(pack, seconds)
         seconds *= STRAGGLES if self.random.random() < self.case.stragglers else 1.0
         self.trained += seconds
         return seconds
@@ -103,7 +115,8 @@ class Fleet:
 
         A cycle takes as long as its longest pack, and as its packs take by all workers together.
         """
-        return sum(max(*works, sum(works) / self.case.workers) for works in self.works.values())
+        works = [list(packs.values()) for packs in self.works.values()]
+        return sum(max(*cycle, sum(cycle) / self.case.workers) for cycle in works)
 
     def train(self, pack: Pack) -> Outcome:
         """Return a pack's outcome."""
@@ -178,27 +191,34 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
     clock, free, newest = 0.0, case.workers, 0
     running: list[tuple[float, int, Pack]] = []
     with Path(os.devnull).open("w") as nowhere, LiveView(Console(file=nowhere)) as view, Syncing() as syncing:
-        jobs = Jobs(strategy, ledger, fleet.states, lambda lanes: None, lambda: view(strategy.progress()), None)
+        jobs = Jobs(
+            strategy,
+            ledger,
+            fleet.states,
+            lambda lanes: None,
+            lambda: view(strategy.progress()),
+            None,
+            clock=lambda: clock,
+        )
         while not jobs.finished:
             while free:
-                started = time.perf_counter()
-                pack = jobs.next()
-                took = time.perf_counter() - started
+                pack, took = measured.timed(jobs.next)
                 clock += took
                 if pack is None:
                     measured.driver[newest] += took
                     break
                 assert isinstance(pack, Pack)
+                jobs.started(pack)
                 heapq.heappush(running, (clock + fleet.begin(pack), len(measured.driver), pack))
                 measured.driver.append(took)
                 free -= 1
             if not running:
                 break
+            if free and clock + ASKS_AGAIN < running[0][0]:
+                clock += ASKS_AGAIN
+                continue
             ends, newest, pack = heapq.heappop(running)
-            outcome = fleet.train(pack)
-            started = time.perf_counter()
-            jobs.done(pack, outcome)
-            took = time.perf_counter() - started
+            _, took = measured.timed(jobs.done, pack, fleet.train(pack))
             measured.driver[newest] += took
             clock = max(clock, ends) + took
             free += 1
@@ -260,7 +280,7 @@ def main() -> None:
     spec = resolve(settings)
     cases = [
         Case("1,000 x 1 lane"),
-        Case("    1 % stragglers", stragglers=0.01),
+        Case("  1 % stragglers", stragglers=0.01),
         Case("1,000 x 17 lanes", lanes_per_pack=17),
         Case("8 x 1 lane", workers=8),
     ]
@@ -279,10 +299,11 @@ def main() -> None:
         f"pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, makespan ≤ {SHARE:g} of what the gates allow without "
         "stragglers",
         (
-            "workers x lanes of a pack",
+            "workers x lanes",
             "packs",
             "driver",
-            "in fsync",
+            "CPU",
+            "fsync",
             "last cycle",
             "99 %",
             "worst",
@@ -305,6 +326,7 @@ def row_of(case: Case, measured: Measured, cycles: int) -> tuple[str, ...]:
         case.name,
         f"{packs:,}",
         f"{fmean(milliseconds):.2f} ms",
+        f"{1000 * measured.cpu / packs:.2f} ms",
         f"{1000 * measured.syncing / packs:.2f} ms",
         f"{fmean(milliseconds[-(packs // cycles) :]):.2f} ms",
         f"{ordered[int(0.99 * packs)]:.1f} ms",
