@@ -17,6 +17,7 @@ from trainables.storage import Location
 
 READERS = 16
 """Files that are read at a time: from a bucket each takes tens of milliseconds, of which most is waiting."""
+EVALUATIONS = tuple(name for name, *_ in tables.TRIALS if name.startswith("eval_"))
 
 
 def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
@@ -43,13 +44,18 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
 class Ledger:
     """The finished lanes of a results folder, by trial_id."""
 
-    def __init__(self, folder: Location) -> None:
-        """Read all rows of `folder`. Raises FolderError for a file that is truncated, foreign or newer."""
+    def __init__(self, folder: Location, evaluations: bool = True) -> None:
+        """Read all rows of `folder`. Raises FolderError for a file that is truncated, foreign or newer.
+
+        Without `evaluations` rows are held without their `eval_` columns: nine tenths of a row's memory, and nothing
+        that a sweep decides by.
+        """
         self.folder = folder
+        self.left_out = () if evaluations else EVALUATIONS
         self.rows: dict[str, dict[str, Any]] = {}
         paths = sorted(folder.glob("*.parquet"))
         with ThreadPoolExecutor(READERS) as readers:
-            packs = readers.map(lambda path: tables.read_rows("trials", path), paths)
+            packs = readers.map(lambda path: tables.read_rows("trials", path, self.left_out), paths)
             files = [row for rows in packs for row in rows]
         # A lane whose state got lost is trained again; its newest row is the one whose state exists.
         for row in sorted(files, key=lambda row: row["finished_at"]):
@@ -77,5 +83,6 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256("".join(ids).encode()).hexdigest()[:16]
         tables.write("trials", rows, self.folder / f"cycle{pack.cycle:02d}-run{pack.run:02d}-{name}.parquet")
-        self.rows |= {row["trial_id"]: row for row in rows}
-        return rows
+        kept = [{name: value for name, value in row.items() if name not in self.left_out} for row in rows]
+        self.rows |= {row["trial_id"]: row for row in kept}
+        return kept

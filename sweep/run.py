@@ -362,7 +362,7 @@ class _Sweep:
         manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found) | self.notes
         if found is not None:
             folders.check_identity(where, found["identity"], manifest["identity"])
-        ledger = Ledger(where.trials)
+        ledger = Ledger(where.trials, evaluations=False)
         chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
 
         # Listed at once: a bucket takes as long for one name as for a thousand.

@@ -222,7 +222,7 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
             measured.driver[newest] += took
             clock = max(clock, ends) + took
             free += 1
-            if not running:
+            if len(ledger.rows) == (len(measured.memory) + 1) * spec.abreast * spec.runs:  # a cycle is done
                 measured.memory[pack.cycle] = len(ledger.rows), memory_bytes(os.getpid())
     if jobs.error is not None:
         raise jobs.error
@@ -233,7 +233,7 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
 
 def open_folder(spec: Spec, case: Case, folder: Path) -> tuple[GreedyOracle, Ledger]:
     """Return the strategy and the ledger of a folder that is new or has lanes."""
-    ledger = Ledger(folder / "trials")
+    ledger = Ledger(folder / "trials", evaluations=False)
 
     def has_state(name: str) -> bool:
         return path_of(folder / "states", name).exists()
