@@ -25,6 +25,12 @@ Start = Callable[..., subprocess.Popen[str]]
 Small = Callable[..., list[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start processes first: they take longest, and of several workers none should end with one."""
+    slow = {item.path for item in items if "start" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def small() -> Small:
     """Return the arguments of a small oracle; keyword arguments replace its flags."""

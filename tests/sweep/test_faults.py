@@ -211,9 +211,9 @@ def test_ctrl_c_on_ray_ends_ray_with_status_130(
 
 @pytest.mark.ray
 def test_a_worker_that_dies_has_its_pack_trained_again(
-    start: Start, small: Small, run: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+    start: Start, small: Small, here: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
 ) -> None:
-    assert run(*small(out=tmp_path / "calm", steps=340)).returncode == 0
+    assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
     process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
     wait_for_packs(process, tmp_path / "o", 3)
     workers = [
