@@ -120,9 +120,10 @@ def test_each_simpler_curve_is_found_where_it_is_true(curve: str, truth: Curve) 
         assert found.max_lr(cycle, 0.2) == pytest.approx(truth(cycle), rel=0.075)
 
 
-def test_a_curve_that_contains_another_is_never_worse() -> None:
+def test_a_curve_that_contains_another_is_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.fit._left_out", lambda *_: [])  # these fits are told from each other by all runs
     for seed in range(3):
-        table = fit(oracle(lambda m: 0.05, runs=1, noise=0.6, seed=seed), RANGES, {}, seed).table
+        table = fit(oracle(lambda m: 0.05, noise=0.6, seed=seed), RANGES, {}, seed).table
         constant = of(table, "constant")
         for name in ("scyc", "line", "exponential"):
             row = of(table, name)
