@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/scyc-sweep oracle
 
 test: lint
-	$(PYTEST) -m "not ray" --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(PYTEST) -m "not ray" --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) -m ray
 
 lint: $(STAMP)

@@ -7,6 +7,7 @@ trajectory over all cycles. Next stage: `sweep` trains under the trajectory, or 
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _FORM = "S-Cyc parameters are EPS,DELTA,Q,BETA, such as 0.04,0.06,1,4"
 
@@ -55,7 +56,7 @@ class SCyc:
 
         cycle: prunings done, an integer >= 0. prune_rate: in (0, 1). Raises ValueError outside these ranges.
         """
-        return -math.expm1(self._log_surviving(cycle, prune_rate))
+        return -math.expm1(_log_surviving(cycle, self.q, prune_rate))
 
     def max_lr(self, cycle: int, prune_rate: float) -> float:
         """Return epsilon + delta / (1 + (gamma / (1 - gamma))^(-beta)), a learning rate; epsilon while cycle <= q.
@@ -91,20 +92,28 @@ class SCyc:
         """Write "EPS,DELTA,Q,BETA", which `parse` reads back to equal parameters."""
         return f"{_shortest(self.epsilon)},{_shortest(self.delta)},{self.q},{_shortest(self.beta)}"
 
-    def _log_surviving(self, cycle: int, prune_rate: float) -> float:
-        """Return log(1 - gamma), which stays exact where 1 - gamma itself would round to zero or one."""
-        _check_count("cycle", cycle)
-        _check_prune_rate(prune_rate)
-        return max(cycle - self.q, 0) * math.log1p(-prune_rate)
-
     def _growth(self, cycle: int, prune_rate: float) -> float:
         """Return the share of delta that is reached at the cycle, in [0, 1]."""
-        log_surviving = self._log_surviving(cycle, prune_rate)
-        if log_surviving == 0:
+        log_odds = _log_odds(cycle, self.q, prune_rate)
+        if log_odds is None:
             return 0.0
         # (gamma / (1 - gamma))^beta = e^x. The power itself divides by zero once gamma rounds to 1, or overflows.
-        x = self.beta * (math.log(-math.expm1(log_surviving)) - log_surviving)
+        x = self.beta * log_odds
         return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _log_surviving(cycle: int, q: int, prune_rate: float) -> float:
+    """Return log(1 - gamma), which stays exact where 1 - gamma itself would round to zero or one."""
+    _check_count("cycle", cycle)
+    _check_prune_rate(prune_rate)
+    return max(cycle - q, 0) * math.log1p(-prune_rate)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _log_odds(cycle: int, q: int, prune_rate: float) -> float | None:
+    """Return log(gamma / (1 - gamma)), or None before the growth. A fit asks for the same few many thousand times."""
+    log_surviving = _log_surviving(cycle, q, prune_rate)
+    return math.log(-math.expm1(log_surviving)) - log_surviving if log_surviving else None
 
 
 def percent_remaining(cycle: int, prune_rate: float) -> float:

@@ -1,6 +1,7 @@
 """What all tests share: the command line as a user runs it, a sweep small enough to be run many times, small data."""
 
 import hashlib
+import io
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,12 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 Small = Callable[..., list[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start processes first: they take longest, and of several workers none should end with one."""
+    slow = {item.path for item in items if "start" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +82,22 @@ def run(start: Start) -> Callable[..., subprocess.CompletedProcess[str]]:
         process = start(*arguments, **options)
         out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return complete
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[..., str]:
+    """Run `scyc-sweep` in this process for a fixture of a module or the session, to a good end; returns its output."""
+    from sweep.cli import main
+
+    def complete(*arguments: str | Path) -> str:
+        out = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["scyc-sweep", *map(str, arguments)])
+            main()
+        assert not ended.value.code, ended.value.code
+        return out.getvalue()
 
     return complete
 

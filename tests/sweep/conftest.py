@@ -4,7 +4,7 @@ The simulation replaces training only. Strategy, ledger, tables and states' file
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,14 @@ class Sweep:
         """The ledger's rows as they are on disk, without the times of writing."""
         rows = Ledger(self.folder / "trials").rows
         return {key: {n: v for n, v in row.items() if n != "finished_at"} for key, row in rows.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """No test outlives the machine: what one writes in this process need not have reached a disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,10 @@ TIMES = ["wall_seconds", "finished_at"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(run: Run, small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(made: Callable[..., str], small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small oracle, trained in one process from beginning to end."""
     folder = tmp_path_factory.mktemp("undisturbed") / "o"
-    result = run(*small(out=folder))
-    assert result.returncode == 0, result.stderr
+    made(*small(out=folder))
     return folder
 
 
@@ -66,14 +65,14 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize("packs", [0, 1, 5, 8, 10])
 def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_tables(
-    start: Start, run: Run, small: Small, undisturbed: Path, tmp_path: Path, packs: int
+    start: Start, here: Run, small: Small, undisturbed: Path, tmp_path: Path, packs: int
 ) -> None:
     process = start(*small(out=tmp_path / "o"))
     wait_for_packs(process, tmp_path / "o", packs)
     end_group(process)
     before = files(tmp_path / "o")
     assert len(before) < len(files(undisturbed))  # it was not finished
-    result = run(*small(out=tmp_path / "o"))
+    result = here(*small(out=tmp_path / "o"))
     assert result.returncode == 0, result.stderr
     after = files(tmp_path / "o")
     assert {name: after[name] for name in before} == before  # nothing finished was trained again
@@ -85,7 +84,7 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_tables(
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
-    start: Start, run: Run, small: Small, undisturbed: Path, tmp_path: Path
+    start: Start, here: Run, small: Small, undisturbed: Path, tmp_path: Path
 ) -> None:
     process = start(*small(out=tmp_path / "o"))
     wait_for_packs(process, tmp_path / "o", 1)
@@ -94,19 +93,19 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert process.returncode == 130
     assert f"To go on: scyc-sweep {' '.join(small(out=tmp_path / 'o'))}" in err
     assert "Traceback" not in err
-    assert run(*small(out=tmp_path / "o")).returncode == 0
+    assert here(*small(out=tmp_path / "o")).returncode == 0
     assert_equal_tables(tmp_path / "o", undisturbed)
 
 
 def test_a_second_command_on_a_folder_is_refused_naming_the_first(
-    start: Start, run: Run, small: Small, tmp_path: Path
+    start: Start, here: Run, small: Small, tmp_path: Path
 ) -> None:
     first = start(*small(out=tmp_path / "o", steps=2000))
     wait_for_packs(first, tmp_path / "o", 0)
     while not (tmp_path / "o" / "manifest.json").exists():
         time.sleep(0.02)
-    second = run(*small(out=tmp_path / "o", steps=2000))
-    shown = run("show", tmp_path / "o")
+    second = here(*small(out=tmp_path / "o", steps=2000))
+    shown = here("show", tmp_path / "o")
     end_group(first)
     assert second.returncode == 2
     assert f"in use by process {first.pid}" in second.stderr
@@ -114,12 +113,12 @@ def test_a_second_command_on_a_folder_is_refused_naming_the_first(
     assert "unfinished" in shown.stdout
 
 
-def test_a_lost_winner_is_trained_again_and_nothing_else(run: Run, small: Small, tmp_path: Path) -> None:
-    assert run(*small(out=tmp_path / "o", cycles=0)).returncode == 0
+def test_a_lost_winner_is_trained_again_and_nothing_else(here: Run, small: Small, tmp_path: Path) -> None:
+    assert here(*small(out=tmp_path / "o", cycles=0)).returncode == 0
     before = files(tmp_path / "o")
     lost = load(tmp_path / "o").replay.closed[0].best_rows[0]
     (tmp_path / "o" / "states" / f"{lost['state']}.safetensors").unlink()
-    assert run(*small(out=tmp_path / "o", cycles=1)).returncode == 0
+    assert here(*small(out=tmp_path / "o", cycles=1)).returncode == 0
     again = load(tmp_path / "o").trials.query("cycle == 0")
     rows = again[again["trial_id"] == lost["trial_id"]]
     assert len(rows) == 1
@@ -130,8 +129,8 @@ def test_a_lost_winner_is_trained_again_and_nothing_else(run: Run, small: Small,
     assert len(changed) == 1
 
 
-def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, small: Small, tmp_path: Path) -> None:
-    assert run(*small(out=tmp_path / "o", cycles=0)).returncode == 0
+def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, here: Run, small: Small, tmp_path: Path) -> None:
+    assert here(*small(out=tmp_path / "o", cycles=0)).returncode == 0
     winner = load(tmp_path / "o").replay.closed[0].best_rows[0]["state"]
     path = tmp_path / "o" / "states" / f"{winner}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -140,7 +139,7 @@ def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, small: Small, t
     assert path.name in result.stderr
     assert "Traceback" not in result.stderr
     path.unlink()
-    assert run(*small(out=tmp_path / "o", cycles=1)).returncode == 0
+    assert here(*small(out=tmp_path / "o", cycles=1)).returncode == 0
 
 
 # --- The same on Ray -------------------------------------------------------------------------------------------------
@@ -212,9 +211,9 @@ def test_ctrl_c_on_ray_ends_ray_with_status_130(
 
 @pytest.mark.ray
 def test_a_worker_that_dies_has_its_pack_trained_again(
-    start: Start, small: Small, run: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+    start: Start, small: Small, here: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
 ) -> None:
-    assert run(*small(out=tmp_path / "calm", steps=340)).returncode == 0
+    assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
     process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
     wait_for_packs(process, tmp_path / "o", 3)
     workers = [

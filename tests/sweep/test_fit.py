@@ -120,7 +120,8 @@ def test_each_simpler_curve_is_found_where_it_is_true(curve: str, truth: Curve) 
         assert found.max_lr(cycle, 0.2) == pytest.approx(truth(cycle), rel=0.075)
 
 
-def test_a_curve_that_contains_another_is_never_worse() -> None:
+def test_a_curve_that_contains_another_is_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.fit._left_out", lambda *_: [])  # these fits are told from each other by all runs
     for seed in range(3):
         table = fit(oracle(lambda m: 0.05, noise=0.6, seed=seed), RANGES, {}, seed).table
         constant = of(table, "constant")
@@ -227,7 +228,8 @@ def test_parameters_have_six_digits_and_lie_in_their_ranges() -> None:
     assert of(fit(oracle(lambda m: 0.05, runs=1), one, {}, seed=0).table, "constant")["parameters"] == "0.06,0.06"
 
 
-def test_the_same_seed_fits_the_same() -> None:
+def test_the_same_seed_fits_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.fit.GENERATIONS", 10)  # all that is drawn by chance is drawn in any of them
     found = oracle(lambda m: TRUTH.max_lr(m, 0.2), noise=0.5)
     one, other = (fit(found, RANGES, {}, seed=3).table for _ in range(2))
     pd.testing.assert_frame_equal(one, other)

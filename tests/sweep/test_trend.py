@@ -1,7 +1,5 @@
 """Whether max_lr rises: by hand, and on simulated chains whose truth is known."""
 
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,6 @@ Array = NDArray[np.float64]
 
 RULES = Rules(0.5, "absolute", 0.95)
 GRID = [round(0.001 * 10 ** (index / 8), 6) for index in range(25)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_long_collections() -> Iterator[None]:
-    """statsmodels collects garbage in every correction, which takes long with all that pytest has in memory."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def cycle(number: int, accuracies: dict[int, dict[float, float | None]]) -> ClosedCycle:

@@ -43,23 +43,20 @@ def tune(**flags: Any) -> TuningResults:
 
 
 @pytest.fixture(scope="module")
-def tuned(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tuned(made: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tuning by stages."""
     folder = tmp_path_factory.mktemp("tuned") / "t"
-    result = run(*arguments(out=folder))
-    assert result.returncode == 0, result.stderr
-    (folder / "stdout").write_text(result.stdout)
+    (folder / "stdout").write_text(made(*arguments(out=folder)))
     return folder
 
 
 @pytest.fixture(scope="module")
-def oracle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def oracle(made: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished oracle of the same lanes."""
     folder = tmp_path_factory.mktemp("oracle") / "o"
     flags = {name: value for name, value in SETTINGS.items() if name != "trials"}
     parts = [part for name, value in flags.items() for part in (f"--{name}", value)]
-    result = run("oracle", *parts, "--max-lr", "0.01:1:x5", "--out", folder)
-    assert result.returncode == 0, result.stderr
+    made("oracle", *parts, "--max-lr", "0.01:1:x5", "--out", folder)
     return folder
 
 
@@ -144,12 +141,12 @@ def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None
 
 @pytest.mark.parametrize("flags", [{}, {"by": "joint", "pruner": "median", "sampler": "random", "at_once": 2}])
 def test_killed_it_goes_on_to_the_same_study_and_trains_nothing_twice(
-    start: Start, run: Run, tuned: Path, tmp_path: Path, flags: dict[str, object]
+    start: Start, here: Run, tuned: Path, tmp_path: Path, flags: dict[str, object]
 ) -> None:
     whole = tuned
     if flags:
         whole = tmp_path / "whole"
-        assert run(*arguments(out=whole, **flags)).returncode == 0
+        assert here(*arguments(out=whole, **flags)).returncode == 0
     count = len(list((whole / "trials").iterdir()))
     for packs in (count // 2,) if flags else (1, count - 2):
         folder = tmp_path / str(packs)
@@ -163,7 +160,7 @@ def test_killed_it_goes_on_to_the_same_study_and_trains_nothing_twice(
         before = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
         assert len(before) < count
         assert not (folder / "scyc.toml").exists()
-        result = run(*arguments(out=folder, **flags))
+        result = here(*arguments(out=folder, **flags))
         assert result.returncode == 0, result.stderr
         after = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
         assert {name: after[name] for name in before} == before and len(after) == count

@@ -42,7 +42,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def make_spec() -> Callable[..., TrainSpec]:
-    """Settings of a cycle of ten steps with warmup and one drop; keyword arguments replace any of them."""
+    """Settings of a cycle of ten steps with warmup and one drop; keyword arguments replace any of them.
+
+    Of a ResNet-20, whose steps take a hundred times as long, six: they too go past a warmup, a drop and an epoch.
+    """
 
     def make(**changes: object) -> TrainSpec:
         settings: dict[str, object] = {
@@ -66,7 +69,7 @@ def make_spec() -> Callable[..., TrainSpec]:
             "dtype": "float64",
         }
         if changes.get("model", "mlp") != "mlp":
-            settings["hidden"] = ()
+            settings |= {"hidden": (), "steps": 6, "warmup_steps": 2, "milestones": (5,)}
         settings |= changes
         own = {name: settings.pop(name) for name in ("warmup_steps", "milestones", "cycle_steps") if name in settings}
         if not isinstance(settings["schedule"], Schedule):
