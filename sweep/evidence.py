@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 Verdict = Literal["inside", "outside", "undecided"]
 Array = NDArray[np.float64]
@@ -143,13 +144,10 @@ def _error(values: Array, least: float) -> float:
 
 
 def note_corrected(rows: Sequence[dict[str, Any]], name: str, corrected: str) -> None:
-    """Note the p values of one claim with Holm's correction; None where there are none.
-
-    statsmodels has it too, but collects garbage in every call, which takes longer than all else here.
-    """
+    """Note the p values of one claim with Holm's correction; None where there are none."""
+    tested = [row for row in rows if row[name] is not None]
+    adjusted = multipletests([row[name] for row in tested], method="holm")[1] if tested else []
     for row in rows:
         row[corrected] = None
-    least = 0.0
-    tested = sorted((row for row in rows if row[name] is not None), key=lambda row: float(row[name]))
-    for index, row in enumerate(tested):
-        least = row[corrected] = max(least, min(1.0, (len(tested) - index) * float(row[name])))
+    for row, p in zip(tested, adjusted, strict=True):
+        row[corrected] = float(p)

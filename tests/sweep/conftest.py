@@ -156,10 +156,14 @@ class Sweep:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_waiting_for_disks() -> Iterator[None]:
-    """No test outlives the machine: what one writes in this process need not have reached a disk."""
+def no_waiting() -> Iterator[None]:
+    """No test outlives the machine: what one writes in this process need not have reached a disk.
+
+    Nor need statsmodels collect garbage in each of its corrections, which takes long with all that pytest holds.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda file: None)
+        patch.setattr("gc.collect", lambda generation=2: 0)
         yield
 
 
