@@ -12,8 +12,8 @@ demo: $(STAMP)
 	$(BIN)/scyc-sweep oracle
 
 test: lint
-	$(PYTEST) -m "not ray" --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m ray
+	$(PYTEST) -m "not ray and not cluster" --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "ray or cluster"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

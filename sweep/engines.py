@@ -82,6 +82,8 @@ class _Open:
 
     attempts: int
     task: _Task
+    handed: float
+    """When it was handed out."""
     started: float | None = None
     """When its worker began; None while it waits for one."""
     copies: int = 1
@@ -125,8 +127,11 @@ class Jobs:
             self.strategy.finished and not self._parts and not self._open and not self._measuring
         )
 
-    def next(self) -> Pack | Measure | None:
-        """Return a job, or None while open jobs must come back first or all is finished."""
+    def next(self, idle: bool = True) -> Pack | Measure | None:
+        """Return a job, or None while open jobs must come back first or all is finished.
+
+        Slow packs are for workers that are there and `idle`, not for those that may come.
+        """
         if self.error is not None or self._measuring:
             return None
         if self._measure is not None:
@@ -134,7 +139,7 @@ class Jobs:
             return job
         if self._parts:
             part, attempts, task = self._parts.popleft()
-            self._open[part] = _Open(attempts, task)
+            self._open[part] = _Open(attempts, task, self.clock())
             return part
         try:
             pack = self.strategy.ask()
@@ -142,12 +147,12 @@ class Jobs:
             self.error = error
             return None
         if pack is not None:
-            self._open[pack] = _Open(0, _Task(pack))
+            self._open[pack] = _Open(0, _Task(pack), self.clock())
             return pack
-        return self._slow()
+        return self._slow() if idle else None
 
     def started(self, pack: Pack) -> None:
-        """Take note that a worker has begun a pack: before, it may have waited for one."""
+        """Take note that a worker has begun a pack: how long it waited for one says nothing of its like."""
         found = self._open.get(pack)
         if found is not None and found.started is None:
             found.started = self.clock()
@@ -157,14 +162,14 @@ class Jobs:
         now = self.clock()
         for pack, found in self._open.items():
             like = self._seconds[self._kind(pack)]
-            if found.started is None or found.copies > 1 or len(like) < LIKE:
+            if len(like) < LIKE:
                 continue
-            usual = like[len(like) // 2]
-            if now - found.started > max(SLOW * usual, usual + SLOW_SECONDS):
+            # One that waits for its worker all the while is held up as well: that may hang, or be on a lost host.
+            took, usual = now - (found.handed if found.started is None else found.started), like[len(like) // 2]
+            if took > found.copies * max(SLOW * usual, usual + SLOW_SECONDS):  # the second may be no better
                 found.copies += 1
-                logging.getLogger(__name__).info(
-                    "%s: %.0f s, its like took %.0f s; started a second time", _named(pack), now - found.started, usual
-                )
+                said = "%s: %.0f s, its like took %.0f s; another worker has it too"
+                logging.getLogger(__name__).warning(said, _named(pack), took, usual)
                 return pack
         return None
 

@@ -260,7 +260,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if len(self.running) >= self.resources.limit:
             return None
-        job: Pack | Measure | Wait | None = self.jobs.next()
+        job: Pack | Measure | Wait | None = self.jobs.next(idle=len(self.running) < self.resources.room)
         if job is not None:
             self.idle_since = None
         elif self.jobs.finished:
@@ -284,10 +284,14 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self.jobs.done(job, result["outcome"])
 
     def _wait(self) -> Wait:
-        """Wait a tenth longer than so far: few trials where a cycle takes hours, no delay to speak of where seconds."""
+        """Wait a tenth longer than so far: few trials where a cycle takes hours, no delay to speak of where seconds.
+
+        Many that wait take turns: Tune takes some milliseconds for each, and packs that end want its time.
+        """
         now = time.monotonic()
         self.idle_since = self.idle_since or now
-        return Wait(min(60.0, max(0.02, (now - self.idle_since) / 10)))
+        waiting = sum(isinstance(job, Wait) for job in self.running.values())
+        return Wait(min(60.0, max(0.02 * (1 + waiting), (now - self.idle_since) / 10)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshots nothing: the jobs belong to this process."""

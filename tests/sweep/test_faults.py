@@ -160,6 +160,14 @@ def ray_processes() -> Iterator[Callable[[subprocess.Popen[str]], list[psutil.Pr
             process.kill()
 
 
+def workers_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that train. Ray calls a worker by its method while it does, and by its class between two packs."""
+    names = ("Trainable", "PackTrial")
+    found = [p for p in processes if any("ray::" in part and any(n in part for n in names) for part in p.cmdline())]
+    assert found
+    return found
+
+
 @pytest.mark.ray
 def test_both_engines_give_equal_tables(run: Run, small: Small, undisturbed: Path, tmp_path: Path) -> None:
     result = run(*small(out=tmp_path / "o", engine="ray", workers=2))
@@ -216,14 +224,21 @@ def test_a_worker_that_dies_has_its_pack_trained_again(
     assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
     process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
     wait_for_packs(process, tmp_path / "o", 3)
-    workers = [
-        child
-        for child in ray_processes(process)
-        # Ray calls a worker by its method while it trains, and by its class between two packs.
-        if any("ray::" in part and ("Trainable" in part or "PackTrial" in part) for part in child.cmdline())
-    ]
-    assert workers
-    workers[0].kill()
+    workers_of(ray_processes(process))[0].kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_equal_tables(tmp_path / "o", tmp_path / "calm")
+
+
+@pytest.mark.ray
+def test_a_worker_that_hangs_holds_nothing_up(
+    start: Start, small: Small, here: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+) -> None:
+    # Ray takes a stopped process for a slow one, and so it looks to a sweep: its pack is given to another worker.
+    assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
+    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
+    wait_for_packs(process, tmp_path / "o", 4)
+    workers_of(ray_processes(process))[0].suspend()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert_equal_tables(tmp_path / "o", tmp_path / "calm")
