@@ -96,13 +96,11 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
 
     `settings` are the ranges (`epsilon`, `delta`, `q`, `beta`), `seed` and `out`. Raises SweepError as the command.
     """
-    from pathlib import Path
-
     from sweep.run import run_fit
     from sweep.spec import resolve
     from sweep.tuning_spec import TuningSpec
 
-    return run_fit(resolve({**settings, "by": "fit", "oracle": Path(oracle)}, kind=TuningSpec))[1]
+    return run_fit(resolve({**settings, "by": "fit", "oracle": str(oracle)}, kind=TuningSpec))[1]
 
 
 def load(folder: "Path | str") -> "AnyResults":

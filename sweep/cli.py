@@ -64,6 +64,8 @@ def main() -> NoReturn:
         _fail(str(error), 1)
     except SweepError as error:
         _fail(str(error), 2)
+    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
+        _fail(" ".join(str(error).split()), 1)
     except CycloptsError as error:
         cause = error.__cause__
         _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)

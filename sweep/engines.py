@@ -187,7 +187,10 @@ class Jobs:
             if not outcome.rates:
                 self.error = TrainingError(f"the packs' size could not be measured ({outcome.reason}); give --lanes N")
                 return
-            self._set_lanes_per_pack(job.best(outcome.rates))
+            try:
+                self._set_lanes_per_pack(job.best(outcome.rates))
+            except OSError as error:
+                self.error = _unwritten(error)
             return
         found = self._open.get(job)
         if found is None:
@@ -222,7 +225,7 @@ class Jobs:
         except SweepError as error:
             self.error = error
         except OSError as error:
-            self.error = TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
+            self.error = _unwritten(error)
         try:
             self.on_progress()
         except SweepError as error:
@@ -263,6 +266,10 @@ class Jobs:
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
+
+
+def _unwritten(error: OSError) -> TrainingError:
+    return TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
 
 
 def _named(pack: Pack) -> str:

@@ -168,7 +168,7 @@ def _gone(driver: dict[str, Any]) -> bool:
 
 
 def _named(driver: dict[str, Any] | None) -> str:
-    if driver is None or "pid" not in driver:
+    if driver is None or not {"pid", "host", "since", "command"} <= driver.keys():
         return "another scyc-sweep"
     return f"process {driver['pid']} on {driver['host']} since {driver['since']} ({driver['command']})"
 

@@ -377,6 +377,8 @@ class _Sweep:
         rehearsal = strategy_now(live=False)
         if rehearsal.ask() is None:  # nothing to train: no need of Ray
             told = {name: manifest[name] for name in ("spec", *self.notes)}
+            if found is not None and not found["finished_at"] and found["spec"] == told["spec"]:
+                _clean_states(where, rehearsal.needed_states())  # it ended between its last rows and its last line
             if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
                 where.write_manifest(manifest | {"finished_at": lock.now()})
             return

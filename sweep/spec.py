@@ -53,7 +53,7 @@ from trainables.storage import Location, locate
 
 Place = Annotated[
     str,
-    BeforeValidator(lambda place: str(place) if isinstance(place, Path) else place),
+    BeforeValidator(lambda place: str(place) if isinstance(place, Location) else place),
     AfterValidator(lambda place: str(locate(place)) and place),  # raises ValueError for what is none
 ]
 """A path, or a URI of a bucket, which a Path would spoil."""

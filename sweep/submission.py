@@ -100,14 +100,18 @@ def ask(
     `words` are those of the local command and `given` its arguments as they were parsed; `spec` is what they come to,
     or None for a command on a finished folder. Raises SweepError for what means nothing there.
     """
+    words = [_dashed(word) for word in words]
     for flag, instead in (
         ("--out", "--storage and --name say where results go"),
         ("--address", "--address stands before --"),
     ):
         if _has(words, flag):
             raise SweepError(f"submit takes no {flag} after --: {instead}")
-    if "--plan" in words:
-        raise SweepError("--plan trains nothing: run it here")
+    if spec is not None and spec.address is not None:
+        raise SweepError("submit takes no address in --config: --address stands before --")
+    for flag in ("--plan", "--pilot", "--spread", "--help", "-h", "--version"):
+        if _has(words, flag):
+            raise SweepError(f"{flag} trains nothing: run it here")
     files: dict[str, Path] = {}
 
     def along(text: str) -> str:
@@ -119,20 +123,28 @@ def ask(
         files[there] = file
         return there
 
-    typed = _with(words, {"--config": along, "--scyc": along, "--oracle": lambda text: str(_named(text, storage))})
+    rules = {"--config": along, "--scyc": along, "--data-dir": _absolute}
+    typed = _with(words, rules | {"--oracle": lambda text: str(_named(text, storage))})
     if spec is None:
         where = _named(str(given["folder"]), storage)
-        typed[typed.index(str(given["folder"]))] = str(where)
-        name = name or where.name
+        typed[_position(words, str(given["folder"]))] = str(where)
+        name = where.name if name is None else name
         folder_of(storage, name)  # it is one, too
-        identity: Any = [word for word in typed if word != command]
+        identity: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
+        identity["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
         modules: list[str] = []
     else:
-        name = name or spec.folder.name
+        name = spec.folder.name if name is None else name
         where = folder_of(storage, name)
-        typed = _with(typed, {"--data-dir": lambda text: str(Path(text).expanduser().absolute())})
-        typed += ["--out", str(where), *_data_dir(spec, storage)]
+        typed += ["--out", str(where)]
+        # What --config has of these is as relative as what is typed.
+        if not _has(typed, "--data-dir"):
+            typed += _data_dir(spec, storage)
+        oracle = getattr(spec, "oracle", None)
+        if oracle and not _has(typed, "--oracle"):
+            typed += ["--oracle", str(_named(oracle, storage))]
         identity = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
+        identity["model_source"] = spec.training().model_source
         modules = [text for text in (spec.model, spec.dataset) if ":" in text]
     content = json.dumps([command, identity, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -218,10 +230,28 @@ def _named(text: str, storage: Location) -> Location:
 
 
 def _data_dir(spec: Spec, storage: Location) -> list[str]:
-    """Return where the job finds the data set, if nobody said: its working folder is gone when it ends."""
-    if "data_dir" in spec.model_fields_set or spec.dataset == "digits":
+    """Return where the job finds the data set; if nobody said, not in its working folder, which goes when it ends."""
+    if "data_dir" in spec.model_fields_set:
+        return ["--data-dir", _absolute(str(spec.data_dir))]
+    if spec.dataset == "digits":
         return []
     return ["--data-dir", str(storage / "data") if isinstance(storage, Path) else "~/scyc-sweep-data"]
+
+
+def _absolute(text: str) -> str:
+    return str(Path(text).expanduser().absolute())
+
+
+def _dashed(word: str) -> str:
+    """Return a flag as it is listed: the command line takes --data_dir for --data-dir."""
+    flag, given, value = word.partition("=")
+    return flag.replace("_", "-") + given + value if flag.startswith("--") else word
+
+
+def _position(words: Sequence[str], folder: str) -> int:
+    """Return which word is the FOLDER: not the command, nor the value of a flag, if they are called alike."""
+    found = [index for index, word in enumerate(words) if index and word == folder]
+    return next((index for index in found if not words[index - 1].startswith("--")), found[0])
 
 
 def _has(words: Sequence[str], flag: str) -> bool:

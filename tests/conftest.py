@@ -1,7 +1,9 @@
-"""What all tests share: the command line as a user runs it, a sweep small enough to be run many times, small data."""
+"""What all tests share: the command line as a user runs it, a small sweep, small data, buckets."""
 
 import hashlib
 import io
+import itertools
+import logging
 import os
 import pickle
 import signal
@@ -166,6 +168,59 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         return folder
 
     return write
+
+
+SECRET = "the-secret-key-of-the-bucket"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A real S3 server on loopback, in this process; its address."""
+    server_of = pytest.importorskip("moto.server")
+    pytest.importorskip("pyarrow.fs")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
+    server = server_of.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a new bucket, which the environment has credentials for."""
+    from pyarrow.fs import S3FileSystem
+
+    settings = {
+        "AWS_ACCESS_KEY_ID": "the-id-of-the-key",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{next(_numbers)}"
+    S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True).create_dir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def objects(bucket: str) -> Callable[[], dict[str, bytes]]:
+    """Return all that lies in the bucket, by key."""
+    from pyarrow.fs import FileSelector, FileSystem
+
+    def listed() -> dict[str, bytes]:
+        files, root = FileSystem.from_uri(bucket)
+        found = files.get_file_info(FileSelector(root, recursive=True))
+        return {
+            info.path.removeprefix(f"{root}/"): files.open_input_stream(info.path).read()
+            for info in found
+            if info.is_file
+        }
+
+    return listed
 
 
 def _fashion_mnist(path: str) -> bytes:

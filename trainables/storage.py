@@ -163,7 +163,7 @@ def locate(place: "str | Path | Remote") -> Location:
             f"{scheme}:// without credentials and options: they come from the environment (AWS_PROFILE, "
             "AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), since results say where they lie"
         )
-    parts = rest.strip("/").split("/")
+    parts = rest.rstrip("/").split("/")
     if not re.fullmatch(r"[\w.-]+", parts[0]) or any(part in ("", ".", "..") for part in parts):
         raise StorageError(f"{text} is not {scheme}://BUCKET/PATH")
     return Remote(f"{scheme}://{'/'.join(parts)}")
@@ -220,4 +220,5 @@ def _files(bucket: str) -> Any:
 def _passing(error: OSError) -> bool:
     """Whether an error of a bucket may pass: the network or the service, not what was asked of it."""
     words = ("NETWORK", "TIMEOUT", "TIMED OUT", "SLOW_DOWN", "THROTTL", "UNAVAILABLE", "INTERNAL", "CONNECT")
-    return not isinstance(error, FileNotFoundError) and any(word in str(error).upper() for word in words)
+    said = re.sub("'[^']*'", "", str(error)).upper()  # without the names of bucket and file, which may be such a word
+    return not isinstance(error, FileNotFoundError) and any(word in said for word in words)

@@ -1,12 +1,14 @@
 """What a failure means: packs that run again, whole or in halves, and when a sweep gives up. And the packs' size."""
 
+import heapq
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from sweep.engines import Jobs
-from sweep.errors import TrainingError
+from sweep.errors import FolderError, TrainingError
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.worker import Measure, Outcome
@@ -18,6 +20,8 @@ DIED = Outcome(failure="worker died", reason="its process ended")
 NO_MEMORY = Outcome(failure="out of memory", reason="tried to allocate 3 GiB")
 CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last weight")
 STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
+HOST_GONE = Outcome(failure="host gone", reason="the machine was taken away")
+UNSEEN = Outcome(failure="folder unseen", reason="east does not see /results of head: give --out on storage")
 OK = None
 
 
@@ -36,6 +40,8 @@ class Driver:
         self.told: list[Pack] = []
         self.sizes: list[int] = []
         self.progress = 0
+        self.now = 0.0
+        """Seconds, by the clock of the jobs."""
         tell = self.strategy.tell
 
         def note(pack: Pack) -> None:
@@ -44,7 +50,13 @@ class Driver:
 
         self.strategy.tell = note  # type: ignore[method-assign]
         self.jobs = Jobs(
-            self.strategy, self.strategy.ledger, sweep.simulation.states, self.sizes.append, self._count, measure
+            self.strategy,
+            self.strategy.ledger,
+            sweep.simulation.states,
+            self.sizes.append,
+            self._count,
+            measure,
+            lambda: self.now,
         )
 
     def _count(self) -> None:
@@ -58,6 +70,19 @@ class Driver:
 
     def succeed(self, pack: Pack) -> None:
         self.jobs.done(pack, Outcome(self.sweep.simulation.train(pack), device="cpu", host="here"))
+
+    def begin(self) -> Pack:
+        """Give the next pack to a worker that begins it at once."""
+        pack: Pack = self.next()
+        self.jobs.started(pack)
+        return pack
+
+    def take(self, seconds: float, packs: int = 1) -> None:
+        """Have packs trained one after another, each in so many seconds."""
+        for _ in range(packs):
+            pack = self.begin()
+            self.now += seconds
+            self.succeed(pack)
 
     def run(self, script: Iterable[Outcome | None] = ()) -> "Driver":
         """Answer job after job by the script, and all that come after it with success."""
@@ -325,6 +350,249 @@ class TestMeasure:
         self, runs: int, workers: int, rates: dict[int, float], best: int
     ) -> None:
         assert Measure(24, runs, workers).best(rates) == best
+
+
+class TestSlow:
+    """A pack that takes far longer than its like is given to a second worker: the first to finish counts."""
+
+    @pytest.fixture
+    def driver(self, make_driver: Any) -> Driver:
+        """Four packs of two lanes."""
+        driver: Driver = make_driver(lanes_per_pack=2)
+        return driver
+
+    @pytest.mark.parametrize(("usual", "limit"), [(10.0, 30.0), (2.5, 7.5), (2.0, 7.0), (0.1, 5.1)])
+    def test_after_three_times_the_usual_and_five_seconds_more_it_is_handed_out_a_second_time_and_no_third(
+        self, driver: Driver, usual: float, limit: float
+    ) -> None:
+        driver.take(usual, packs=3)
+        slow = driver.begin()
+        driver.now += limit - 0.01
+        assert driver.next() is None
+        driver.now += 0.02
+        assert driver.next() == slow
+        driver.now += 1000
+        assert driver.next() is None and not driver.jobs.finished
+
+    def test_the_usual_is_the_median(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=1)
+        for seconds in (10.0, 1000.0, 11.0, 12.0, 0.1):
+            driver.take(seconds)
+        slow, *others = [driver.begin() for _ in range(3)]
+        driver.now += 33.1
+        assert {driver.next(), driver.next(), driver.next()} == {slow, *others} and driver.next() is None
+
+    def test_new_packs_come_first(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=1)
+        driver.take(1.0, packs=3)
+        slow = driver.begin()
+        driver.now += 1000
+        fresh = [driver.next() for _ in range(4)]
+        assert len({slow, *fresh}) == 5
+        assert driver.next() == slow
+
+    @pytest.mark.parametrize("late", [OK, DIED, STATE_LOST, HOST_GONE, CHAIN_ENDED, NO_MEMORY, UNSEEN])
+    def test_the_first_to_finish_counts_and_what_comes_later_is_dropped(self, driver: Driver, late: Any) -> None:
+        driver.take(1.0, packs=3)
+        slow = driver.begin()
+        driver.now += 10
+        assert driver.next() == slow
+        driver.succeed(slow)
+        assert driver.next() is None and driver.jobs.finished
+        assert driver.told[-1] == slow and len(driver.told) == 4
+        rows, kept = driver.sweep.rows(), driver.sweep.simulation.kept()
+        files = {path: path.stat().st_mtime_ns for path in driver.sweep.folder.glob("trials/*")}
+        for state in list(kept):
+            driver.sweep.simulation.lose(state)  # the second has none to go on from any more
+        driver.succeed(slow) if late is None else driver.jobs.done(slow, late)
+        assert driver.jobs.error is None and driver.jobs.finished and driver.next() is None
+        assert len(driver.told) == 4 and driver.sweep.rows() == rows and len(rows) == 8
+        assert {path: path.stat().st_mtime_ns for path in driver.sweep.folder.glob("trials/*")} == files
+
+    @pytest.mark.parametrize("failure", [DIED, STATE_LOST, HOST_GONE, CHAIN_ENDED, NO_MEMORY, UNSEEN])
+    def test_while_one_of_two_has_it_the_other_s_failure_means_nothing(self, driver: Driver, failure: Any) -> None:
+        driver.take(1.0, packs=3)
+        slow = driver.begin()
+        driver.now += 10
+        for _ in range(10):
+            assert driver.next() == slow  # as slow as before: it goes out again
+            driver.jobs.started(slow)
+            driver.jobs.done(slow, failure)
+        assert driver.jobs.error is None and not driver.jobs.finished and driver.sizes == []
+        assert driver.strategy.ended == []
+        driver.jobs.done(slow, DIED)  # the last that has it: its first attempt
+        again = [driver.next() for _ in range(2)]
+        assert again == [slow, None]
+        driver.succeed(slow)
+        assert driver.next() is None and driver.jobs.finished
+        assert driver.jobs.error is None and len(driver.sweep.rows()) == 8
+
+    def test_not_before_three_of_its_like_were_timed(self, driver: Driver) -> None:
+        slow = driver.begin()
+        driver.take(1.0, packs=2)
+        driver.now += 1000
+        last = driver.next()
+        assert last != slow and driver.next() is None
+        driver.jobs.started(last)
+        driver.now += 1.0
+        driver.succeed(last)
+        assert driver.next() == slow
+
+    def test_what_failed_says_nothing_of_how_long_its_like_take(self, driver: Driver) -> None:
+        slow = driver.begin()
+        driver.take(1.0, packs=2)
+        for _ in range(2):
+            driver.jobs.done(driver.begin(), HOST_GONE)
+        driver.begin()
+        driver.now += 1000
+        assert driver.next() is None and slow
+
+    def test_one_that_waits_for_a_worker_is_not_slow(self, driver: Driver) -> None:
+        driver.take(1.0, packs=3)
+        waiting = driver.next()
+        driver.now += 1e9
+        assert driver.next() is None
+        driver.jobs.started(waiting)
+        driver.now += 5.9
+        assert driver.next() is None
+        driver.now += 0.2
+        assert driver.next() == waiting
+        driver.jobs.started(waiting)  # by the second: the first began when it did
+        driver.jobs.done(waiting, DIED)
+        assert driver.next() == waiting
+
+    def test_after_its_host_was_gone_it_waits_anew(self, driver: Driver) -> None:
+        driver.take(1.0, packs=3)
+        lost = driver.begin()
+        driver.now += 1000
+        driver.jobs.done(lost, HOST_GONE)
+        assert driver.next() == lost
+        driver.now += 1000
+        assert driver.next() is None
+
+    def test_a_pack_of_another_size_is_not_its_like(self, make_driver: Any) -> None:
+        driver = make_driver(max_lr="0.1:0.7:0.1", lanes_per_pack=2)
+        driver.take(1.0, packs=3)
+        single = driver.begin()
+        assert len(single.lanes) == 1
+        driver.now += 1e9
+        assert driver.next() is None
+
+    def test_nor_one_of_a_cycle_with_other_steps(self, make_driver: Any) -> None:
+        for retrain_steps, alike in ((None, True), (10, True), (20, False)):
+            driver = make_driver(lanes_per_pack=2, cycles=1, retrain_steps=retrain_steps)
+            driver.take(1.0, packs=4)
+            packs = [driver.begin() for _ in range(4)]
+            assert {pack.cycle for pack in packs} == {1}
+            driver.now += 1000
+            assert (driver.next() == packs[0]) is alike
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_with_slow_and_dying_workers_the_oracle_is_that_of_a_calm_night(self, make_driver: Any, seed: int) -> None:
+        given = {"runs": 2, "cycles": 2, "lanes_per_pack": 2}
+        calm = make_driver(**given).run()
+        driver, chance = make_driver(**given), random.Random(seed)
+        workers, order = list[tuple[float, int, Pack, Any]](), 0
+        handed = dict[Pack, int]()
+        while not driver.jobs.finished:
+            while len(workers) < 4 and (pack := driver.next()) is not None:
+                driver.jobs.started(pack)
+                handed[pack] = handed.get(pack, 0) + 1
+                seconds = chance.uniform(8, 12) * (30 if chance.random() < 0.2 else 1)
+                what = chance.choices([OK, DIED, HOST_GONE], [90, 2, 8])[0]
+                heapq.heappush(workers, (driver.now + seconds, order := order + 1, pack, what))
+            if workers:
+                until, _, pack, what = workers[0]
+                # Between two outcomes the searcher looks for slow packs, as an engine's does.
+                if len(workers) < 4 and until > driver.now + 1:
+                    driver.now += 1
+                    continue
+                heapq.heappop(workers)
+                driver.now = until
+                there = all(lane.parent is None or driver.sweep.simulation.has(lane.parent) for lane in pack.lanes)
+                if what is None and there:
+                    driver.succeed(pack)
+                else:
+                    driver.jobs.done(pack, what or STATE_LOST)
+        assert driver.jobs.error is None
+        assert max(handed.values()) > 1
+
+        def without_company(sweep: Any) -> dict[str, Any]:
+            return {key: row | {"lanes_in_pack": 0} for key, row in sweep.rows().items()}
+
+        assert without_company(driver.sweep) == without_company(calm.sweep)
+        assert driver.strategy.needed_states() == calm.strategy.needed_states() <= driver.sweep.simulation.kept()
+
+
+class TestHostGone:
+    def test_it_is_no_failure_of_the_pack_however_often(self, make_driver: Any) -> None:
+        driver = make_driver().run([HOST_GONE] * 20)
+        assert driver.points() == [EIGHT] * 21
+        assert driver.jobs.error is None and driver.jobs.finished
+
+    def test_nor_does_it_forgive_one(self, make_driver: Any) -> None:
+        driver = make_driver(max_lr="0.5").run([DIED, HOST_GONE, DIED, HOST_GONE, HOST_GONE, DIED, HOST_GONE, DIED])
+        assert "cycle 0, run 0, 1 lanes: worker died" in str(driver.jobs.error)
+        assert driver.points() == [[5]] * 8
+
+
+class TestEnd:
+    def test_a_host_that_does_not_see_the_folder_ends_the_sweep_with_its_words(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4)
+        one, two = driver.next(), driver.next()
+        driver.jobs.done(one, UNSEEN)
+        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == UNSEEN.reason
+        assert driver.next() is None and driver.jobs.finished
+        driver.succeed(two)
+        assert len(driver.sweep.rows()) == 4
+
+    def test_rows_that_cannot_be_written_end_the_sweep(self, make_driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        driver = make_driver(lanes_per_pack=4)
+        driver.succeed(driver.next())
+
+        def full(*arguments: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(driver.strategy.ledger, "append", full)
+        driver.succeed(driver.next())
+        assert isinstance(driver.jobs.error, TrainingError)
+        assert "results cannot be written any more: [Errno 28] No space left on device; all" in str(driver.jobs.error)
+        assert driver.next() is None and driver.jobs.finished
+        assert len(driver.sweep.rows()) == 4
+
+    @pytest.mark.parametrize("when", ["measured", "halved"])
+    def test_a_manifest_that_cannot_be_written_ends_it_too(self, make_driver: Any, when: str) -> None:
+        measure = Measure(points=8, runs=1, workers=1)
+        driver = make_driver(measure if when == "measured" else None)
+
+        def full(lanes: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        driver.jobs.on_lanes_per_pack = full
+        driver.jobs.done(driver.next(), Outcome(rates={4: 1.0}) if when == "measured" else NO_MEMORY)
+        assert isinstance(driver.jobs.error, TrainingError) and "No space left" in str(driver.jobs.error)
+        assert driver.next() is None and driver.jobs.finished
+
+    def test_a_lease_that_is_lost_ends_it_when_the_pack_is_written(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4)
+
+        def lost() -> None:
+            raise FolderError("was taken over")
+
+        driver.jobs.on_progress = lost
+        driver.succeed(driver.next())
+        assert isinstance(driver.jobs.error, FolderError) and driver.next() is None and driver.jobs.finished
+        assert len(driver.sweep.rows()) == 4
+
+    def test_the_first_error_is_the_one_that_is_told(self, make_driver: Any) -> None:
+        driver = make_driver()
+
+        def lost() -> None:
+            raise FolderError("was taken over")
+
+        driver.jobs.on_progress = lost
+        driver.jobs.done(driver.next(), STATE_LOST)
+        assert "state abc is damaged" in str(driver.jobs.error)
 
 
 def test_rows_say_where_they_were_trained_and_in_what_company(make_driver: Any) -> None:
