@@ -282,7 +282,8 @@ class FakeJobs:
         self.packs, self.finished = list(range(packs)), False
         self.back: list[tuple[Any, Any]] = []
 
-    def next(self) -> Any:
+    def next(self, idle: bool) -> Any:
+        self.idle = idle
         return self.packs.pop(0) if self.packs else None
 
     def done(self, job: Any, outcome: Any) -> None:
@@ -322,6 +323,7 @@ class TestSearcher:
         searcher = searching(1, host(cpu=2), grows={"CPU": 8.0}, workers="max")
         jobs = [searcher.suggest(str(number)) for number in range(4)]
         assert jobs[0]["job"] == 0 and isinstance(jobs[1]["job"], Wait) and jobs[2:] == [None, None]
+        assert not searcher.jobs.idle  # slow packs are for workers that are there
         searcher.on_trial_complete("1", {"outcome": None})
         assert searcher.jobs.back == []
         searcher.jobs.packs = [5, 6, 7]
