@@ -26,6 +26,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/oracle.py
 	$(BIN)/python tests/benchmarks/naive.py
 	$(BIN)/python tests/benchmarks/tuning.py
+	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/fleet.py
 
 # Exact versions that are tested; without make, pyproject.toml's ranges apply.
