@@ -221,11 +221,12 @@ def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str
 
 def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:
     """Return what the newest job of each name is doing, as far as a head says so."""
-    from sweep.cluster import Cluster
-
     newest = {each.name: each for each in records}
     found: dict[str, str] = {}
-    for head in {address} if address else {each.address for each in newest.values()}:
+    heads = {address} if address else {each.address for each in newest.values()}
+    if heads:
+        from sweep.cluster import Cluster  # seconds of imports, for nothing where nothing was submitted
+    for head in heads:
         try:
             jobs = Cluster(head).jobs()
         except SweepError as error:

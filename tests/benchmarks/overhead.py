@@ -17,22 +17,7 @@ from common import against, busy_share, report, training_span
 from sweep.results import Results
 
 WORKERS = 2
-SWEEP = [
-    "oracle",
-    "--lanes",
-    "13",
-    "--runs",
-    "2",
-    "--cycles",
-    "3",
-    "--workers",
-    "2",
-    "--wait-for-resources",
-    "--steps",
-    "12000",
-    "--eval-every",
-    "1200",
-]
+SWEEP = ["oracle", "--lanes", "13", "--runs", "2", "--cycles", "3", "--steps", "12000", "--eval-every", "1200"]
 """16 packs of 12 or 13 lanes, four a cycle."""
 SHARE = 0.9
 
@@ -58,7 +43,9 @@ def run(storage: Path) -> None:
     try:
         hosts.up()
         hosts.cluster()
-        ran = hosts.run("submit", "--storage", storage, "--wait", "--", *SWEEP)
+        ran = hosts.run(
+            "submit", "--storage", storage, "--wait", "--", *SWEEP, "--workers", str(WORKERS), "--wait-for-resources"
+        )
         if ran.returncode:
             raise SystemExit(ran.stdout + ran.stderr)
     finally:
