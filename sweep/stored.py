@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sweep import lock, submission
+from sweep import submission
 from sweep.errors import FolderError
-from sweep.folder import Folder
+from sweep.folder import Folder, check_identity, check_kind
 from sweep.ledger import READERS
 from sweep.results import AnyResults, load
 from sweep.strategy import Progress
@@ -55,20 +55,23 @@ def survey(storage: Location, name: str | None = None) -> list[Stored]:
 def collect(storage: Location, name: str, to: Path, states: bool = False) -> list[str]:
     """Copy the results of a name into a folder of this machine: all but states, and those too if asked for.
 
-    Returns what was copied, and raises FolderError if there is nothing, or a folder cannot be written. What is there
-    already and as large stays; what is written meanwhile comes with the next call.
+    Returns what was copied. What is there already and equal stays; what is written meanwhile comes with the next call.
+    Raises FolderError if there is nothing, or the folder cannot be written or holds another experiment.
     """
     source = submission.folder_of(storage, name)
-    if Folder(source).manifest() is None:
+    there, here = Folder(source).manifest(), Folder(to).manifest()
+    if there is None:
         raise FolderError(f"{source} holds no results yet")
-    wanted = [
-        (path, to / within)
-        for path, within in _files(source, "")
-        if (states or "states/" not in within) and path.name not in (lock.LOCK, lock.DRIVER)
-    ]
+    if here is not None:
+        check_kind(Folder(to), here, there["kind"])
+        check_identity(Folder(to), here["identity"], there["identity"], "give another --to")
+    wanted = [(path, to / within) for path, within in _files(source, "") if states or "states/" not in within]
 
     def fetch(path: Location, target: Path) -> str:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # a sweep under way has let it go
+            return ""
         if target.exists() and target.read_bytes() == content:
             return ""
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +115,13 @@ def since(time: datetime) -> float:
 
 
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
-    """Iterate over the files in a folder, with their paths within it."""
+    """Iterate over the files in a folder, with their paths within it; without locks and half-written files."""
     for path in folder.iterdir():
         name = f"{within}{path.name}"
-        if path.suffix or path.name.startswith("."):  # every file of a results folder has an ending, no folder has
+        if path.name.startswith("."):
+            continue
+        # In a bucket every file has an ending, and no folder: to ask for each takes long.
+        if path.is_file() if isinstance(path, Path) else path.suffix:
             yield path, name
         else:
             yield from _files(path, f"{name}/")

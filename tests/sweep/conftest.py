@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
@@ -227,3 +228,22 @@ def make_comparison(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., S
 def run_seed() -> Callable[[int], int]:
     """The seed of a run in a sweep with seed 0."""
     return lambda run: derive_seed("run", 0, run)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Spec]:
+    """A real oracle of two cycles of four max_lr: 8 lanes in 4 packs of a twentieth of a second."""
+
+    def make(out: object, **changes: object) -> Spec:
+        settings = {"max_lr": "0.01:1:x4", "runs": 1, "cycles": 1, "steps": 17, "lanes": 2, "engine": "inline"}
+        return resolve({**settings, "scyc": "0.04,0.1,1,4", "out": str(out), **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def quick_pictures() -> Iterator[None]:
+    """Pictures that are not drawn: that takes longer than all the rest of a tiny oracle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).write_bytes(b"a picture"))
+        yield

@@ -8,21 +8,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from sweep import load, lock
 from sweep.errors import FolderError
 from sweep.ledger import Ledger
 from sweep.lock import DRIVER, held, lease_of
 from sweep.run import run_oracle
-from sweep.spec import Spec, resolve
+from sweep.spec import Spec
 from trainables.storage import Location, Remote, locate
+
+Tiny = Callable[..., Spec]
 
 COMMAND = ["scyc-sweep", "oracle", "--runs", "2"]
 BEAT, SILENT, SETTLED = 0.05, 0.3, 0.1
@@ -281,20 +282,6 @@ class TestRecord:
 # --- Whole sweeps in a bucket ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_pictures() -> Iterator[None]:
-    """Pictures that are not drawn: that takes longer than all the rest of a tiny sweep."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).write_bytes(b"a picture"))
-        yield
-
-
-def tiny(out: Location | str) -> Spec:
-    """Two cycles of four max_lr: 8 lanes in 4 packs of a twentieth of a second."""
-    settings = {"max_lr": "0.01:1:x4", "runs": 1, "cycles": 1, "steps": 17, "lanes": 2, "engine": "inline"}
-    return resolve({**settings, "scyc": "0.04,0.1,1,4", "out": str(out)})
-
-
 def assert_equal_tables(one: Location, other: Location) -> None:
     ours, theirs = load(one), load(other)
     for table in ("trials", "oracle", "curves", "comparison"):
@@ -310,7 +297,7 @@ def names(place: Location, folder: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures: None) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed") / "digits"
     run_oracle(tiny(folder))
     return folder
@@ -319,6 +306,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("packs", "written"), [(0, False), (1, True), (3, False), (4, True)])
 def test_killed_after_any_pack_the_same_command_goes_on_in_a_bucket_to_the_same_tables(
     place: Location,
+    tiny: Tiny,
     undisturbed: Path,
     objects: Callable[[], dict[str, bytes]],
     monkeypatch: pytest.MonkeyPatch,
@@ -357,7 +345,7 @@ def test_killed_after_any_pack_the_same_command_goes_on_in_a_bucket_to_the_same_
 
 
 def test_a_sweep_whose_lease_was_taken_ends_at_the_next_pack_and_keeps_what_it_has(
-    place: Location,
+    place: Location, tiny: Tiny, quick_pictures: None
 ) -> None:
     heard = []
 
@@ -375,7 +363,12 @@ def test_a_sweep_whose_lease_was_taken_ends_at_the_next_pack_and_keeps_what_it_h
 
 
 def test_in_a_bucket_every_command_says_what_it_says_of_a_folder_and_no_object_has_a_credential(
-    here: Any, place: Location, objects: Callable[[], dict[str, bytes]], tmp_path: Path
+    here: Any,
+    place: Location,
+    tiny: Tiny,
+    objects: Callable[[], dict[str, bytes]],
+    tmp_path: Path,
+    quick_pictures: None,
 ) -> None:
     secrets = [os.environ[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
     said: dict[Location, list[str]] = {}

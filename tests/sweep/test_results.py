@@ -1,5 +1,6 @@
 """Results open as DataFrames, of a sweep that goes on as of one that is done. The sweep here is real, and tiny."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -211,3 +212,19 @@ class TestRefused:
         pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "trials" / "mine.parquet")
         with pytest.raises(FolderError, match=r"mine\.parquet is no table of trials"):
             _ = sweep.load(tmp_path).oracle
+
+
+def test_a_folder_of_when_cpus_per_worker_was_called_threads_is_read_and_gone_on_with(
+    tmp_path: Path, tiny: Callable[..., Spec], quick_pictures: None
+) -> None:
+    run_oracle(tiny(tmp_path / "o", cycles=0))
+    path = tmp_path / "o" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["spec"].pop("cpus_per_worker") == 1
+    manifest["spec"]["threads"] = 2
+    path.write_text(json.dumps(manifest))
+    assert Results(tmp_path / "o").spec == tiny(tmp_path / "o", cycles=0, cpus_per_worker=2)
+    results = run_oracle(tiny(tmp_path / "o"))
+    assert list(results.oracle["cycle"]) == [0, 1]
+    spec = json.loads(path.read_text())["spec"]
+    assert spec["cpus_per_worker"] == 1 and "threads" not in spec
