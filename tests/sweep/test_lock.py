@@ -352,8 +352,8 @@ def test_a_sweep_whose_lease_was_taken_ends_at_the_next_pack_and_keeps_what_it_h
     def steal(progress: Any) -> None:
         heard.append(progress.lanes_done)
         if progress.lanes_done == 2:
-            another(place)
-            until(lambda: not beating())  # as one that has lost it no more does
+            # Again and again, as its holder may be about to write; one that has lost it beats no more.
+            until(lambda: another(place) and not beating())
 
     with pytest.raises(FolderError, match="was taken over by process 4711 on elsewhere"):
         run_oracle(tiny(place), steal)

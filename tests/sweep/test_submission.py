@@ -273,7 +273,7 @@ class TestRefusals:
             ([], "submit takes oracle, schedules, tune, compare, control after --, but got nothing"),
             (["--", "oracle", "--runs", "0"], "--runs: input should be greater than or equal to 1, but got 0"),
             (["--", "oracle", "--max-lr", "1:0.1:x3"], "--max-lr: "),
-            (["--", "oracle", "--model", "nets:gone", "--preset", "digits"], "--model nets:gone"),
+            (["--", "oracle", "--model", "nonesuch:gone", "--preset", "digits"], "--model nonesuch:gone"),
             (["--", "oracle", "--rnus", "2"], "Unknown option"),
             (["--", "oracle", "extra"], "Unused Tokens"),
             (["--", "oracle", "--config", "gone.toml"], "gone.toml cannot be read"),

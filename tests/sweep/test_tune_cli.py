@@ -23,6 +23,7 @@ from sweep.errors import SweepError
 from sweep.results import TuningResults
 from sweep.trajectories import read
 from sweep.tuning_spec import TuningFlags, TuningSpec
+from trainables.storage import copy
 
 Small = Callable[..., list[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -192,14 +193,15 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(here: Run,
 
 
 def test_a_take_over_that_is_interrupted_goes_on(oracle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy, copied = shutil.copyfile, []
+    copied: list[Path] = []
 
     def interrupt(source: Path, target: Path) -> None:
-        copied.append(copy(source, target))
+        copy(source, target)
+        copied.append(target)
         if len(copied) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("shutil.copyfile", interrupt)
+    monkeypatch.setattr("sweep.run.copy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5")
     monkeypatch.undo()

@@ -188,7 +188,7 @@ def test_a_function_whose_data_change_is_called_once_a_sweep_and_stops_the_next(
     command = ["oracle", "--dataset", "pics:changing", *INLINE]
     assert here(*command, cwd=folder).returncode == 0
     load_dataset.cache_clear()  # as in a new process
-    again = here(*command, "--runs", "2")
+    again = here(*command, "--tolerance", "1")
     assert again.returncode == 2 and "o holds lanes of another experiment (data was" in again.stderr
 
 
