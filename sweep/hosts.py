@@ -24,6 +24,8 @@ FRESH = 1.0
 POLL = 5.0
 """Seconds between two looks for resources that are waited for."""
 PROBE_SECONDS = 60.0
+AHEAD = 8
+"""Packs at least that wait for machines of which the cluster does not say whether they may come."""
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Resources:
     spec: Spec
     of_a_worker: dict[str, float]
     grows_to: int | None
-    """Workers that an autoscaling cluster could hold; None where it says of no growth."""
+    """Workers that an autoscaling cluster could hold; None where it does not say, as Ray's own autoscaler does not."""
     _seen: float = float("-inf")
     _room: int = 0
 
@@ -70,7 +72,8 @@ class Resources:
     def limit(self) -> int:
         """Packs that may be under way now: one for each worker that there is, more only where more may come."""
         if self.spec.workers == "max":
-            return max(1, self.workers)
+            # Packs that wait are what an autoscaler goes by. By default it doubles a cluster, too.
+            return max(1, self.workers) if self.grows_to is not None else self.room + max(AHEAD, self.room)
         # At least one, which then waits for a machine: all that were there may be gone for a while.
         return max(1, min(self.workers, self.room))
 
@@ -84,15 +87,17 @@ class Resources:
         from ray.autoscaler.sdk import request_resources
 
         said = ""
-        while lacks := self._lacks():
-            if lacks != said:
-                wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
-                request_resources(bundles=[self.of_a_worker] * wanted)
-                logging.getLogger(__name__).warning("waiting: %s", lacks)
-                said = lacks
-            time.sleep(POLL)
-        if said:
-            request_resources(bundles=[])  # from here on it is packs that ask
+        try:
+            while lacks := self._lacks():
+                if lacks != said:
+                    wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
+                    request_resources(bundles=[self.of_a_worker] * wanted)
+                    logging.getLogger(__name__).warning("waiting: %s", lacks)
+                    said = lacks
+                time.sleep(POLL)
+        finally:
+            if said:
+                request_resources(bundles=[])  # else the machines stay for good; from here on it is packs that ask
 
     def _lacks(self) -> str:
         """Return what is missing, or nothing."""

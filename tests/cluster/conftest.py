@@ -144,7 +144,7 @@ class Hosts:
         found = psutil.Process(self.running[HEAD].pid).children(recursive=True)
         return [each for each in found if "sweep" in each.cmdline() and "python" in each.name()]
 
-    def ray(self, host: int, env: dict[str, str] | None = None) -> None:
+    def ray(self, host: int, env: dict[str, str] | None = None, *more: str | Path) -> None:
         """Start Ray on a host: a head that trains nothing, or a worker host of one core."""
         ray = Path(sys.executable).with_name("ray")
         common = ["--block", "--node-ip-address", self.address(host), "--disable-usage-stats"]
@@ -157,12 +157,16 @@ class Hosts:
             own += ["--temp-dir", str(self.folder / f"r{self.sessions}")]
         # Workers that are niced would be starved by whatever else this machine does.
         settings = {"RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"} | IMPATIENT | OPEN | AWS
-        self.running[host] = self.start(host, ray, "start", *common, *own, env=settings | (env or {}))
+        self.running[host] = self.start(host, ray, "start", *common, *own, *more, env=settings | (env or {}))
+
+    def head(self, env: dict[str, str] | None = None, *more: str | Path) -> None:
+        """Start a head and wait until it answers."""
+        self.ray(HEAD, env, *more)
+        self.wait(lambda: self.reaches(HEAD, 6379) and self.reaches(HEAD, 8265), "the head")
 
     def cluster(self, env: dict[str, str] | None = None) -> None:
         """Start a head and two worker hosts, and wait until the head knows of both."""
-        self.ray(HEAD, env)
-        self.wait(lambda: self.reaches(HEAD, 6379) and self.reaches(HEAD, 8265), "the head")
+        self.head(env)
         for host in (EAST, WEST):
             self.ray(host, env)
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
+from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG
+from ray.util.state import list_nodes
 
 import sweep
 from trainables.storage import locate
@@ -44,6 +47,36 @@ def cluster(hosts: Any) -> Iterator[Any]:
     yield hosts
     for host in list(hosts.running):
         hosts.kill(host)
+
+
+@pytest.fixture
+def autoscaling(hosts: Any, tmp_path: Path) -> Iterator[Any]:
+    """A head that starts worker hosts of one core on itself when they are asked for, up to two."""
+    for host in list(hosts.running):
+        hosts.kill(host)
+    provider = {
+        "type": "external",  # by its own name Ray would look for defaults that are not in its wheels
+        "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
+        "head_node_id": FAKE_HEAD_NODE_ID,
+        "launch_multiple": True,
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    }
+    worker = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+    head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    config = BASE_READONLY_CONFIG | {
+        "max_workers": 8,
+        "idle_timeout_minutes": 5,
+        "provider": provider,
+        "available_node_types": {"worker": worker, "ray.head.default": head},
+    }
+    (tmp_path / "growing.yaml").write_text(json.dumps(config))
+    env = {"RAY_enable_autoscaler_v2": "1", "RAY_FAKE_CLUSTER": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID}
+    env |= {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    hosts.head(env, "--autoscaling-config", tmp_path / "growing.yaml")
+    yield hosts
+    hosts.kill(HEAD)
 
 
 def assert_same(found: Any, wanted: Any) -> None:
@@ -201,3 +234,20 @@ def test_with_its_token_a_cluster_takes_a_sweep_and_refuses_it_with_none_or_anot
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert_same(sweep.load(tmp_path / "s" / "digits"), inline(QUICK))
     assert TOKEN["RAY_AUTH_TOKEN"] not in ran.stdout + ran.stderr
+
+
+def test_max_makes_an_autoscaling_cluster_grow_from_no_worker_to_all(
+    autoscaling: Any, inline: Any, tmp_path: Path
+) -> None:
+    # No job: its folder is deleted by the first host of several on one disk that has no more use for it.
+    command = [sys.executable, "-m", "sweep", *SMALL, *QUICK, "--workers", "max", "--wait-for-resources"]
+    at = ["--address", f"{autoscaling.address(HEAD)}:6379", "--out", tmp_path / "o"]
+    ran = autoscaling.on_head(*command, *at)
+    assert ran.returncode == 0 and "room for 0" in ran.stderr, ran.stderr
+    assert_same(sweep.load(tmp_path / "o"), inline(QUICK))
+
+    def workers() -> int:
+        nodes = list_nodes(autoscaling.dashboard, filters=[("state", "=", "ALIVE")])
+        return sum(not node.is_head_node for node in nodes)
+
+    autoscaling.wait(lambda: workers() == 2, "the second worker")
