@@ -64,18 +64,16 @@ class Resources:
     @property
     def workers(self) -> int:
         """Packs that shall train at a time."""
-        if isinstance(self.spec.workers, int):
-            return self.spec.workers
-        return max(self.room, self.grows_to or 0) if self.spec.workers == "max" else self.room
+        if self.spec.workers == "max":
+            # Packs that wait are what an autoscaler goes by. By default it doubles a cluster, too.
+            return max(self.room, self.grows_to) if self.grows_to is not None else self.room + max(AHEAD, self.room)
+        return self.spec.workers if isinstance(self.spec.workers, int) else self.room
 
     @property
     def limit(self) -> int:
         """Packs that may be under way now: one for each worker that there is, more only where more may come."""
-        if self.spec.workers == "max":
-            # Packs that wait are what an autoscaler goes by. By default it doubles a cluster, too.
-            return max(1, self.workers) if self.grows_to is not None else self.room + max(AHEAD, self.room)
         # At least one, which then waits for a machine: all that were there may be gone for a while.
-        return max(1, min(self.workers, self.room))
+        return max(1, self.workers if self.spec.workers == "max" else min(self.workers, self.room))
 
     def check(self) -> None:
         """Raise SweepError where there is less than was asked for: Ray would wait for the rest without end."""

@@ -139,11 +139,6 @@ class Hosts:
         """The environment of who uses the cluster."""
         return {"RAY_API_SERVER_ADDRESS": self.dashboard} | OPEN
 
-    def drivers(self) -> list[psutil.Process]:
-        """The processes of the jobs' commands on the head."""
-        found = psutil.Process(self.running[HEAD].pid).children(recursive=True)
-        return [each for each in found if "sweep" in each.cmdline() and "python" in each.name()]
-
     def ray(self, host: int, env: dict[str, str] | None = None, *more: str | Path) -> None:
         """Start Ray on a host: a head that trains nothing, or a worker host of one core."""
         ray = Path(sys.executable).with_name("ray")

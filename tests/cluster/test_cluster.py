@@ -181,41 +181,30 @@ def test_stopped_and_submitted_again_and_then_a_worker_host_is_cut_off(
     cluster.ray(WEST)
 
 
-def test_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one(cluster: Any, inline: Any, tmp_path: Path) -> None:
-    storage, folder = ["--storage", tmp_path / "s"], tmp_path / "s" / "digits"
+def test_in_a_bucket_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one(
+    cluster: Any, bucket: str, inline: Any, tmp_path: Path
+) -> None:
+    storage = ["--storage", f"{bucket}/sweeps"]
     submit = ["submit", *storage, "--wait", "--", *SMALL, *LONG, *ON_BOTH]
+    trials = locate(f"{bucket}/sweeps/digits/trials")
     process = cluster.begin(*submit)
-    cluster.wait(lambda: len(packs(folder)) >= 3, "the third pack")
+    cluster.wait(lambda: len(list(trials.glob("*.parquet"))) >= 3, "the third pack")
     for host in (HEAD, EAST, WEST):
         cluster.kill(host)
     assert process.wait(60) == 1
-    before = packs(folder)
+    before = {path.name: path.read_bytes() for path in trials.glob("*.parquet")}
     status = json.loads(cluster.run("status", "digits", *storage, "--json").stdout)
     assert (status[0]["job"], status[0]["progress"]["lanes_done"]) == ("head gone", 2 * len(before))
+
     cluster.cluster()
     ran = cluster.run(*submit)
     assert ran.returncode == 0 and "-2: submitted" in ran.stderr, ran.stdout + ran.stderr
-    assert before.items() <= packs(folder).items()
-    assert_once(folder)
-    assert_same(sweep.load(folder), inline(LONG))
-
-
-def test_in_a_bucket_killed_and_resumed(cluster: Any, bucket: str, inline: Any, tmp_path: Path) -> None:
-    storage = ["--storage", f"{bucket}/sweeps"]
-    submit = ["submit", *storage, "--wait", "--", *SMALL, *QUICK, *ON_BOTH]
-    process = cluster.begin(*submit)
-    trials = locate(f"{bucket}/sweeps/digits/trials")
-    cluster.wait(lambda: len(list(trials.glob("*.parquet"))) >= 2, "the second pack")
-    for each in cluster.drivers():
-        each.kill()
-    assert process.wait(60) not in (0, 143)
-    before = len(list(trials.glob("*.parquet")))
-    assert before < 12
-    ran = cluster.run(*submit)
-    assert ran.returncode == 0 and "-2: submitted" in ran.stderr, ran.stdout + ran.stderr
-    assert f"; {2 * before} of 24 lanes" in ran.stdout  # what it began with
+    assert f"; {2 * len(before)} of " in ran.stdout  # what it began with
     assert cluster.run("collect", "digits", *storage, "--to", tmp_path / "here").returncode == 0
-    assert_same(sweep.load(tmp_path / "here"), inline(QUICK))
+    for name, content in before.items():  # finished_at stands in them: none was trained and written again
+        assert (tmp_path / "here" / "trials" / name).read_bytes() == content
+    assert_once(tmp_path / "here")
+    assert_same(sweep.load(tmp_path / "here"), inline(LONG))
     assert not any(secret in ran.stdout for secret in ("secret-of-the-bucket", "key-of-the-bucket"))
 
 

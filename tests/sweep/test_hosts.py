@@ -89,7 +89,6 @@ def test_what_a_worker_takes_and_how_many_there_is_room_for(
     [
         ("auto", [host(cpu=4)], 4, 4),
         ("auto", [], 0, 1),  # one job then waits for a machine
-        ("max", [host(cpu=4)], 4, 4),
         (3, [host(cpu=4)], 3, 3),
         (3, [host(cpu=2)], 3, 2),
         (3, [], 3, 1),
@@ -114,8 +113,9 @@ def test_packs_under_way_are_as_many_as_workers_that_there_are(
         ({"CPU": 2.0}, {"workers": "max"}, [host(cpu=4)], 2, 4, 4),  # machines that were added by hand count too
         ({"CPU": 64.0}, {"workers": "auto"}, [host(cpu=4)], 64, 4, 4),
         ({"CPU": 64.0}, {"workers": 9}, [host(cpu=4)], 64, 9, 4),
-        (None, {"workers": "max"}, [host(cpu=4)], None, 4, 4),
-        ({}, {"workers": "max"}, [], None, 0, 1),
+        (None, {"workers": "max"}, [host(cpu=4)], None, 12, 12),  # it does not say: 8 wait, or as many as there are
+        (None, {"workers": "max"}, [host(cpu=40)], None, 80, 80),
+        ({}, {"workers": "max"}, [], None, 8, 8),
     ],
 )
 def test_only_max_counts_on_machines_that_an_autoscaler_may_add(
