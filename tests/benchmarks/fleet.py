@@ -9,6 +9,7 @@ measured.
 import argparse
 import hashlib
 import heapq
+import logging
 import multiprocessing
 import os
 import random
@@ -185,6 +186,7 @@ def digest(*parts: object) -> str:
 
 def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
     """Drive a sweep in `folder` to its end."""
+    logging.disable(logging.WARNING)  # of every slow pack
     fleet = Fleet(spec, case, folder / "states")
     strategy, ledger = open_folder(spec, case, folder)
     measured = Measured()
