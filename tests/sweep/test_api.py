@@ -67,3 +67,9 @@ def test_the_notebook_runs_from_top_to_bottom(oracle: Results, monkeypatch: pyte
     text = "".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     for value in oracle.oracle["best_max_lr"]:
         assert f"{value:.6f}".rstrip("0") in text
+
+
+def test_a_fit_takes_an_oracle_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.run.run_fit", lambda spec: (None, spec.oracle))
+    assert sweep.fit_scyc("s3://bucket/digits") == "s3://bucket/digits"
+    assert sweep.fit_scyc(Path("results/digits")) == "results/digits"

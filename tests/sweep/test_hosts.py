@@ -71,6 +71,7 @@ MIXED = [host(cpu=4), host(cpu=8, gpu=2), host(cpu=1, gpu=1), host()]
         (MIXED, {"device": "cpu"}, {"CPU": 1}, 13),
         (MIXED, {"cpus_per_worker": 2}, {"CPU": 2, "GPU": 1}, 2),
         ([host(cpu=10, gpu=1)], {"gpus_per_worker": 0.1}, {"CPU": 1, "GPU": 0.1}, 10),  # 1 / 0.1 is 10 and not 9
+        ([host(cpu=99, gpu=1)], {"workers": 93}, {"CPU": 1, "GPU": 1 / 93}, 93),  # a float's 1 / (1 / 93) is less
         ([], {}, {"CPU": 1}, 0),
         ([host()], {}, {"CPU": 1}, 0),
     ],

@@ -225,6 +225,23 @@ class TestLease:
             monkeypatch.setattr(Remote, "read_text", fail)
             raise ZeroDivisionError  # which the outage must not hide
 
+    def test_a_beat_that_is_under_way_at_the_end_leaves_no_file_behind(
+        self, place: Location, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write, beats = Remote.write_text, threading.Event()
+
+        def slow(path: Remote, content: str) -> None:
+            if "_beat" in threading.current_thread().name:
+                beats.set()
+                time.sleep(4 * BEAT)
+            write(path, content)
+
+        monkeypatch.setattr(Remote, "write_text", slow)
+        with held(place, COMMAND):
+            assert beats.wait(10)
+        time.sleep(6 * BEAT)
+        assert not (place / DRIVER).exists()
+
     def test_no_thread_is_left_when_it_is_over(self, place: Location) -> None:
         with held(place, COMMAND):
             assert beating() == 1
