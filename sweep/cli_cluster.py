@@ -222,23 +222,25 @@ def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str
 def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:
     """Return what the newest job of each name is doing, as far as a head says so."""
     newest = {each.name: each for each in records}
+    folders = {each.folder: each.name for each in records}  # another storage may have the same names
     found: dict[str, str] = {}
     heads = {address} if address else {each.address for each in newest.values()}
     if heads:
-        from sweep.cluster import Cluster  # seconds of imports, for nothing where nothing was submitted
+        from sweep.cluster import FOLDER, Cluster  # seconds of imports, for nothing where nothing was submitted
     for head in heads:
         try:
             jobs = Cluster(head).jobs()
-        except SweepError as error:
+        except SweepError:
             if address:
                 raise
             for each in newest.values():
                 if each.address == head:
                     found[each.name] = "head gone"
-            del error
             continue
         for job in jobs:
-            found[(job.metadata or {}).get("scyc_sweep_name", "")] = str(job.status.value).lower()
+            folder = (job.metadata or {}).get(FOLDER)
+            if folder in folders:
+                found[folders[folder]] = str(job.status.value).lower()
     return found
 
 

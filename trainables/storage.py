@@ -80,10 +80,6 @@ class Remote:
         """Whether a file is there, or anything within it."""
         return bool(self._ask(lambda files, path: files.get_file_info(path)).type.value)
 
-    def size(self) -> int:
-        """Bytes of the file."""
-        return int(self._ask(lambda files, path: files.get_file_info(path)).size)
-
     def iterdir(self) -> Iterator["Remote"]:
         """Iterate over what is in it, one level deep."""
         from pyarrow.fs import FileSelector
