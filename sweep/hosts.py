@@ -4,6 +4,7 @@ In: the settings of workers, a connected Ray. Out: numbers, or an error that say
 """
 
 import logging
+import math
 import socket
 import time
 import uuid
@@ -46,10 +47,10 @@ class Resources:
         if spec.gpus_per_worker is not None:
             takes["GPU"] = spec.gpus_per_worker
         elif spec.device == "cuda" or (spec.device == "auto" and gpus):
-            takes["GPU"] = min(1.0, gpus / spec.workers) if isinstance(spec.workers, int) and gpus else 1.0
+            takes["GPU"] = _share(gpus, spec.workers) if isinstance(spec.workers, int) and gpus else 1.0
         grows_to = None
         if most:
-            grows_to = min(int(most.get(name, 0.0) / amount + 1e-6) for name, amount in takes.items())
+            grows_to = min(_fits(name, most.get(name, 0.0), amount) for name, amount in takes.items())
         return cls(spec, takes, grows_to)
 
     @property
@@ -84,15 +85,17 @@ class Resources:
         from ray.autoscaler.sdk import request_resources
 
         said = ""
-        while lacks := self._lacks():
-            if lacks != said:
-                wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
-                request_resources(bundles=[self.of_a_worker] * wanted)
-                logging.getLogger(__name__).warning("waiting: %s", lacks)
-                said = lacks
-            time.sleep(POLL)
-        if said:
-            request_resources(bundles=[])  # from here on it is packs that ask
+        try:
+            while lacks := self._lacks():
+                if lacks != said:
+                    wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
+                    request_resources(bundles=[self.of_a_worker] * wanted)
+                    logging.getLogger(__name__).warning("waiting: %s", lacks)
+                    said = lacks
+                time.sleep(POLL)
+        finally:
+            if said:  # from here on it is packs that ask; of one that was stopped nothing may stay, as Ray forgets none
+                request_resources(bundles=[])
 
     def _lacks(self) -> str:
         """Return what is missing, or nothing."""
@@ -113,7 +116,19 @@ class Resources:
 
 def room_on(node: Mapping[str, Any], takes: Mapping[str, float]) -> int:
     """Return how many workers fit on one machine; a worker never spans two."""
-    return min(int(_amount(node, name) / amount + 1e-6) for name, amount in takes.items())
+    return min(_fits(name, _amount(node, name), amount) for name, amount in takes.items())
+
+
+def _fits(resource: str, there: float, amount: float) -> int:
+    """Return how often an amount is there; shares of a GPU are of one GPU: of 0.6 one fits on each."""
+    if resource == "GPU" and amount < 1 < there:
+        return int(there) * _fits(resource, 1.0, amount) + _fits(resource, there % 1, amount)
+    return int(there / amount + 1e-6)
+
+
+def _share(gpus: float, workers: int) -> float:
+    """Return what of a GPU each of so many workers may have; Ray counts in ten-thousandths, and rounds."""
+    return int(1e4 / max(1, math.ceil(workers / gpus))) / 1e4
 
 
 @dataclass(frozen=True)
