@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import aiohttp
 from ray.dashboard.modules import dashboard_sdk
 from ray.dashboard.modules.job import sdk
 from ray.exceptions import AuthenticationError
@@ -42,6 +43,8 @@ class Cluster:
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
         if not self.address.startswith(("http://", "https://")):
             raise SweepError(f"--address takes http://HEAD:8265, the address of the dashboard, but got {self.address}")
+        if "@" in self.address:
+            raise SweepError("--address without credentials: the storage keeps it; a token goes into RAY_AUTH_TOKEN")
         self.client: JobSubmissionClient = _answered(self.address, lambda: JobSubmissionClient(self.address))
         logging.getLogger("ray").setLevel(logging.ERROR)  # making a client sets it to talk
         for module in (sdk, dashboard_sdk):
@@ -110,7 +113,7 @@ class Cluster:
                     yield loop.run_until_complete(anext(lines))
                 except StopAsyncIteration:
                     return
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
             raise self._lost(error) from error
         finally:
             loop.close()

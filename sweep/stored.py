@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sweep import lock, submission
+from sweep import submission
 from sweep.errors import FolderError
 from sweep.folder import Folder
 from sweep.ledger import READERS
@@ -44,7 +44,7 @@ def survey(storage: Location, name: str | None = None) -> list[Stored]:
     there = (
         {path.name for path in storage.iterdir() if submission.NAME.fullmatch(path.name)} if storage.exists() else ()
     )
-    names = sorted({*submitted, *there} - {submission.RECORDS}) if name is None else [name]
+    names = sorted({*submitted, *there} - {submission.RECORDS, submission.DATA}) if name is None else [name]
     found = [each for one in names for each in _of(storage, one, one in submitted)]
     if name is not None and not found:
         known = f"; it has {', '.join(sorted(submitted))}" if submitted else ""
@@ -56,16 +56,12 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
     """Copy the results of a name into a folder of this machine: all but states, and those too if asked for.
 
     Returns what was copied, and raises FolderError if there is nothing, or a folder cannot be written. What is there
-    already and as large stays; what is written meanwhile comes with the next call.
+    already and the same stays; what is written meanwhile comes with the next call.
     """
     source = submission.folder_of(storage, name)
     if Folder(source).manifest() is None:
         raise FolderError(f"{source} holds no results yet")
-    wanted = [
-        (path, to / within)
-        for path, within in _files(source, "")
-        if (states or "states/" not in within) and path.name not in (lock.LOCK, lock.DRIVER)
-    ]
+    wanted = [(path, to / within) for path, within in _files(source, "") if states or "states/" not in within]
 
     def fetch(path: Location, target: Path) -> str:
         content = path.read_bytes()
@@ -112,10 +108,15 @@ def since(time: datetime) -> float:
 
 
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
-    """Iterate over the files in a folder, with their paths within it."""
+    """Iterate over the files in a folder, with their paths within it.
+
+    A bucket may have keys such as NAME/../x or backslashes: what is called so leads out of a folder of this machine.
+    """
     for path in folder.iterdir():
         name = f"{within}{path.name}"
-        if path.suffix or path.name.startswith("."):  # every file of a results folder has an ending, no folder has
+        if path.name.startswith(".") or "\\" in path.name:  # no result, neither is what notebooks and editors leave
+            continue
+        if path.suffix:  # every file of a results folder has an ending, no folder has
             yield path, name
         else:
             yield from _files(path, f"{name}/")
