@@ -116,7 +116,8 @@ def oracle(
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
-    err.print(f"tables and picture in {spec.folder}: {', '.join(sorted(p.name for p in spec.folder.glob('*.p*')))}")
+    written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
+    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True, markup=False)
 
 
 @app.command

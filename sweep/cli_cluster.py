@@ -93,9 +93,8 @@ def register(app: App) -> None:
             follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
             err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True, markup=False)
             return 0
-        for lines in cluster.follow(job.id):
-            sys.stdout.write(lines)
-            sys.stdout.flush()
+        if not _follow(cluster, job.id, job.name):
+            return 130
         return cluster.exit_code(job.id)
 
     @app.command
@@ -130,7 +129,7 @@ def register(app: App) -> None:
             err.print(f"{where} has no sweeps", soft_wrap=True)
 
     @app.command
-    def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> None:
+    def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> int:
         """Print what the newest job of a name has printed.
 
         Parameters
@@ -146,9 +145,10 @@ def register(app: App) -> None:
 
         """
         cluster, job = _newest(name, storage, address)
-        for lines in cluster.follow(job) if follow else [cluster.logs(job)]:
-            sys.stdout.write(lines)
-            sys.stdout.flush()
+        if follow:
+            return 0 if _follow(cluster, job, name) else 130
+        sys.stdout.write(cluster.logs(job))
+        return 0
 
     @app.command
     def stop(name: str, /, *, storage: Storage = "results", address: str | None = None) -> None:
@@ -189,6 +189,18 @@ def register(app: App) -> None:
         target = (to or Path("results") / name).expanduser()
         copied = stored.collect(submission.storage_of(storage), name, target, states)
         err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
+
+
+def _follow(cluster: "Cluster", job: str, name: str) -> bool:
+    """Print what a job prints until it ends; return whether it did, or Ctrl-C ended this alone."""
+    try:
+        for lines in cluster.follow(job):
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True, markup=False)
+        return False
+    return True
 
 
 def _print_dry(asked: Any, storage: Any) -> None:

@@ -10,7 +10,10 @@ import os
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import aiohttp
 from ray.dashboard.modules import dashboard_sdk
 from ray.dashboard.modules.job import sdk
 from ray.exceptions import AuthenticationError
@@ -19,7 +22,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from sweep import submission
 from sweep.errors import SweepError, TrainingError
 from sweep.folder import Folder
-from sweep.ray_tune import TOKEN_HINT
+from sweep.hosts import TOKEN_HINT, check_reachable
 from sweep.submission import Asked, Submission
 from trainables.storage import Location
 
@@ -42,6 +45,10 @@ class Cluster:
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
         if not self.address.startswith(("http://", "https://")):
             raise SweepError(f"--address takes http://HEAD:8265, the address of the dashboard, but got {self.address}")
+        if "@" in self.address:
+            raise SweepError("--address without credentials: the storage keeps it; a token goes into RAY_AUTH_TOKEN")
+        if not getproxies():  # Ray's client has no end of patience
+            check_reachable(*_host_of(self.address), "the head's dashboard, http://HEAD:8265")
         self.client: JobSubmissionClient = _answered(self.address, lambda: JobSubmissionClient(self.address))
         logging.getLogger("ray").setLevel(logging.ERROR)  # making a client sets it to talk
         for module in (sdk, dashboard_sdk):
@@ -110,7 +117,7 @@ class Cluster:
                     yield loop.run_until_complete(anext(lines))
                 except StopAsyncIteration:
                     return
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
             raise self._lost(error) from error
         finally:
             loop.close()
@@ -140,6 +147,15 @@ class Cluster:
             f"the head at {self.address} no longer answers ({reason}); the same submit, on this or another cluster, "
             "goes on from what is in the storage"
         )
+
+
+def _host_of(address: str) -> tuple[str, int]:
+    """Return host and port of a URL. Raises SweepError where it has none."""
+    try:
+        found = urlsplit(address)
+        return str(found.hostname), found.port or (443 if found.scheme == "https" else 80)
+    except ValueError as error:
+        raise SweepError(f"--address takes http://HEAD:8265, but got {address}: {error}") from error
 
 
 PREFIX = "scyc_sweep_"

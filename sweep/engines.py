@@ -180,7 +180,7 @@ class Jobs:
         """Take a job's outcome: write rows and go on, or decide what its failure means."""
         if isinstance(job, Measure):
             self._measuring = False
-            self._measured += 1
+            self._measured += outcome.failure != "host gone"
             if not outcome.rates and self._measured <= RETRIES:
                 self._measure = job
                 return

@@ -4,6 +4,7 @@ In: the settings of workers, a connected Ray. Out: numbers, or an error that say
 """
 
 import logging
+import math
 import socket
 import time
 import uuid
@@ -24,6 +25,10 @@ FRESH = 1.0
 POLL = 5.0
 """Seconds between two looks for resources that are waited for."""
 PROBE_SECONDS = 60.0
+CONNECT_SECONDS = 5.0
+TOKEN_HINT = (
+    "if the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its own"
+)
 AHEAD = 8
 """Packs at least that wait for machines of which the cluster does not say whether they may come."""
 
@@ -48,10 +53,10 @@ class Resources:
         if spec.gpus_per_worker is not None:
             takes["GPU"] = spec.gpus_per_worker
         elif spec.device == "cuda" or (spec.device == "auto" and gpus):
-            takes["GPU"] = min(1.0, gpus / spec.workers) if isinstance(spec.workers, int) and gpus else 1.0
+            takes["GPU"] = _share(gpus, spec.workers) if isinstance(spec.workers, int) and gpus else 1.0
         grows_to = None
         if most:
-            grows_to = min(int(most.get(name, 0.0) / amount + 1e-6) for name, amount in takes.items())
+            grows_to = min(_fits(name, most.get(name, 0.0), amount) for name, amount in takes.items())
         return cls(spec, takes, grows_to)
 
     @property
@@ -114,9 +119,29 @@ class Resources:
         return ""
 
 
+def check_reachable(host: str, port: int, wanted: str) -> None:
+    """Raise SweepError within seconds if nothing listens there; Ray itself would try for a minute or more."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise SweepError(f"no Ray reachable at {host}:{port}: {error}; --address takes {wanted}") from error
+
+
 def room_on(node: Mapping[str, Any], takes: Mapping[str, float]) -> int:
     """Return how many workers fit on one machine; a worker never spans two."""
-    return min(int(_amount(node, name) / amount + 1e-6) for name, amount in takes.items())
+    return min(_fits(name, _amount(node, name), amount) for name, amount in takes.items())
+
+
+def _fits(resource: str, there: float, amount: float) -> int:
+    """Return how often an amount is there; shares of a GPU are of one GPU: of 0.6 one fits on each."""
+    if resource == "GPU" and amount < 1 < there:
+        return int(there) * _fits(resource, 1.0, amount) + _fits(resource, there % 1, amount)
+    return int(there / amount + 1e-6)
+
+
+def _share(gpus: float, workers: int) -> float:
+    """Return what of a GPU each of so many workers may have; Ray counts in ten-thousandths, and rounds."""
+    return int(1e4 / max(1, math.ceil(workers / gpus))) / 1e4
 
 
 @dataclass(frozen=True)
@@ -136,7 +161,7 @@ class Home:
         """Return why this process does not see the folder, or nothing if it does."""
         try:
             found = lock.lease_of(self.folder)
-        except (OSError, ValueError) as error:
+        except (NotADirectoryError, PermissionError, ValueError) as error:  # others may pass: the pack runs again
             found = f"{type(error).__name__}: {error}"
         if found == self.lease:
             return ""

@@ -6,17 +6,20 @@ file is complete under its name. Next: the strategy reads the rows and goes on.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 from sweep import tables
+from sweep.errors import FolderError
 from trainables.spec import TRAINING_VERSION, Lane, LaneResult, Pack, TrainSpec
 from trainables.storage import Location
 
 READERS = 16
 """Files that are read at a time: from a bucket each takes tens of milliseconds, of which most is waiting."""
+STATES = ("parent_state", "state", "rewind_state")
 EVALUATIONS = tuple(name for name, *_ in tables.TRIALS if name.startswith("eval_"))
 
 
@@ -57,6 +60,9 @@ class Ledger:
         with ThreadPoolExecutor(READERS) as readers:
             packs = readers.map(lambda path: tables.read_rows("trials", path, self.left_out), paths)
             files = [row for rows in packs for row in rows]
+        for row in files:
+            if any(row[name] and not re.fullmatch(r"\w+", row[name]) for name in STATES):
+                raise FolderError(f"{folder} has a row whose state is no digest, but would lead elsewhere")
         # A lane whose state got lost is trained again; its newest row is the one whose state exists.
         for row in sorted(files, key=lambda row: row["finished_at"]):
             self.rows[row["trial_id"]] = row

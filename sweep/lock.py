@@ -45,6 +45,7 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
         "lease": lease,
         "pid": os.getpid(),
         "host": socket.gethostname(),
+        "machine": _machine(),
         "command": " ".join(command),
         "since": now(),
     }
@@ -123,7 +124,7 @@ class _Lease:
 
     def _beat(self) -> None:
         while not self.ended.wait(BEAT) and not self.lost:
-            with suppress(OSError):  # an outage: the next beat may come through
+            with suppress(OSError, ValueError):  # an outage: the next beat may come through
                 self._look()
                 self._write()
 
@@ -156,7 +157,7 @@ def _read(path: Location) -> dict[str, Any] | None:
 
 def _gone(driver: dict[str, Any]) -> bool:
     """Whether a driver was on this host and is no more: then there is nothing to wait for."""
-    if driver.get("host") != socket.gethostname():
+    if not _machine() or driver.get("machine") != _machine():
         return False
     try:
         os.kill(int(driver["pid"]), 0)
@@ -165,6 +166,17 @@ def _gone(driver: dict[str, Any]) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return False
+
+
+def _machine() -> str:
+    """Return what tells this machine, since it was started, from all others, and its containers; nothing if unknown.
+
+    Names do not: cloned machines share them, and containers with the network of their host have its.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _named(driver: dict[str, Any] | None) -> str:

@@ -7,7 +7,6 @@ trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 import logging
 import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -46,12 +45,8 @@ from trainables.datasets import Dataset
 from trainables.spec import Pack
 from trainables.storage import Location
 
-CONNECT_SECONDS = 5.0
 MANY = 100_000
 NOTHING = torch.empty(0)
-TOKEN_HINT = (
-    "if the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its own"
-)
 
 
 class RayEngine:
@@ -70,7 +65,10 @@ class RayEngine:
             raise SweepError(f"RAY_ADDRESS {self.address}: ray:// is not supported; give HOST:PORT of the cluster")
         local = self.address == "local"
         if not local and self.address != "auto":
-            _check_reachable(self.address)
+            host, _, port = self.address.rpartition(":")
+            if not host or not port.isdigit():
+                raise SweepError(f"a Ray address is HOST:PORT or auto, but got {self.address!r}")
+            hosts.check_reachable(host, int(port), "HOST:PORT of a Ray, usually port 6379")
         own_handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
@@ -82,7 +80,7 @@ class RayEngine:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             # Something listens there. Ray says in its log alone when it is a token that is wrong.
-            hint = "" if local else f"; {TOKEN_HINT}"
+            hint = "" if local else f"; {hosts.TOKEN_HINT}"
             raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, own_handler)  # Ray has set its own, which exits with status 1
@@ -302,14 +300,3 @@ class JobSearcher(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
-
-
-def _check_reachable(address: str) -> None:
-    """Raise SweepError within seconds if nothing listens there; Ray itself would try for a minute."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise SweepError(f"a Ray address is HOST:PORT or auto, but got {address!r}")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise SweepError(f"no Ray reachable at {address}: {error}") from error

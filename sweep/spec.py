@@ -215,6 +215,13 @@ class Spec(BaseModel):
             raise ValueError(f"must be auto or at least 1, but got {count}")
         return count
 
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _gpus(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus % 1:
+            raise ValueError(f"must be a share of one GPU or a whole number, but got {gpus:g}")
+        return gpus
+
     @field_validator("address")
     @classmethod
     def _address(cls, address: str | None) -> str | None:

@@ -44,7 +44,7 @@ def survey(storage: Location, name: str | None = None) -> list[Stored]:
     there = (
         {path.name for path in storage.iterdir() if submission.NAME.fullmatch(path.name)} if storage.exists() else ()
     )
-    names = sorted({*submitted, *there} - {submission.RECORDS}) if name is None else [name]
+    names = sorted({*submitted, *there} - {submission.RECORDS, submission.DATA}) if name is None else [name]
     found = [each for one in names for each in _of(storage, one, one in submitted)]
     if name is not None and not found:
         known = f"; it has {', '.join(sorted(submitted))}" if submitted else ""
@@ -115,10 +115,13 @@ def since(time: datetime) -> float:
 
 
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
-    """Iterate over the files in a folder, with their paths within it; without locks and half-written files."""
+    """Iterate over the files in a folder, with their paths within it; without locks and half-written files.
+
+    A bucket may have keys such as NAME/../x or backslashes: what is called so leads out of a folder of this machine.
+    """
     for path in folder.iterdir():
         name = f"{within}{path.name}"
-        if path.name.startswith("."):
+        if path.name.startswith(".") or "\\" in path.name:  # no result, neither is what notebooks and editors leave
             continue
         # In a bucket every file has an ending, and no folder: to ask for each takes long.
         if path.is_file() if isinstance(path, Path) else path.suffix:

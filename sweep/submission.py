@@ -27,7 +27,7 @@ from trainables import users_own
 from trainables.storage import Location, Replacing
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
-RECORDS = "submissions"
+RECORDS, DATA = "submissions", "data"
 LEFT_OUT = ("__pycache__", "*.pyc", ".git", ".venv", "results", "data", "*.parquet", "*.safetensors")
 PARCEL_BYTES = 50_000_000
 
@@ -87,8 +87,10 @@ def storage_of(text: str) -> Location:
 
 def folder_of(storage: Location, name: str) -> Location:
     """Return STORAGE/NAME. Raises SpecError for a name that could lead out of it."""
-    if not NAME.fullmatch(name) or name == RECORDS:
-        raise SpecError(f"--name takes letters, digits, '.', '_' and '-', at most 80, not {RECORDS}, but got {name!r}")
+    if not NAME.fullmatch(name) or name in (RECORDS, DATA):
+        raise SpecError(
+            f"--name takes letters, digits, '.', '_' and '-', at most 80, not {RECORDS} or {DATA}, but got {name!r}"
+        )
     return storage / name
 
 
@@ -235,7 +237,7 @@ def _data_dir(spec: Spec, storage: Location) -> list[str]:
         return ["--data-dir", _absolute(str(spec.data_dir))]
     if spec.dataset == "digits":
         return []
-    return ["--data-dir", str(storage / "data") if isinstance(storage, Path) else "~/scyc-sweep-data"]
+    return ["--data-dir", str(storage / DATA) if isinstance(storage, Path) else "~/scyc-sweep-data"]
 
 
 def _absolute(text: str) -> str:

@@ -66,12 +66,15 @@ MIXED = [host(cpu=4), host(cpu=8, gpu=2), host(cpu=1, gpu=1), host()]
         (GPUS, {"gpus_per_worker": 2}, {"CPU": 1, "GPU": 2}, 3),
         (GPUS, {"workers": 12}, {"CPU": 1, "GPU": 0.5}, 12),
         (GPUS, {"workers": 3}, {"CPU": 1, "GPU": 1}, 6),  # no more than one for each
+        (GPUS, {"gpus_per_worker": 0.6}, {"CPU": 1, "GPU": 0.6}, 6),  # a worker's share is of one GPU
+        (GPUS, {"workers": 8}, {"CPU": 1, "GPU": 0.5}, 12),  # so 6 / 8 of one would not do
+        ([host(cpu=8, gpu=1)], {"workers": 7}, {"CPU": 1, "GPU": 0.1428}, 7),  # 0.1429 would not fit 7 times
         (GPUS, {"workers": 12, "gpus_per_worker": 1}, {"CPU": 1, "GPU": 1}, 6),
         (MIXED, {}, {"CPU": 1, "GPU": 1}, 3),
         (MIXED, {"device": "cpu"}, {"CPU": 1}, 13),
         (MIXED, {"cpus_per_worker": 2}, {"CPU": 2, "GPU": 1}, 2),
         ([host(cpu=10, gpu=1)], {"gpus_per_worker": 0.1}, {"CPU": 1, "GPU": 0.1}, 10),  # 1 / 0.1 is 10 and not 9
-        ([host(cpu=99, gpu=1)], {"workers": 93}, {"CPU": 1, "GPU": 1 / 93}, 93),  # a float's 1 / (1 / 93) is less
+        ([host(cpu=99, gpu=1)], {"workers": 93}, {"CPU": 1, "GPU": 0.0107}, 93),  # Ray counts ten-thousandths
         ([], {}, {"CPU": 1}, 0),
         ([host()], {}, {"CPU": 1}, 0),
     ],
@@ -239,6 +242,21 @@ def test_waiting_asks_the_autoscaler_once_and_takes_that_back_when_all_is_there(
     (line,) = caplog.messages
     assert line.startswith("waiting: ") and "room for 0" in line
     resources.check()
+
+
+def test_who_is_stopped_while_waiting_asks_for_no_machines_any_more(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[Any]()
+
+    def stopped(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray.autoscaler.sdk, "request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr(hosts.time, "sleep", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        made(host(cpu=1), workers=2).wait()
+    assert asked == [[{"CPU": 1}] * 2, []]
 
 
 def test_who_has_enough_waits_for_nothing_and_asks_nobody(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,6 +293,13 @@ class TestMeasure:
         assert driver.points() == [[1, 2], [3, 4], [5, 6], [7, 8]]
         assert driver.handed.count(measure) == 1
 
+    def test_a_measurement_whose_hosts_go_is_made_again_as_often(self, make_driver: Any) -> None:
+        driver = make_driver(measure := Measure(points=8, runs=1, workers=1))
+        for _ in range(6):
+            assert driver.next() == measure
+            driver.jobs.done(measure, Outcome(failure="host gone", reason="preempted"))
+        assert driver.jobs.error is None and driver.next() == measure
+
     def test_a_measurement_that_fails_four_times_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
         driver = make_driver(Measure(points=8, runs=1, workers=1)).run([NO_MEMORY] * 4)
         assert isinstance(driver.jobs.error, TrainingError)

@@ -55,7 +55,7 @@ def result(lane: Lane, val: float | None = 90.0, **changes: Any) -> LaneResult:
     found = LaneResult(
         max_lr=lane.max_lr,
         parent_state=lane.parent or "initial",
-        state=f"state of {lane.max_lr}" if val is not None else None,
+        state=f"state_of_{round(1000 * lane.max_lr)}" if val is not None else None,
         percent_remaining=80.0,
         schedule="warmup",
         status="ok" if val is not None else "diverged",
@@ -276,3 +276,13 @@ def test_a_sweep_goes_on_with_the_rows_of_a_ledger_that_was_read_again(make_swee
     fields = ("trial_id", "state", "val_accuracy", "eval_steps")
     ours, theirs = ([[row[f] for f in fields] for c in o.closed for row in c.rows] for o in (done, again))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["state", "parent_state", "rewind_state"])
+def test_a_state_that_would_lead_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    append(Ledger(tmp_path))
+    (path,) = tmp_path.glob("*.parquet")
+    rows = tables.read_rows("trials", path)
+    tables.write("trials", [row | {name: "../../elsewhere"} for row in rows], path)
+    with pytest.raises(FolderError, match="would lead elsewhere"):
+        Ledger(tmp_path)

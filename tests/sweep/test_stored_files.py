@@ -1,0 +1,30 @@
+"""What `collect` copies: results, and nothing that could lead out of the folder that it copies to."""
+
+from pathlib import Path
+
+import pytest
+
+from sweep import stored
+from sweep.cluster import Cluster
+from sweep.errors import SweepError
+from trainables.storage import locate
+
+MANIFEST = '{"schema_version": 1}'
+
+
+def test_names_that_lead_out_of_a_folder_and_what_notebooks_leave_are_not_copied(bucket: str, tmp_path: Path) -> None:
+    there = locate(f"{bucket}/s")
+    (there / "digits" / "manifest.json").write_text(MANIFEST)
+    for key in ("a/../../../out.txt", "../out.txt", "b\\..\\out.txt", ".ipynb_checkpoints/x.txt", ".driver.json"):
+        (there / "digits" / key).write_text("x")
+    assert stored.collect(there, "digits", tmp_path / "to") == ["manifest.json"]
+    folder = tmp_path / "s" / "digits"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    (folder / "manifest.json").write_text(MANIFEST)
+    assert stored.collect(tmp_path / "s", "digits", tmp_path / "too") == ["manifest.json"]
+
+
+def test_an_address_with_a_password_is_refused_as_records_would_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SweepError, match="without credentials") as raised:
+        Cluster("http://me:secret@127.0.0.1:1")
+    assert "secret" not in str(raised.value)
