@@ -3,6 +3,7 @@
 Torch, Ray and pandas are imported by the commands that need them, so that help answers at once.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sweep import cli_cluster
 from sweep.console import err, out, print_json
 from sweep.errors import SweepError, TrainingError
+from sweep.lock import SUBMISSION
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
 from sweep.spec import ExecutionFlags, Flags, Place, Spec, one_line, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
@@ -59,7 +61,8 @@ def main() -> NoReturn:
         status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
     except KeyboardInterrupt:
         said, status = ("terminated", 143) if terminated else ("interrupted", 130)
-        _fail(f"{said}; all finished lanes are kept. To go on: {' '.join(command_line())}", status)
+        again = "submit it again" if SUBMISSION in os.environ else " ".join(command_line())
+        _fail(f"{said}; all finished lanes are kept. To go on: {again}", status)
     except TrainingError as error:
         _fail(str(error), 1)
     except SweepError as error:

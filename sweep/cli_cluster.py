@@ -70,11 +70,16 @@ def register(app: App) -> None:
         from sweep import submission
 
         command, *rest = words or ("",)
+        for flag in ("--name", "--storage", "--wait", "--dry-run"):
+            if any(word.partition("=")[0] == flag for word in rest):
+                raise SweepError(f"{flag} stands before --")
         if command not in KINDS:
             raise SweepError(f"submit takes {', '.join(KINDS)} after --, but got {command or 'nothing'}")
         _, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
         kind, where = KINDS[command], submission.storage_of(storage)
         spec = None
+        if kind is None and name is not None:
+            raise SweepError(f"--name: what {command} finds goes to the folder that it is given")
         if kind is not None:
             settings = bound.arguments.get("settings")
             given = {} if settings is None else {each: getattr(settings, each) for each in settings.model_fields_set}
@@ -83,6 +88,7 @@ def register(app: App) -> None:
         if dry_run:
             _print_dry(asked, where)
             return 0
+        submission.check(asked, spec, where)
         from sweep.cluster import Cluster
 
         cluster = Cluster(address)
@@ -144,7 +150,7 @@ def register(app: App) -> None:
             The head's dashboard. Default: where it was submitted to.
 
         """
-        cluster, job = _newest(name, storage, address)
+        cluster, job, _ = _newest(name, storage, address)
         if follow:
             return 0 if _follow(cluster, job, name) else 130
         sys.stdout.write(cluster.logs(job))
@@ -164,8 +170,8 @@ def register(app: App) -> None:
             The head's dashboard. Default: where it was submitted to.
 
         """
-        cluster, _ = _newest(name, storage, address)
-        stopped = cluster.stop(name)
+        cluster, _, folder = _newest(name, storage, address)
+        stopped = cluster.stop(folder)
         err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
 
     @app.command
@@ -218,17 +224,19 @@ def _print_dry(asked: Any, storage: Any) -> None:
     sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
 
 
-def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str]":
-    """Return the cluster and the id of the newest job of a name. Raises SweepError where there is none."""
+def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str, str]":
+    """Return the cluster, the id of the newest job of a name, and its results folder. Raises SweepError if none."""
     from sweep import submission
     from sweep.cluster import Cluster
 
-    known = [each for each in submission.records(submission.storage_of(storage)) if each.name == name]
+    where = submission.storage_of(storage)
+    folder = str(submission.folder_of(where, name))
+    known = [each for each in submission.records(where) if each.name == name]
     cluster = Cluster(address or (known[-1].address if known else None))
-    jobs = cluster.jobs(name)
+    jobs = cluster.jobs(folder)
     if not jobs:
-        raise SweepError(f"{cluster.address} has no job named {name}")
-    return cluster, str(jobs[-1].submission_id)
+        raise SweepError(f"{cluster.address} has no job named {name} with --storage {where}")
+    return cluster, str(jobs[-1].submission_id), folder
 
 
 def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -43,21 +44,24 @@ class Cluster:
         Raises SweepError where nothing answers, or what answers wants a token.
         """
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+        if "://" not in self.address:
+            self.address = f"http://{self.address}"
         if not self.address.startswith(("http://", "https://")):
             raise SweepError(f"--address takes http://HEAD:8265, the address of the dashboard, but got {self.address}")
         if "@" in self.address:
             raise SweepError("--address without credentials: the storage keeps it; a token goes into RAY_AUTH_TOKEN")
         if not getproxies():  # Ray's client has no end of patience
             check_reachable(*_host_of(self.address), "the head's dashboard, http://HEAD:8265")
-        self.client: JobSubmissionClient = _answered(self.address, lambda: JobSubmissionClient(self.address))
+        with _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):  # which Ray takes before what it is given
+            self.client: JobSubmissionClient = _answered(self.address, lambda: JobSubmissionClient(self.address))
         logging.getLogger("ray").setLevel(logging.ERROR)  # making a client sets it to talk
         for module in (sdk, dashboard_sdk):
             module.logger.setLevel(logging.ERROR)
 
-    def jobs(self, name: str | None = None) -> list[JobDetails]:
-        """Return the sweeps that were submitted here, oldest first, all or those of a name."""
+    def jobs(self, folder: str | None = None) -> list[JobDetails]:
+        """Return the sweeps that were submitted here, oldest first, all or those into a results folder."""
         found = [job for job in _answered(self.address, self.client.list_jobs) if job.metadata and NAME in job.metadata]
-        kept = [job for job in found if name is None or (job.metadata or {})[NAME] == name]
+        kept = [job for job in found if folder is None or (job.metadata or {})[FOLDER] == folder]
         return sorted(kept, key=lambda job: job.start_time or 0)
 
     def job(self, submission_id: str) -> JobDetails:
@@ -92,15 +96,20 @@ class Cluster:
         submission.write_record(storage, new)
         with submission.parcel(asked) as folder:
             env = {"working_dir": str(folder), "env_vars": submission.environment(new, storage)}
-            _answered(
-                self.address,
-                lambda: self.client.submit_job(
-                    entrypoint=new.entrypoint,
-                    submission_id=new.id,
-                    runtime_env=env,
-                    metadata={NAME: new.name, FOLDER: new.folder, STEM: new.stem, ATTEMPT: str(new.attempt)},
-                ),
-            )
+            try:
+                _answered(
+                    self.address,
+                    lambda: self.client.submit_job(
+                        entrypoint=new.entrypoint,
+                        submission_id=new.id,
+                        runtime_env=env,
+                        metadata={NAME: new.name, FOLDER: new.folder, STEM: new.stem, ATTEMPT: str(new.attempt)},
+                    ),
+                )
+            except SweepError:
+                if not any(job.submission_id == new.id for job in self.jobs()):
+                    raise
+                return new, "attached"  # somebody submitted the same at the same time
         return new, "submitted"
 
     def logs(self, submission_id: str) -> str:
@@ -120,6 +129,12 @@ class Cluster:
         except (RuntimeError, OSError, aiohttp.ClientError) as error:
             raise self._lost(error) from error
         finally:
+            # Left by Ctrl-C, what waits for the next line must be let go of before its connection is.
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            with suppress(Exception, asyncio.CancelledError):
+                loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+                loop.run_until_complete(lines.aclose())
             loop.close()
 
     def exit_code(self, submission_id: str) -> int:
@@ -132,9 +147,9 @@ class Cluster:
             raise TrainingError(f"{submission_id} failed: {' '.join((job.message or '').split())[-400:]}")
         return job.driver_exit_code or 0
 
-    def stop(self, name: str) -> list[str]:
-        """Stop the jobs of a name that are under way, wait for their end, and return their ids."""
-        running = [str(job.submission_id) for job in self.jobs(name) if not job.status.is_terminal()]
+    def stop(self, folder: str) -> list[str]:
+        """Stop the jobs into a results folder that are under way, wait for their end, and return their ids."""
+        running = [str(job.submission_id) for job in self.jobs(folder) if not job.status.is_terminal()]
         for each in running:
             _answered(self.address, lambda each=each: self.client.stop_job(each))
         for each in running:
@@ -147,6 +162,16 @@ class Cluster:
             f"the head at {self.address} no longer answers ({reason}); the same submit, on this or another cluster, "
             "goes on from what is in the storage"
         )
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Be without some variables of the environment for the length of a block."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _host_of(address: str) -> tuple[str, int]:

@@ -16,17 +16,19 @@ def status_table(found: Sequence[Stored], jobs: Mapping[str, str]) -> Table:
     for name in ("cycle", "lanes", "max_lr", "val %", "left", "last lane"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found:
-        table.add_row(each.name, each.kind or "not begun", jobs.get(each.name.partition("/")[0], ""), *_far(each))
+        job = jobs.get(each.name.partition("/")[0], "")
+        table.add_row(each.name, each.kind or "not begun", job, *_far(each, job))
     return table
 
 
-def _far(stored: Stored) -> list[str]:
+def _far(stored: Stored, job: str) -> list[str]:
     progress = stored.progress
     if progress is None:
         return []
     best = "" if progress.best_max_lr is None else f"{progress.best_max_lr:.4g}"
     accuracy = "" if progress.val_accuracy is None else f"{progress.val_accuracy:.2f}"
-    left = "finished" if stored.finished else "" if stored.seconds_left is None else duration(stored.seconds_left)
+    goes_on = job in ("", "pending", "running") and stored.seconds_left is not None
+    left = "finished" if stored.finished else duration(stored.seconds_left or 0.0) if goes_on else ""
     return [
         f"{progress.cycle} of {progress.cycles}",
         f"{progress.lanes_done} of {progress.lanes_planned}",

@@ -11,8 +11,9 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import sweep
 import trainables
 from sweep import lock
 from sweep.errors import FolderError, SpecError, SweepError
-from sweep.folder import COMMIT, git_commit, place
+from sweep.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
 from sweep.spec import EXECUTION, Spec
 from trainables import users_own
 from trainables.storage import Location, Replacing
@@ -132,8 +133,8 @@ def ask(
         typed[_position(words, str(given["folder"]))] = str(where)
         name = where.name if name is None else name
         folder_of(storage, name)  # it is one, too
-        identity: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
-        identity["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
+        wanted: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
+        wanted["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
         modules: list[str] = []
     else:
         name = spec.folder.name if name is None else name
@@ -145,12 +146,25 @@ def ask(
         oracle = getattr(spec, "oracle", None)
         if oracle and not _has(typed, "--oracle"):
             typed += ["--oracle", str(_named(oracle, storage))]
-        identity = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
-        identity["model_source"] = spec.training().model_source
+        wanted = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
+        wanted["model_source"] = spec.training().model_source
         modules = [text for text in (spec.model, spec.dataset) if ":" in text]
-    content = json.dumps([command, identity, str(where)], sort_keys=True)
+    content = json.dumps([command, wanted, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
+
+
+def check(asked: Asked, spec: Spec | None, storage: Location) -> None:
+    """Raise FolderError where the storage tells beforehand that the job would be refused."""
+    folder = Folder(asked.folder)
+    found = folder.manifest()
+    if spec is not None and found is not None:
+        check_kind(folder, found, {"tune": "tuning"}.get(asked.command, asked.command))
+        check_identity(folder, found["identity"], identity(spec, found["identity"]["data"]), "give --name")
+    elif spec is None and asked.folder.parent != storage:
+        raise FolderError(f"{asked.folder} lies elsewhere than --storage {storage}: give the NAME of a sweep there")
+    elif spec is None and found is None:
+        raise FolderError(f"{asked.folder} holds no sweep: there is no manifest.json")
 
 
 @contextmanager
@@ -162,11 +176,9 @@ def parcel(asked: Asked) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
             _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
-        for function in asked.modules:
-            file = users_own.source(function)
-            parents = function.partition(":")[0].count(".") + (file.name == "__init__.py")
-            root = file if not parents else file.parents[parents - 1]
-            _copy(root, Path(folder) / root.name)
+        for root in {root for function in asked.modules for root in _modules_of(function)}:
+            if not (Path(folder) / root.name).exists():
+                _copy(root, Path(folder) / root.name)
         for name, file in asked.files.items():
             shutil.copyfile(file, Path(folder) / name)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -176,6 +188,20 @@ def parcel(asked: Asked) -> Iterator[Path]:
                 "are sent; keep data out of it"
             )
         yield Path(folder)
+
+
+def _modules_of(function: str) -> set[Path]:
+    """Return the file or package of a user's function, and those beside it that it imports."""
+    file = users_own.source(function)
+    parents = function.partition(":")[0].count(".") + (file.name == "__init__.py")
+    root = file if not parents else file.parents[parents - 1]
+    if "site-packages" in root.parts:
+        return {root}  # what is installed finds what it needs where it is installed too
+    finder = ModuleFinder(path=[str(root.parent)])
+    with suppress(SyntaxError):  # which whoever imports it will be told of
+        finder.run_script(str(file))
+    imported = {Path(file) for module in finder.modules.values() if (file := vars(module)["__file__"])}
+    return {root} | {root.parent / each.relative_to(root.parent).parts[0] for each in imported}
 
 
 def environment(submission: Submission, storage: Location) -> dict[str, str]:

@@ -150,6 +150,8 @@ def locate(place: "str | Path | Remote") -> Location:
     """
     text = str(place)
     scheme, found, rest = text.partition("://")
+    if text.startswith(tuple(f"{known}:/" for known in SCHEMES)) and not found:
+        raise StorageError(f"{text} is no path: {text.replace(':/', '://', 1)} has two slashes")
     if not found:
         return place if isinstance(place, Remote) else Path(place).expanduser()
     if scheme not in SCHEMES:

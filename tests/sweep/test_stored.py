@@ -212,7 +212,8 @@ class TestStatus:
             (["gone"], "has no sweep named gone; it has done, waiting"),
             (["../x"], "--name takes letters"),
             (["done", "--address", NOWHERE], "no Ray reachable at 127.0.0.1:9: "),
-            (["done", "--address", "head:6379"], "--address takes http://HEAD:8265"),
+            (["done", "--address", "ray://head:10001"], "--address takes http://HEAD:8265"),
+            (["done", "--address", "127.0.0.1:9"], "no Ray reachable at 127.0.0.1:9: "),
         ],
     )
     def test_what_it_cannot_tell_is_one_line(self, here: Run, storage: Path, words: list[str], said: str) -> None:

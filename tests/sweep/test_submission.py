@@ -474,3 +474,91 @@ class TestDryRun:
     def test_the_storage_may_come_from_the_environment(self, here: Run) -> None:
         ran = here("submit", "--dry-run", "--", "oracle", env={"SCYC_SWEEP_STORAGE": "s3://b/mine"})
         assert "--out s3://b/mine/digits" in ran.stdout
+
+
+class TestWhatTheStorageTellsBeforehand:
+    @pytest.fixture
+    def begun(self, here: Run, somewhere: Path) -> Path:
+        """A storage with a small oracle in it."""
+        words = ["--max-lr", "0.05,0.1", "--runs", "1", "--cycles", "0", "--steps", "17", "--engine", "inline"]
+        assert here("oracle", *words, "--out", somewhere / "s" / "digits").returncode == 0
+        return somewhere / "s"
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["oracle", "--seed", "3"], "seed was 0, now 3; steps was 17, now 510); give --name"),
+            (["tune"], None),
+            (["compare", "nothing", "--train"], "nothing holds no sweep: there is no manifest.json"),
+            (["control", "results/digits"], "lies elsewhere than --storage"),
+            (["schedules", "--preset", "digits"], None),
+        ],
+    )
+    def test_what_the_job_would_refuse_is_refused_at_once(
+        self, here: Run, begun: Path, words: list[str], said: str | None
+    ) -> None:
+        ran = here("submit", "--storage", begun, *NOWHERE, "--", *words)
+        assert ran.returncode == 2 and len(ran.stderr.splitlines()) == 1
+        assert (said or "no Ray reachable at 127.0.0.1:9") in ran.stderr
+
+    def test_another_kind_of_sweep_under_the_name_is_refused_too(self, here: Run, begun: Path) -> None:
+        ran = here("submit", "--storage", begun, "--name", "digits", *NOWHERE, "--", "schedules")
+        assert ran.returncode == 2 and "holds an earlier oracle, not what `schedules` leaves" in ran.stderr
+
+    def test_what_goes_to_a_given_folder_takes_no_name(self, here: Run, begun: Path) -> None:
+        ran = here("submit", "--storage", begun, "--name", "mine", *NOWHERE, "--", "compare", "digits", "--train")
+        assert ran.returncode == 2 and "--name: what compare finds goes to the folder" in ran.stderr
+
+    @pytest.mark.parametrize("flag", ["--name=x", "--wait", "--storage", "--dry-run"])
+    def test_flags_of_submit_after_the_dashes_say_where_they_stand(self, here: Run, flag: str) -> None:
+        ran = here("submit", *NOWHERE, "--", "oracle", flag)
+        assert ran.returncode == 2 and f"{flag.partition('=')[0]} stands before --" in ran.stderr
+
+
+def test_what_an_own_module_imports_from_beside_it_travels_along(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(somewhere))
+    (somewhere / "beside").mkdir()
+    (somewhere / "beside" / "__init__.py").write_text("import deeper_helper")
+    (somewhere / "deeper_helper.py").write_text("import torch")
+    (somewhere / "not_needed.py").write_text("")
+    (somewhere / "helpednets.py").write_text("import beside\n\n\ndef small(shape, classes): ...")
+    importlib.invalidate_caches()
+    with parcel(ask("oracle", "--preset", "digits", "--model", "helpednets:small")) as folder:
+        own = {path.name for path in folder.iterdir()} - {"sweep", "trainables", "search_spaces"}
+    assert own == {"helpednets.py", "beside", "deeper_helper.py"}
+
+
+def test_the_address_that_is_given_counts_and_not_what_ray_reads_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sweep import cluster
+
+    seen: list[tuple[str, set[str]]] = []
+    names = {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"}
+    monkeypatch.setattr(cluster, "check_reachable", lambda *address: None)
+    monkeypatch.setattr(cluster, "JobSubmissionClient", lambda address: seen.append((address, names & {*os.environ})))
+    for name in names:
+        monkeypatch.setenv(name, "http://elsewhere:8265")
+    cluster.Cluster("head:8265")
+    assert seen == [("http://head:8265", set())] and names <= {*os.environ}
+    assert cluster.Cluster(None).address == "http://elsewhere:8265"
+
+
+def test_jobs_are_those_of_a_folder_and_not_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from sweep import cluster
+
+    def job(number: int, folder: str) -> SimpleNamespace:
+        metadata = {cluster.NAME: "digits", cluster.FOLDER: folder}
+        return SimpleNamespace(submission_id=str(number), metadata=metadata, start_time=number)
+
+    foreign = SimpleNamespace(submission_id="x", metadata={}, start_time=0)
+    jobs = [job(2, "s3://a/digits"), job(1, "s3://b/digits"), job(0, "s3://a/digits"), foreign]
+    monkeypatch.setattr(cluster, "check_reachable", lambda *address: None)
+    monkeypatch.setattr(cluster, "JobSubmissionClient", lambda address: SimpleNamespace(list_jobs=lambda: jobs))
+    there = cluster.Cluster("http://head:8265")
+    assert [each.submission_id for each in there.jobs("s3://a/digits")] == ["0", "2"]
+    assert [each.submission_id for each in there.jobs()] == ["0", "1", "2"]

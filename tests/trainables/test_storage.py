@@ -225,9 +225,15 @@ def test_a_uri_is_a_remote_place_however_it_comes(text: str, uri: str) -> None:
     assert locate(text) == locate(Remote(uri)) == Remote(uri)
 
 
-@pytest.mark.parametrize("text", ["results", "/abs/results", "a:b", "s3:/bucket", "results/.."])
+@pytest.mark.parametrize("text", ["results", "/abs/results", "a:b", "results/.."])
 def test_all_else_is_a_path(text: str) -> None:
     assert locate(text) == locate(Path(text)) == Path(text)
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:/bucket"])
+def test_a_uri_of_one_slash_is_no_folder_of_that_name(text: str) -> None:
+    with pytest.raises(StorageError, match="has two slashes"):
+        locate(text)
 
 
 def test_a_home_folder_is_filled_in() -> None:
