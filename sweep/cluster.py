@@ -93,8 +93,8 @@ class Cluster:
                 return known[str(own[-1].submission_id)], "finished already"
         taken = {each.attempt for each in attempts} | {int((job.metadata or {})[ATTEMPT]) for job in own}
         new = submission.new(asked, 1 + max(taken, default=0), self.address)
-        submission.write_record(storage, new)
         with submission.parcel(asked) as folder:
+            submission.write_record(storage, new)  # which the job looks for when it begins
             env = {"working_dir": str(folder), "env_vars": submission.environment(new, storage)}
             try:
                 _answered(
@@ -108,6 +108,7 @@ class Cluster:
                 )
             except SweepError:
                 if not any(job.submission_id == new.id for job in self.jobs()):
+                    submission.record_of(storage, new.id).unlink(missing_ok=True)
                     raise
                 return new, "attached"  # somebody submitted the same at the same time
         return new, "submitted"

@@ -1,4 +1,4 @@
-"""A sweep as a job of a Ray cluster: what is sent there. In: the words of a local command. Out: `Submission`, `Parcel`.
+"""A sweep as a job of a Ray cluster: what is sent there. In: the words of a local command. Out: `Asked`, `Submission`.
 
 Settings are checked before anything is sent, results go to STORAGE/NAME, and the id follows from what was asked for,
 so that the same words mean the same job. Nothing here talks to a cluster. Next: `sweep.cluster` does.

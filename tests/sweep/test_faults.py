@@ -218,27 +218,20 @@ def test_ctrl_c_on_ray_ends_ray_with_status_130(
 
 
 @pytest.mark.ray
-def test_a_worker_that_dies_has_its_pack_trained_again(
-    start: Start, small: Small, here: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
+@pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_the_pack_of_a_worker_that_dies_or_hangs_is_trained_by_another(
+    start: Start,
+    small: Small,
+    here: Run,
+    tmp_path: Path,
+    ray_processes: Callable[..., list[psutil.Process]],
+    signal_sent: signal.Signals,
 ) -> None:
-    assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
-    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
-    wait_for_packs(process, tmp_path / "o", 3)
-    workers_of(ray_processes(process))[0].kill()
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert_equal_tables(tmp_path / "o", tmp_path / "calm")
-
-
-@pytest.mark.ray
-def test_a_worker_that_hangs_holds_nothing_up(
-    start: Start, small: Small, here: Run, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]]
-) -> None:
-    # Ray takes a stopped process for a slow one, and so it looks to a sweep: its pack is given to another worker.
+    # Ray takes a stopped process for a slow one, and so it looks to a sweep.
     assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
     process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
     wait_for_packs(process, tmp_path / "o", 4)
-    workers_of(ray_processes(process))[0].suspend()
+    workers_of(ray_processes(process))[0].send_signal(signal_sent)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert_equal_tables(tmp_path / "o", tmp_path / "calm")

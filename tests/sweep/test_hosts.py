@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -352,6 +353,18 @@ class TestSearcher:
         searcher = searching(1, host(cpu=2))
         searcher.jobs.finished = True
         assert searcher.suggest("0") == "FINISHED"
+
+    @pytest.mark.parametrize(("failures", "what"), [(0, "host gone"), (1, "worker died")])
+    def test_what_tune_counts_as_no_failure_is_a_host_that_was_drained(
+        self, searching: Callable[..., Any], tmp_path: Path, failures: int, what: str
+    ) -> None:
+        from sweep.ray_tune import _PatientScheduler
+
+        searcher = searching(1, host(cpu=1))
+        (tmp_path / "error.txt").write_text("Failure # 1\nThe actor died:\n\tits node was drained\n")
+        trial = SimpleNamespace(trial_id="0", num_failures=failures, error_file=str(tmp_path / "error.txt"))
+        _PatientScheduler(searcher).on_trial_error(None, trial)
+        assert searcher.why == {"0": (what, "The actor died: its node was drained")}
 
     def test_why_a_trial_failed_goes_to_the_jobs(self, searching: Callable[..., Any]) -> None:
         searcher = searching(3, host(cpu=3))
