@@ -1,6 +1,5 @@
 """A sweep as a job: the words that are typed there, what travels with them, and what is refused before anything is."""
 
-import importlib
 import json
 import os
 import shlex
@@ -306,9 +305,6 @@ class TestParcel:
     def mine(self, somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A working folder with a module, a package, and much that is no code."""
         monkeypatch.setattr(sys, "path", list(sys.path))
-        for name in [each for each in sys.modules if each.startswith("parcel")]:
-            monkeypatch.delitem(sys.modules, name)  # another test's
-        importlib.invalidate_caches()
         code = "def small(shape, classes): ...\n"
         for path, content in {
             "parcelnets.py": code,
@@ -524,7 +520,6 @@ def test_what_an_own_module_imports_from_beside_it_travels_along(
     (somewhere / "deeper_helper.py").write_text("import torch")
     (somewhere / "not_needed.py").write_text("")
     (somewhere / "helpednets.py").write_text("import beside\n\n\ndef small(shape, classes): ...")
-    importlib.invalidate_caches()
     with parcel(ask("oracle", "--preset", "digits", "--model", "helpednets:small")) as folder:
         own = {path.name for path in folder.iterdir()} - {"sweep", "trainables", "search_spaces"}
     assert own == {"helpednets.py", "beside", "deeper_helper.py"}
