@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sweep
 from sweep import load
 from sweep.results import Results
-from sweep.worker import load_dataset
+from sweep.worker import Worker, load_dataset
+from trainables.spec import Lane, Pack
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -308,6 +310,21 @@ def test_what_is_laid_out_otherwise_is_the_same_and_each_command_says_which_file
     said = result.stderr.splitlines()
     for name in ("mine:small", "pics:load"):
         assert f"{name} is in {own / name.split(':')[0]}.py" in said
+
+
+def test_a_worker_that_finds_other_code_than_the_settings_have_trains_nothing(own: Path) -> None:
+    results = load("o")
+    assert isinstance(results, Results)
+    worker = Worker(results.spec.training(), own / "s", "cpu", 1)
+    pack = Pack(0, 0, 1, (Lane(0.1, None),))
+    dataset = load_dataset("pics:load", own / "data", torch.device("cpu"), False)
+    Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
+    sys.modules.pop("mine", None)  # as in a new process
+    outcome = worker.do(pack, dataset)
+    assert outcome.failure == "code changed" and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
+    assert not (own / "s").exists()
+    Path("nets.py").write_text(NETWORKS)
+    assert worker.do(pack, dataset).failure == ""
 
 
 def test_opening_results_runs_nothing_of_the_users_and_does_without_it(here: Run, own: Path) -> None:
