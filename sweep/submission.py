@@ -135,7 +135,7 @@ def ask(
         wanted: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
         wanted["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
         trains = command == "control" or given.get("train") or given.get("confirm") is not None
-        modules = None if trains else []
+        modules: list[str] | None = None if trains else []
     else:
         name = spec.folder.name if name is None else name
         where = folder_of(storage, name)
