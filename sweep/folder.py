@@ -19,7 +19,7 @@ from sweep import lock, tables
 from sweep.errors import FolderError
 from sweep.spec import Spec
 from trainables.spec import TRAINING_VERSION
-from trainables.storage import Location, Replacing, StorageError, locate
+from trainables.storage import SMALL, Location, Replacing, StorageError, locate, read, reason
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
@@ -83,11 +83,11 @@ class Folder:
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where there is none yet. Raises FolderError if it is foreign or newer."""
         try:
-            manifest = json.loads(self._manifest.read_text())
+            manifest = json.loads(read(self._manifest, SMALL))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FolderError(f"{self._manifest} cannot be read: {error}") from error
+            raise FolderError(f"{self._manifest} cannot be read: {reason(error)}") from error
         except ValueError as error:
             raise FolderError(f"{self._manifest} is damaged: {error}") from error
         if not isinstance(manifest, dict) or "schema_version" not in manifest:

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sweep.errors import FolderError
-from trainables.storage import Location, Remote, locate
+from trainables.storage import SMALL, Location, Remote, Replacing, locate, read
 
 LOCK, DRIVER = ".lock", ".driver.json"
 SUBMISSION = "SCYC_SWEEP_SUBMISSION"
@@ -60,7 +60,8 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / LOCK)
             lock.acquire(timeout=0)
-            path.write_text(json.dumps(driver))
+            with Replacing(path) as partial:  # in place it could be written through a link, or into several files
+                partial.write_text(json.dumps(driver))
             release, check = lock.release, lambda: None
     except Timeout:
         raise FolderError(f"{folder} is in use by {_named(_read(path))}; wait for it or stop it") from None
@@ -149,7 +150,7 @@ def lease_of(folder: Location) -> str:
 def _read(path: Location) -> dict[str, Any] | None:
     """Return who holds a folder, or None where nobody says so."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read(path, SMALL))
     except (FileNotFoundError, ValueError):
         return None
     return {"lease": "", "beat": 0, **found} if isinstance(found, dict) else None

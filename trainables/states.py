@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.storage import Location, Replacing
+from trainables.storage import STATE, Location, Replacing, read, reason
 
 MASK_PREFIX = "mask/"
 
@@ -59,11 +59,13 @@ def load_state(folder: Location, digest: str) -> State:
     """
     path = path_of(folder, digest)
     try:
-        content = path.read_bytes()
+        content = read(path, STATE)
         if hashlib.sha256(content).hexdigest() != digest:
             raise StateError(f"state {path} is damaged: its content does not match its name")
         tensors = load(content)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise StateError(f"state {path} cannot be read: {reason(error)}") from error
+    except SafetensorError as error:
         raise StateError(f"state {path} cannot be read: {error}") from error
     return State(
         tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
