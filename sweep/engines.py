@@ -18,7 +18,7 @@ from sweep.strategy import Strategy
 from sweep.worker import Measure, Outcome, Worker
 from trainables.datasets import Dataset
 from trainables.spec import Pack
-from trainables.states import path_of
+from trainables.states import remove_state
 from trainables.storage import Location
 
 RETRIES = 3
@@ -244,7 +244,7 @@ class Jobs:
             self.strategy.tell(task.pack)
             needed = self.strategy.needed_states()
             for digest in self._deletable - needed:
-                path_of(self.states, digest).unlink(missing_ok=True)
+                remove_state(self.states, digest)
             self._deletable &= needed
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.errors import FolderError
-from trainables.storage import Location, Replacing
+from trainables import storage
+from trainables.storage import TABLE, Location, Replacing, reason
 
 SCHEMA_VERSION = 1
 """Raised when a column changes its meaning or name. Newer folders are refused, not misread."""
@@ -423,15 +424,19 @@ def check_version(found: object, path: Location) -> None:
 
 def _checked(table: str, path: Location, left_out: Collection[str] = ()) -> pa.Table:
     try:
+        found = storage.read(path, TABLE)
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {reason(error)}") from error
+    try:
         # A folder has thousands of small files: read_table would look for a data set in each, threads would cost more
         # than they give.
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+        with pq.ParquetFile(pa.BufferReader(found)) as file:
             columns = [name for name in file.schema_arrow.names if name not in left_out]
             content = file.read(columns if left_out else None, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+        said = " ".join(str(error).split())[:120]
         raise FolderError(
-            f"{path} is truncated or no Parquet file ({reason}): remove it and run the sweep again"
+            f"{path} is truncated or no Parquet file ({said}): remove it and run the sweep again"
         ) from error
     metadata = content.schema.metadata or {}
     if metadata.get(b"scyc_sweep_table") != table.encode():
