@@ -181,6 +181,9 @@ class Jobs:
         if isinstance(job, Measure):
             self._measuring = False
             self._measured += outcome.failure != "host gone"
+            if outcome.failure == "code changed":
+                self.error = TrainingError(outcome.reason)
+                return
             if not outcome.rates and self._measured <= RETRIES:
                 self._measure = job
                 return
@@ -213,7 +216,7 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "folder unseen":
+            elif outcome.failure in ("folder unseen", "code changed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)

@@ -10,7 +10,7 @@ import platform
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -175,20 +175,41 @@ def place(folder: Location | str) -> Location:
 def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
     """Return what determines the lanes of a folder; a folder holds lanes of one identity only."""
     training = json.loads(json.dumps(asdict(spec.training())))  # as it reads back: tuples become lists
-    return {**training, "seed": spec.seed, "data": fingerprint, "training_version": TRAINING_VERSION}
+    return {
+        **training,
+        "model_files": spec.model_files,
+        "seed": spec.seed,
+        "data": fingerprint,
+        "training_version": TRAINING_VERSION,
+    }
 
 
 def check_identity(
     folder: Folder, found: dict[str, Any], wanted: dict[str, Any], advice: str = "give another --out"
 ) -> None:
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
-    different = [
+    different = {name for name in (*found, *wanted) if found.get(name) != wanted.get(name)}
+    changes = []
+    if different & {"model_source", "model_files"} and "model" not in different:
+        changes.append(_changed_files(found.get("model_files") or {}, wanted.get("model_files") or {}))
+    if "data" in different and "dataset" not in different:
+        changes.append(f"the data of {wanted['dataset']} have changed")
+    settings = [
         f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
+        for name in sorted(different - {"model_source", "model_files", "data"})
     ]
-    if different:
-        raise FolderError(f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); {advice}")
+    if settings:
+        what = "; ".join(settings + changes)
+        raise FolderError(f"{folder.path} holds lanes of another experiment ({what}); {advice}")
+    if changes:
+        raise FolderError(f"{' and '.join(changes)} since {folder.path} was begun; {advice}")
+
+
+def _changed_files(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Return which files of a user's network have changed; if all are as they were, which are new or gone."""
+    both = [name for name in found if name in wanted and found[name] != wanted[name]]
+    names = sorted(both or found.keys() ^ wanted.keys())
+    return f"{', '.join(names) or 'the network'} {'have' if len(names) > 1 else 'has'} changed"
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, rescore, standings, tables, trend
 from sweep.errors import FolderError, TrainingError
-from sweep.folder import Folder, check_kind, place
+from sweep.folder import Folder, check_identity, check_kind, identity, place
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.schedules import ScheduleComparison
@@ -47,7 +47,7 @@ class Opened:
     @cached_property
     def spec(self) -> Any:
         """The settings that the sweep was last run with."""
-        recorded = {"model_source": self.manifest["identity"].get("model_source")}
+        recorded = {"model_files": self.manifest["identity"].get("model_files") or {}}
         settings = dict(self.manifest["spec"])
         if "threads" in settings:  # as --cpus-per-worker was called
             settings["cpus_per_worker"] = settings.pop("threads")
@@ -73,6 +73,16 @@ class Opened:
         if not path.exists():
             raise FolderError(f"{self.folder.path} has no {table} yet: run `scyc-sweep gradients {self.folder.path}`")
         return tables.read(table, path)
+
+    def check_unchanged(self, spec: Spec, fingerprint: str | None = None) -> None:
+        """Raise FolderError where lanes would not train as the folder's did: its network, data or settings changed.
+
+        `spec` are its settings as they are now (`sweep.spec.changed`). Without the data's fingerprint the rest is
+        checked, which calls nothing of the user's.
+        """
+        found = self.manifest["identity"]
+        wanted = identity(spec, found["data"] if fingerprint is None else fingerprint)
+        check_identity(self.folder, found, wanted, "restore what it was, or begin another folder")
 
     @property
     def finished(self) -> bool:

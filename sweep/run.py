@@ -81,6 +81,8 @@ def run_tuning(
         raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
     where = Folder(spec.folder)
     oracle = _finished_oracle(spec) if spec.oracle else None
+    if oracle is not None:
+        _check_same(spec, oracle)
     given = _cycle_0(oracle) if oracle and spec.takes_over else None
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
@@ -88,8 +90,6 @@ def run_tuning(
         journal = open_journal(where.journal, identity) if live else None
         if given is None or oracle is None:
             return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
-        advice = "tune with its settings, or give another --oracle"
-        folders.check_identity(oracle.folder, oracle.manifest["identity"], identity, advice)
         for key, row in oracle.replay.ledger.rows.items():
             if row["cycle"] == 0:
                 ledger.rows.setdefault(key, row)
@@ -171,6 +171,7 @@ def run_control(
     `execution` are settings of `sweep.spec.EXECUTION` that replace the oracle's. Raises as `run_oracle` does, and
     SweepError for a control that would control nothing.
     """
+    _check_unchanged(oracle, execution)
     for name in controls:
         if name == "none" and oracle.spec.rewind != "none":
             raise SweepError(
@@ -269,7 +270,7 @@ def run_trained(
 
 
 def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str, Any]) -> Spec:
-    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be."""
+    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be, or is the oracle's no more."""
     spec, closed = oracle.spec, oracle.replay.closed
     if fresh_runs is not None and fresh_runs < 1:
         raise SweepError(f"--confirm must be at least 1, but got {fresh_runs}")
@@ -277,6 +278,7 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
         raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
     if not closed:
         raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
+    _check_unchanged(oracle, execution)
     return changed(
         spec,
         {
@@ -287,6 +289,13 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
             "histograms": False,
         },
     )
+
+
+def _check_unchanged(oracle: Results, execution: Mapping[str, Any]) -> None:
+    """Raise FolderError where network or data are no longer those of an oracle that others are to be trained beside."""
+    now = changed(oracle.spec, execution)
+    oracle.check_unchanged(now)
+    oracle.check_unchanged(now, dataset_of(now).fingerprint)
 
 
 def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
@@ -459,6 +468,15 @@ def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
     return oracle
 
 
+def _check_same(spec: TuningSpec, oracle: Results) -> None:
+    """Raise FolderError where an oracle's lanes were trained otherwise than a tuning's will be, but for a schedule."""
+    wanted = folders.identity(spec, dataset_of(spec).fingerprint)
+    found = oracle.manifest["identity"]
+    if not spec.takes_over:  # then it is there to be compared with
+        found = found | {"schedule": wanted["schedule"]}
+    folders.check_identity(oracle.folder, found, wanted, "tune with its settings, or give another --oracle")
+
+
 def _cycle_0(oracle: Results) -> Given:
     """Return what an oracle has tried and chosen in cycle 0."""
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
@@ -486,10 +504,12 @@ def _link_states(digests: Iterable[str], there: Location, here: Location) -> Non
 
 
 def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
-    """Write the picture and, where there is a trajectory to compare with, the comparison table."""
+    """Write the picture and, where there is a trajectory to compare with, the comparison table; else there is none."""
     comparison = results.compare(predicted) if predicted else None
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
+    else:
+        results.folder.comparison.unlink(missing_ok=True)
     plots.trajectory(results, comparison, results.folder.picture)
 
 

@@ -176,8 +176,8 @@ class SchedulesSpec(Spec):
         origin = "given" if value or self.scyc != PRESETS[self.preset].settings["scyc"] else "the preset's"
         if text is None:
             raise ValueError(
-                "--schedules scyc: this preset has no S-Cyc parameters; give --scyc EPS,DELTA,Q,BETA (scyc-sweep tune "
-                "finds them), or name the other schedules"
+                "--schedules scyc: this preset has no S-Cyc parameters for this network and data set; give --scyc "
+                "EPS,DELTA,Q,BETA (scyc-sweep tune finds them), or name the other schedules"
             )
         try:
             [scyc] = trajectories.parse([text], self.model, self.dataset).values()

@@ -5,7 +5,6 @@ Every setting is defined here once: the command line's flags, their help, the TO
 """
 
 import difflib
-import hashlib
 import inspect
 import math
 import tomllib
@@ -149,7 +148,11 @@ class Spec(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay (L2), on all parameters.")
     eval_every: int | None = Field(None, ge=1, description="Steps between evaluations. Default: once an epoch.")
     dtype: DtypeName = Field("float32", description="Precision of weights and arithmetic.")
-    scyc: str | None = Field(None, description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with.")
+    scyc: str | None = Field(
+        None,
+        description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with, or none. Default: the preset's, for "
+        "the preset's model and data set only.",
+    )
     histograms: bool = Field(
         False, description="Measure in the end how gradients and activations are distributed, as `gradients` does."
     )
@@ -199,7 +202,7 @@ class Spec(BaseModel):
     @field_validator("scyc")
     @classmethod
     def _scyc(cls, text: str | None) -> str | None:
-        return text if text is None else str(SCyc.parse(text))
+        return None if text in (None, "none") else str(SCyc.parse(text))
 
     @field_validator("hidden")
     @classmethod
@@ -241,16 +244,25 @@ class Spec(BaseModel):
             values = values | {"rewind": "init" if values.get("pruning") == "imp" else "none"}
         return values
 
-    _model_source: str = PrivateAttr("")
+    _model_files: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _trains(self, info: ValidationInfo) -> Self:
         # Results are opened wherever the file is now and whatever it says: what counts is what they came from.
-        recorded = (info.context or {}).get("model_source")
-        if ":" in self.model:
-            self._model_source = recorded or source_digest(self.model)
+        if info.context is not None:
+            self._model_files = info.context["model_files"]
+        elif ":" in self.model:
+            try:
+                self._model_files = users_own.digests(self.model)
+            except ValueError as error:
+                raise ValueError(f"--model {error}") from error
         self.training()  # raises ValueError where the schedule does not fit the steps
         return self
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """The digests of the files that the code of a user's own network lies in; empty for the other networks."""
+        return self._model_files
 
     @property
     def folder(self) -> Location:
@@ -293,7 +305,7 @@ class Spec(BaseModel):
         assert self.rewind is not None
         return TrainSpec(
             model=self.model,
-            model_source=self._model_source,
+            model_source=users_own.digest(self._model_files),
             hidden=self.hidden if self.model == "mlp" else (),
             batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,
@@ -351,15 +363,18 @@ EXECUTION = (
 ExecutionFlags: type[BaseModel] = flags_of(Spec, without=Spec.model_fields.keys() - EXECUTION)
 
 
-def changed(spec: Spec, settings: Mapping[str, Any]) -> Spec:
-    """Return the settings of a sweep with some of them replaced. Raises SpecError as `resolve`."""
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def changed(spec: AnySpec, settings: Mapping[str, Any]) -> AnySpec:
+    """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
+
+    Raises SpecError as `resolve`.
+    """
     try:
-        return Spec.model_validate({**spec.model_dump(), **settings})
+        return type(spec).model_validate({**spec.model_dump(), **settings})
     except ValidationError as error:
         raise SpecError(one_line(error)) from error
-
-
-AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
 @overload
@@ -387,6 +402,8 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
     # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
     own = set() if kind is Spec else inspect.get_annotations(kind).keys()
     settings = {name: value for name, value in base.items() if name not in own} | given | {"preset": preset}
+    if "scyc" not in given and any(settings[name] != base[name] for name in ("model", "dataset")):
+        settings["scyc"] = None  # it was found for the preset's network and data
     try:
         factor = float(settings.get("scale", 1.0))
         stretched = factor * float(settings["steps"]) / base["steps"]
@@ -428,19 +445,6 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
         except ValidationError as error:
             raise SpecError(f"{path}: {name}: {error.errors()[0]['msg'].lower()}, but got {value!r}") from error
     return settings
-
-
-def source_digest(name: str) -> str:
-    """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else.
-
-    Raises ValueError where there is none.
-    """
-    try:
-        return hashlib.sha256(users_own.source(name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"--model {name} cannot be read: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"--model {error}") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,9 +11,8 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,9 @@ def ask(
         folder_of(storage, name)  # it is one, too
         wanted: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
         wanted["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
-        modules: list[str] = []
+        trains = command == "control" or given.get("train") or given.get("confirm") is not None
+        found = Folder(where).manifest() if trains else None
+        settings = found["spec"] if found else {}
     else:
         name = spec.folder.name if name is None else name
         where = folder_of(storage, name)
@@ -148,7 +149,8 @@ def ask(
             typed += ["--oracle", str(_named(oracle, storage))]
         wanted = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
         wanted["model_source"] = spec.training().model_source
-        modules = [text for text in (spec.model, spec.dataset) if ":" in text]
+        settings = spec.model_dump()
+    modules = [settings[name] for name in ("model", "dataset") if ":" in settings.get(name, "")]
     content = json.dumps([command, wanted, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
@@ -176,9 +178,14 @@ def parcel(asked: Asked) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
             _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
-        for root in {root for function in asked.modules for root in _modules_of(function)}:
-            if not (Path(folder) / root.name).exists():
-                _copy(root, Path(folder) / root.name)
+        for name, file in _own_files(asked.modules).items():
+            within = name.split("/")
+            top = Path(folder) / within[0]
+            if not top.exists():
+                _copy(file.parents[len(within) - 2] if len(within) > 1 else file, top)
+            if not (Path(folder) / name).exists():  # in a folder that is left out elsewhere
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, Path(folder) / name)
         for name, file in asked.files.items():
             shutil.copyfile(file, Path(folder) / name)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -190,18 +197,12 @@ def parcel(asked: Asked) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _modules_of(function: str) -> set[Path]:
-    """Return the file or package of a user's function, and those beside it that it imports."""
-    file = users_own.source(function)
-    parents = function.partition(":")[0].count(".") + (file.name == "__init__.py")
-    root = file if not parents else file.parents[parents - 1]
-    if "site-packages" in root.parts:
-        return {root}  # what is installed finds what it needs where it is installed too
-    finder = ModuleFinder(path=[str(root.parent)])
-    with suppress(SyntaxError):  # which whoever imports it will be told of
-        finder.run_script(str(file))
-    imported = {Path(file) for module in finder.modules.values() if (file := vars(module)["__file__"])}
-    return {root} | {root.parent / each.relative_to(root.parent).parts[0] for each in imported}
+def _own_files(functions: Sequence[str]) -> dict[str, Path]:
+    """Return the files that users' functions are made of, by name. Raises SpecError where one is not there."""
+    try:
+        return {name: file for function in functions for name, file in users_own.sources(function).items()}
+    except ValueError as error:
+        raise SpecError(str(error)) from error
 
 
 def environment(submission: Submission, storage: Location) -> dict[str, str]:

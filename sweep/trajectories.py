@@ -20,12 +20,14 @@ OWN = "S-Cyc"
 
 
 def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None) -> dict[str, SCyc]:
-    """Return S-Cyc's parameters by name, for each of `texts`; `own` are those that the oracle was run with.
+    """Return S-Cyc's parameters by name, for each of `texts` but `none`; `own` are those that the oracle was run with.
 
     Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
     """
     found: dict[str, SCyc] = {}
     for text in texts:
+        if text.strip() == "none":
+            continue
         name, scyc = _parse(text.strip(), model, dataset)
         name = text.strip() if name in found else name
         found[OWN if "," in name and str(scyc) == own else name] = scyc

@@ -15,17 +15,20 @@ from typing import Literal
 
 import torch
 
-from trainables import datasets, measure, pack
+from trainables import datasets, measure, pack, users_own
 from trainables.datasets import Dataset
 from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
 from trainables.states import StateError
 from trainables.storage import Location
+from trainables.users_own import ChangedError
 
 NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
-Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died", "host gone", "folder unseen"]
+Failure = Literal[
+    "", "out of memory", "chain ended", "state lost", "code changed", "worker died", "host gone", "folder unseen"
+]
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,14 @@ class Worker:
     device: str
     """`auto`, `cpu` or `cuda`."""
     threads: int
+    search_path: tuple[str, ...] = field(default_factory=users_own.search_path)
+    """Where the process that made this searches for modules, and so for a user's own."""
 
     def do(self, job: Pack | Measure, dataset: Dataset) -> Outcome:
         """Carry out a job; every failure that can be told from a bug comes back as an outcome."""
         torch.set_num_threads(self.threads)
         keep_freed_memory()
+        users_own.search_like(self.search_path)
         device = pick_device(self.device)
         try:
             outcome = self._do(job, dataset.to(device), device)
@@ -94,6 +100,8 @@ class Worker:
             outcome = Outcome(failure="chain ended", reason=str(error))
         except StateError as error:
             outcome = Outcome(failure="state lost", reason=str(error))
+        except ChangedError as error:
+            outcome = Outcome(failure="code changed", reason=str(error))
         except (MemoryError, RuntimeError) as error:
             if not measure.is_out_of_memory(error):
                 raise

@@ -126,15 +126,15 @@ MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
 def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
     """Return the network that the settings name, initialised from `seed` and from nothing else.
 
-    `shape` is (channels, height, width). Raises ValueError for an unknown model, and where a user's function raises or
-    returns something else than a module.
+    `shape` is (channels, height, width). Raises ValueError for an unknown model, and where a user's function raises,
+    returns something else than a module, or is no longer that of the settings (ChangedError).
     """
     if ":" not in spec.model and spec.model not in MODELS:
         raise ValueError(f"unknown model {spec.model!r}; known are {', '.join(MODELS)}, or package.module:function")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ":" in spec.model:
-            network = users_own.call(spec.model, shape, classes)
+            network = users_own.call(spec.model, shape, classes, source=spec.model_source)
             if not isinstance(network, nn.Module):
                 raise ValueError(f"{spec.model} must return a torch module, but returned {type(network).__name__}")
         else:
