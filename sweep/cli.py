@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sweep import cli_cluster
+from sweep import cli_cluster, cli_errors
 from sweep.console import err, out, print_json
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
-from sweep.spec import ExecutionFlags, Flags, Place, Spec, one_line, resolve
+from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
 from trainables import users_own
 
@@ -38,9 +38,9 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
-Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
-Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=True)]  # type: ignore[valid-type]
-Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
+Settings = Annotated[Flags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -71,8 +71,7 @@ def main() -> NoReturn:
     except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
         _fail(" ".join(str(error).split()), 1)
     except CycloptsError as error:
-        cause = error.__cause__
-        _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)
+        _fail(cli_errors.said(error), 2)
     sys.exit(status)
 
 
@@ -280,7 +279,7 @@ def control(
     folder: Place,
     /,
     *,
-    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
     settings: Execution | None = None,
     json: Json = False,
 ) -> None:
@@ -453,7 +452,7 @@ def show(
 
 @app.command
 def report(
-    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=True)],
+    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=1)],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
@@ -511,9 +510,9 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
     _say_own_files(spec)
     manifest = Folder(spec.folder).manifest()
     begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
-    if pilot and spread:
+    if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = plan.pilot(spec, pilot) if pilot else plan.spread_of(Results(spread)) if spread else None
+    seen = plan.pilot(spec, pilot) if pilot is not None else plan.spread_of(Results(spread)) if spread else None
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"

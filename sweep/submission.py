@@ -118,8 +118,8 @@ def ask(
 
     def along(text: str) -> str:
         """Have a file that is named travel with the job, under a name that no other has."""
-        file = Path(text).expanduser()
-        if not file.is_file():
+        file = place(text)
+        if not isinstance(file, Path) or not file.is_file():
             return text
         there = f"{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}-{file.name}"
         files[there] = file
@@ -268,7 +268,7 @@ def _data_dir(spec: Spec, storage: Location) -> list[str]:
 
 
 def _absolute(text: str) -> str:
-    return str(Path(text).expanduser().absolute())
+    return str(place(text).absolute())
 
 
 def _dashed(word: str) -> str:

@@ -93,6 +93,27 @@ def digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() if files else ""
 
 
+def name_of(function: Any) -> str:
+    """Return `package.module:function` of a function of the user's own, by which other processes find it.
+
+    Raises ValueError where they would not: it must be defined at the top level of a module that can be imported.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not name:
+        raise ValueError(f"{type(function).__name__} is no function of a module: give a def of a file, such as nets.py")
+    if name == "<lambda>":
+        why = "a lambda has no name"
+    elif "." in name:
+        why = f"{name} is defined inside something else"
+    elif module == "__main__":
+        why = f"{name} is defined in a script or notebook, which workers do not run"
+    elif getattr(sys.modules.get(module), name, None) is not function:
+        why = f"it is not what {module} has under the name {name}"
+    else:
+        return f"{module}:{name}"
+    raise ValueError(f"workers import the function by its name, but {why}: give a def of a file, such as nets.py")
+
+
 def call(name: str, *arguments: Any, source: str = "") -> Any:
     """Return what a user's function returns.
 

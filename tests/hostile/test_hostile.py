@@ -151,10 +151,10 @@ def edit(path: Path, key: tuple[Any, ...], values: list[Any], forged: bool) -> N
     content = inner = json.loads(path.read_text())
     for step in key[:-1]:
         inner = inner[step]
-    del inner[key[-1]]
     if values:
-        inner |= {key[-1]: values[0]} if isinstance(inner, dict) else {}
-        inner += values if isinstance(inner, list) else []
+        inner[key[-1]] = values[0]
+    else:
+        del inner[key[-1]]
     if forged:
         rest = {name: value for name, value in content.items() if name != "digest"}
         content["digest"] = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
