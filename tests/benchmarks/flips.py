@@ -1,7 +1,7 @@
 """Bytes that a disk turned: how many does a results folder notice, and does any change a table without a word?
 
 A tiny oracle is built. Then bytes of its files are inverted, one at a time, and single bits in and beside the numbers
-that decide. After each the folder is read. Noticed: one line says so. Harmless: the tables are what they were. Silent, or
+that decide. After each the folder is read. Noticed: one line says so. Harmless: tables are what they were. Silent, or
 an error that is no line for a user: must be 0, or the exit code is 1.
 """
 

@@ -82,13 +82,15 @@ CONTENT = {
 """What may be wrong with a file."""
 PLACE = {
     "missing": [partial(instead, lambda path: None)],
-    "empty": [partial(instead, Path.touch), partial(instead, Path.mkdir)],
-    "a folder": [partial(instead, folder)],
+    "empty": [partial(instead, Path.touch)],
+    "a folder": [partial(instead, folder), partial(instead, Path.mkdir)],
     "a FIFO": [partial(instead, os.mkfifo)],
     "a terabyte": [partial(instead, terabyte)],
     "a link": [link("file.txt"), link("folder"), link("nothing"), link("/dev/zero"), link("folder/states")],
 }
 """What may lie in the place of a file or folder, or where there should be nothing."""
+TOGETHER = {*CONTENT, "missing", "empty", "a terabyte"}
+"""Damage that no command refuses where it is to tables and pictures, which can be made again: to all of them at once."""
 ABSENT = (
     ".driver.json",
     "superseded",
@@ -106,19 +108,26 @@ def damaged_files(base: Any) -> Cases:
     """
     for part in base.gave:
         here = base.home / "results" / part
+        rows = sorted((here / "trials").glob("*.parquet"))
+        states = sorted((here / "states").glob("*.safetensors"))
         found = [path for path in sorted(here.iterdir()) if path.suffix != ".txt"]
+        made = [path for path in found if path.is_file() and path.name != "manifest.json"]
         for turn, (sort, ways) in enumerate((CONTENT | PLACE | {"moved": [move_out]}).items()):
-            rows = sorted((here / "trials").glob("*.parquet"))
-            states = sorted((here / "states").glob("*.safetensors"))
-            many = [files[turn % len(files)] for files in (rows, states)]
-            extra = [here / name for name in ABSENT] if sort in PLACE and sort != "missing" else []
-            for number, path in enumerate([*found, *many, *extra]):
-                if (sort in CONTENT and not path.is_file()) or not ways:
+            extra = [here / name for name in ABSENT] if sort in PLACE and sort not in TOGETHER else []
+            many = [rows[turn % len(rows)], states[turn % len(states)]]
+            groups = [[path] for path in [*found, *many, *extra] if path not in made or sort not in TOGETHER]
+            groups += [made] if sort in TOGETHER else []
+            for number, group in enumerate(groups):
+                if (sort in CONTENT and group[0].is_dir()) or not ways:
                     continue
-                decides = path.name == "manifest.json" or path.is_dir() or path in many
-                for way in ways if decides else [ways[number % len(ways)]]:
-                    within = path.relative_to(base.home)
-                    yield f"{within} {sort} {ways.index(way)}", partial(way, within), part
+                for way in [ways[number % len(ways)]] if part or group[0] in [*made, *extra] else ways:
+                    within = [path.relative_to(base.home) for path in group]
+                    yield f"{within[-1]} {sort} {ways.index(way)}", partial(done, way, within), part
+
+
+def done(way: Callable[[Path], object], paths: list[Path]) -> None:
+    for path in paths:
+        way(path)
 
 
 # The manifest
