@@ -59,6 +59,8 @@ Place = Annotated[
 """A path, or a URI of a bucket, which a Path would spoil."""
 UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
+MAX_LANES = 200_000
+"""Lanes of a cycle: a folder that claims more would take minutes to open."""
 
 
 class Spec(BaseModel):
@@ -103,9 +105,9 @@ class Spec(BaseModel):
         description="init: after pruning, survivors go back to their initial values; a number: to those after so many "
         "steps of cycle 0 (late rewinding). Default: as --pruning says.",
     )
-    cycles: int = Field(ge=0, description="Prunings; cycles 0 to N are trained.")
-    runs: int = Field(5, ge=1, description="Repetitions, each with its own split, initial weights and batch order.")
-    seed: int = Field(0, ge=0, description="Seed of the whole sweep; each run derives its own from it.")
+    cycles: int = Field(ge=0, le=1_000, description="Prunings; cycles 0 to N are trained.")
+    runs: int = Field(5, ge=1, le=10_000, description="Repetitions, each with its own split, initial weights and batch order.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the whole sweep; each run derives its own from it.")
     max_lr: str = Field(
         description="Grid of max_lr: LO:HI:STEP (linear), LO:HI:xN (geometric, N points) or a comma list."
     )
@@ -250,6 +252,9 @@ class Spec(BaseModel):
         if ":" in self.model:
             self._model_source = recorded or source_digest(self.model)
         self.training()  # raises ValueError where the schedule does not fit the steps
+        lanes = self.runs * len(MaxLrGrid.parse(self.max_lr).values)
+        if lanes > MAX_LANES:
+            raise ValueError(f"--runs times the points of --max-lr must be at most {MAX_LANES:,}, but got {lanes:,}")
         return self
 
     @property
@@ -416,6 +421,8 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
     for name, value in settings.items():
         if name not in kind.model_fields:
             raise SpecError(f"{path}: unknown key {name!r}{nearest(name, kind.model_fields)}")

@@ -63,6 +63,8 @@ def read(path: Location) -> SCyc:
         raise SpecError(f"{path} has no {error.args[0]}") from error
     except (OSError, ValueError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
 
 
 def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:
