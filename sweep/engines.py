@@ -18,7 +18,7 @@ from sweep.strategy import Strategy
 from sweep.worker import Measure, Outcome, Worker
 from trainables.datasets import Dataset
 from trainables.spec import Pack
-from trainables.states import path_of
+from trainables.states import remove_state
 from trainables.storage import Location
 
 RETRIES = 3
@@ -246,7 +246,7 @@ class Jobs:
             # Those of lanes that the strategy has not reached may be needed yet: an earlier cycle's rows can be lost.
             reached = states_of(self.strategy.current().values())
             for digest in reached - self.strategy.needed_states() - self._gone:
-                path_of(self.states, digest).unlink(missing_ok=True)
+                remove_state(self.states, digest)
                 self._gone.add(digest)
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:

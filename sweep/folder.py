@@ -7,23 +7,32 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sweep import lock, tables
 from sweep.errors import FolderError
 from sweep.manifest import read_manifest, write_manifest
 from sweep.spec import Spec
-from trainables.spec import TRAINING_VERSION
-from trainables.storage import Location, StorageError, locate
+from trainables.spec import TRAINING_VERSION, ScheduleName
+from trainables.storage import Location, StorageError, locate, reason, what_is
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
+FOLDERS = ("trials", "superseded", "states", "controls", "trained", "confirmed")
+"""What is a folder within a results folder; all else is a file."""
+OTHER_FILES = (lock.LOCK, lock.DRIVER, *(f"{schedule}.toml" for schedule in ("scyc", *get_args(ScheduleName))))
+"""What a results folder has besides what `Folder` names. A link at the journal's lock is how Optuna locks."""
+OURS = {"trials": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
+"""Which files in these folders are ours."""
+PARTIAL = re.compile(r"\..+-[0-9a-f]{32}\.partial")
+"""What a killed driver leaves of a file that it was writing."""
 
 
 class Folder:
@@ -66,33 +75,85 @@ class Folder:
 
         Raises FolderError if the folder cannot be written, or naming the other driver if there is one.
         """
+        self.check_plain()
         missing: list[Path] = []
         if isinstance(self.path, Path):
             missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             with lock.held(self.path, command) as self.check_lock:
-                yield
+                try:
+                    yield
+                finally:
+                    if missing and not self._manifest.exists():
+                        (missing[0] / lock.LOCK).unlink(missing_ok=True)  # its holder alone may, and while it holds it
         finally:
-            if missing and not self._manifest.exists():
-                with suppress(OSError):  # not empty, then, or taken away already
-                    (missing[0] / lock.LOCK).unlink(missing_ok=True)
-                    for path in missing:
-                        path.rmdir()
+            with suppress(OSError):  # not empty, or taken away already
+                for path in missing:
+                    path.rmdir()
+
+    def check_plain(self) -> None:
+        """Raise FolderError where a link, a pipe or the like stands under a name that is ours.
+
+        Results are files and folders of their own, so that nothing outside is written, locked or deleted, and nothing
+        is waited for. The folder itself may be a link. What is called otherwise is not ours and may be anything.
+        """
+        if not isinstance(self.path, Path):
+            return
+        try:
+            self._check_plain(self.path)
+            controls = list(_entries(self.path / "controls"))
+            for entry in controls:
+                if entry.is_symlink():
+                    _check_kind(entry, folder=True)
+            for within in (self.path / "trained", self.path / "confirmed", *map(Path, controls)):
+                self._check_plain(within)
+        except OSError as error:
+            raise FolderError(f"{self.path} cannot be read: {reason(error)}") from error
+
+    def _check_plain(self, path: Path) -> None:
+        own = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
+        for entry in _entries(path):
+            if entry.name in own or entry.name in OTHER_FILES:
+                _check_kind(entry, entry.name in FOLDERS)
+        for name, ours in OURS.items():
+            for entry in _entries(path / name):
+                if re.fullmatch(ours, entry.name):
+                    _check_kind(entry, folder=False)
 
     def foreign(self) -> bool:
-        """Whether the folder holds anything besides its lock."""
-        return any(path.name not in (lock.LOCK, lock.DRIVER) for path in self.path.iterdir())
+        """Whether the folder holds anything besides its lock, and what a killed driver has half written."""
+        return any(
+            path.name not in (lock.LOCK, lock.DRIVER) and not PARTIAL.fullmatch(path.name)
+            for path in self.path.iterdir()
+        )
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where there is none yet; see `sweep.manifest`.
 
-        Raises FolderError if it cannot be read, is damaged, foreign, or of another version.
+        Raises FolderError if it cannot be read, is damaged, foreign or of another version, and where the folder is not
+        plain.
         """
+        self.check_plain()
         return read_manifest(self._manifest)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
         write_manifest(self._manifest, manifest)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Iterate over what is in a folder; a folder that is not there, or is none, has nothing in it."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _check_kind(entry: os.DirEntry[str], folder: bool) -> None:
+    """Raise FolderError if an entry is neither what it must be nor gone: a sweep may go on meanwhile."""
+    if entry.is_dir(follow_symlinks=False) if folder else entry.is_file(follow_symlinks=False):
+        return
+    with suppress(FileNotFoundError):
+        found, wanted = what_is(entry.stat(follow_symlinks=False).st_mode), "a folder" if folder else "a file"
+        raise FolderError(f"{entry.path} is {found}, not {wanted}: nothing is read or written there; remove it")
 
 
 def place(folder: Location | str) -> Location:

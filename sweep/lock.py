@@ -57,14 +57,12 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
             release, check = kept.release, kept.check
         else:
             assert isinstance(path, Path)
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / LOCK)
-            lock.acquire(timeout=0)
+            lock = _locked(folder)
             with Replacing(path) as partial:  # in place it could be written through a link, or into several files
                 partial.write_text(json.dumps(driver))
             release, check = lock.release, lambda: None
     except Timeout:
-        raise FolderError(f"{folder} is in use by {_named(_read(path))}; wait for it or stop it") from None
+        raise FolderError(f"{folder} is in use by {_named(_seen(path))}; wait for it or stop it") from None
     except OSError as error:
         raise FolderError(f"{folder} cannot be written: {error}") from error
     try:
@@ -73,6 +71,25 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
         if isinstance(path, Path):
             path.unlink(missing_ok=True)
         release()
+
+
+def _locked(folder: Path) -> FileLock:
+    """Return the folder's lock, taken. Raises Timeout while another has it."""
+    lock = FileLock(folder / LOCK)
+    for _ in range(3):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # a holder that never began took the folder away just now
+            lock.acquire(timeout=0)
+            return lock
+    lock.acquire(timeout=0)
+    return lock
+
+
+def _seen(path: Location) -> dict[str, Any] | None:
+    """Return who holds a folder, as far as it can be read."""
+    with suppress(OSError):
+        return _read(path)
+    return None
 
 
 def _check_arrived() -> None:

@@ -24,7 +24,7 @@ from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
-from sweep.ledger import Ledger
+from sweep.ledger import STATES, Ledger
 from sweep.plan import dataset_of, state_size
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
@@ -37,7 +37,7 @@ from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker
 from trainables.spec import FILTER_CRITERIA
-from trainables.states import path_of
+from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
@@ -378,7 +378,9 @@ class _Sweep:
         if rehearsal.ask() is None:  # nothing to train: no need of Ray
             told = {name: manifest[name] for name in ("spec", *self.notes)}
             if found is not None and not found["finished_at"] and found["spec"] == told["spec"]:
-                _clean_states(where, rehearsal.needed_states())  # it ended between its last rows and its last line
+                _clean_states(
+                    where, ledger, rehearsal.needed_states()
+                )  # it ended between its last rows and its last line
             if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
                 where.write_manifest(manifest | {"finished_at": lock.now()})
             return
@@ -390,7 +392,7 @@ class _Sweep:
             manifest["lanes_per_pack"] = chosen
             where.write_manifest(manifest)
             self.prepare()
-            _clean_states(where, rehearsal.needed_states())
+            _clean_states(where, ledger, rehearsal.needed_states())
 
             def keep_lanes_per_pack(lanes: int) -> None:
                 manifest["lanes_per_pack"] = lanes
@@ -417,7 +419,7 @@ class _Sweep:
             engine.close()
         if jobs.error is not None:
             raise jobs.error
-        _clean_states(where, strategy.needed_states())
+        _clean_states(where, ledger, strategy.needed_states())
         where.write_manifest(manifest | {"finished_at": lock.now(), "ended_early": strategy.ended})
 
     def _check_disk(self) -> None:
@@ -425,7 +427,7 @@ class _Sweep:
         where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
-        there = sum(path.stat().st_size for path in Path(str(where.states)).glob("*"))
+        there = sum(path.lstat().st_size for path in Path(str(where.states)).glob("*"))
         free = shutil.disk_usage(where.path).free
         if free + there < needed:
             raise SweepError(
@@ -513,8 +515,7 @@ def make_engine(spec: Spec) -> Engine:
     return RayEngine(spec)
 
 
-def _clean_states(where: Folder, needed: set[str]) -> None:
-    """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
-    for path in where.states.iterdir() if where.states.exists() else ():
-        if path.stem not in needed:
-            path.unlink(missing_ok=True)
+def _clean_states(where: Folder, ledger: Ledger, needed: set[str]) -> None:
+    """Remove states that rows name and nothing needs any more, and what is half-written of them."""
+    named = {row[name] for row in ledger.rows.values() for name in STATES if row[name]}
+    remove_states(where.states, named, needed)

@@ -25,7 +25,7 @@ from sweep.errors import FolderError, SpecError, SweepError
 from sweep.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
 from sweep.spec import EXECUTION, Spec
 from trainables import users_own
-from trainables.storage import Location, Replacing
+from trainables.storage import SMALL, Location, Replacing, read
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 RECORDS, DATA = "submissions", "data"
@@ -246,7 +246,7 @@ def records(storage: Location) -> list[Submission]:
     folder = storage / RECORDS
     for path in folder.glob("*.json") if folder.exists() else ():
         try:
-            found.append(Submission(**json.loads(path.read_text())))
+            found.append(Submission(**json.loads(read(path, SMALL))))
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda each: (each.submitted_at, each.attempt))

@@ -5,15 +5,20 @@ starts the lanes of the following cycle from it.
 """
 
 import hashlib
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.storage import STATE, Location, Replacing, read, reason
+from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read, reason
 
 MASK_PREFIX = "mask/"
+FILE = re.compile(r"\.?([0-9a-f]{64})\.safetensors(-[0-9a-f]{32}\.partial)?")
+"""What a state's file is called, and what a killed writer leaves of it."""
 
 
 class StateError(ValueError):
@@ -71,3 +76,25 @@ def load_state(folder: Location, digest: str) -> State:
         tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
         masks={name.removeprefix(MASK_PREFIX): t for name, t in tensors.items() if name.startswith(MASK_PREFIX)},
     )
+
+
+def remove_state(folder: Location, digest: str) -> None:
+    """Remove a state, if it is there."""
+    _remove(path_of(folder, digest))
+
+
+def remove_states(folder: Location, named: Collection[str], needed: Collection[str]) -> None:
+    """Remove those of the `named` states that are not `needed`, and what killed writers left of any `named` one.
+
+    What else lies in the folder is somebody else's and stays.
+    """
+    for path in folder.iterdir() if folder.exists() else ():
+        found = FILE.fullmatch(path.name)
+        if found and found[1] in named and (found[2] or found[1] not in needed):
+            _remove(path)
+
+
+def _remove(path: Location) -> None:
+    """Remove the file of a state: nothing through a link, nothing that is called otherwise or is no file."""
+    if FILE.fullmatch(path.name) and (not isinstance(path, Path) or (is_folder(path.parent) and is_file(path))):
+        path.unlink(missing_ok=True)

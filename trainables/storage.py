@@ -9,12 +9,12 @@ import fnmatch
 import functools
 import os
 import re
-import shutil
 import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,6 +211,22 @@ def what_is(mode: int) -> str:
     return "a device"
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a regular file is there; a link to one is none."""
+    return _is(stat.S_ISREG, path)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder is there; a link to one is none."""
+    return _is(stat.S_ISDIR, path)
+
+
+def _is(of_kind: Callable[[int], bool], path: Path) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return of_kind(path.lstat().st_mode)
+    return False
+
+
 def reason(error: OSError) -> str:
     """Return what an error of a file system says, without the file's name, which the message about it has."""
     return error.strerror or " ".join(str(error).split())
@@ -220,9 +236,7 @@ _READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_
 
 
 def _no_file(path: Location, mode: int) -> OSError:
-    return OSError(
-        errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, f"it is {what_is(mode)}, not a file", str(path)
-    )
+    return OSError(errno.EINVAL, f"it is {what_is(mode)}, not a file", str(path))
 
 
 def _check_size(path: Location, size: int, limit: int) -> None:
@@ -231,7 +245,11 @@ def _check_size(path: Location, size: int, limit: int) -> None:
 
 
 class Replacing:
-    """Context: a local file's path, whose content takes the place of `path` when the block ends without an error."""
+    """Context: a local file's path, whose content takes the place of `path` when the block ends without an error.
+
+    Nothing is written in place: a link that lies at `path` is replaced and not followed, and other names that its file
+    has keep the old content.
+    """
 
     def __init__(self, path: Location) -> None:
         self.path = path
@@ -239,6 +257,7 @@ class Replacing:
         self.partial = path.with_name(name) if isinstance(path, Path) else Path(tempfile.gettempdir()) / name
 
     def __enter__(self) -> Path:
+        os.close(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # whatever lies there is not ours
         return self.partial
 
     def __exit__(self, kind: object, *rest: object) -> None:
@@ -246,7 +265,7 @@ class Replacing:
             if kind is not None:
                 return
             if isinstance(self.path, Remote):
-                self.path.write_bytes(self.partial.read_bytes())
+                self.path.write_bytes(read(self.partial, STATE))
             else:
                 with self.partial.open("rb+") as file:
                     os.fsync(file.fileno())
@@ -256,16 +275,13 @@ class Replacing:
 
 
 def copy(source: Location, target: Location) -> None:
-    """Have a file of one place be in another too: linked where that can be."""
-    if isinstance(source, Path) and isinstance(target, Path):
-        try:
-            os.link(source, target)
-        except OSError:  # another disk, or there already
-            with Replacing(target) as partial:
-                shutil.copyfile(source, partial)
-    else:
-        with Replacing(target) as partial:
-            partial.write_bytes(source.read_bytes())
+    """Have a file of one place be in another too: under a second name where that can be. Raises OSError as `read`."""
+    if isinstance(source, Path) and isinstance(target, Path) and is_file(source):
+        with suppress(OSError):  # another disk, or there already
+            os.link(source, target, follow_symlinks=False)
+            return
+    with Replacing(target) as partial:
+        partial.write_bytes(read(source, STATE))
 
 
 @functools.cache
