@@ -231,6 +231,8 @@ class Jobs:
             self.on_progress()
         except SweepError as error:
             self.error = self.error or error
+        except OSError as error:
+            self.error = self.error or _unwritten(error)
 
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]

@@ -45,7 +45,7 @@ class Folder:
         self.path = path
         self.trials = path / "trials"
         self.superseded = path / "superseded"
-        """Lanes that the tables no longer tell of, since other runs, another grid or another choice took their place."""
+        """Lanes that the tables do not tell of: other runs, another grid or another choice took their place."""
         self.states = path / "states"
         self.oracle = path / "oracle.parquet"
         self.curves, self.trend = path / "curves.parquet", path / "trend.parquet"

@@ -195,6 +195,7 @@ class Ledger:
         with Replacing(path) as partial:
             partial.write_bytes(content)
         self.files[path] = tuple(row["trial_id"] for row in rows)
+        self.damaged.pop(path, None)
         return path
 
 
@@ -248,8 +249,8 @@ def check(row: dict[str, Any]) -> None:
     empty = [name for name in FILLED if row[name] is None]
     if empty:
         raise ValueError(f"a row has no {empty[0]}")
-    for name, low, high in (("cycle", 0, 10**6), ("run", 0, 10**6), ("seed", 0, 2**32 - 1), ("lanes_in_pack", 1, 10**9)):
-        if not low <= row[name] <= high:
+    for name, low, high in (("cycle", 0, 10**6), ("run", 0, 10**6), ("seed", 0, 2**32), ("lanes_in_pack", 1, 10**6)):
+        if not low <= row[name] < high:
             raise ValueError(f"a row's {name} is {row[name]}")
     for name in ("max_lr", "wall_seconds"):
         if not (math.isfinite(row[name]) and row[name] >= 0) or (name == "max_lr" and row[name] == 0):
@@ -297,4 +298,5 @@ def _check_score(row: dict[str, Any], ok: bool) -> None:
         raise ValueError(f"a row's train_loss is {row['train_loss']}")
     if max(val[at:]) > val[at]:
         raise ValueError("a row's score is not that of its best evaluation")
-    row["scores_from"] = max((step for step, value in zip(steps[:at], val, strict=False) if value >= val[at]), default=0)
+    better = [step for step, value in zip(steps[:at], val[:at], strict=True) if value >= val[at]]
+    row["scores_from"] = max(better, default=0)

@@ -147,7 +147,7 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
             raise ValueError("plans must have a max_lr for each cycle")
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{path} is damaged ({_said(error)}): {WAY_BACK}") from error
-    return manifest
+    return manifest | {"spec": settings.model_dump(mode="json")}
 
 
 def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:

@@ -106,7 +106,9 @@ class Spec(BaseModel):
         "steps of cycle 0 (late rewinding). Default: as --pruning says.",
     )
     cycles: int = Field(ge=0, le=1_000, description="Prunings; cycles 0 to N are trained.")
-    runs: int = Field(5, ge=1, le=10_000, description="Repetitions, each with its own split, initial weights and batch order.")
+    runs: int = Field(
+        5, ge=1, le=10_000, description="Repetitions, each with its own split, initial weights and batch order."
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the whole sweep; each run derives its own from it.")
     max_lr: str = Field(
         description="Grid of max_lr: LO:HI:STEP (linear), LO:HI:xN (geometric, N points) or a comma list."
