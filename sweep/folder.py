@@ -18,9 +18,10 @@ from typing import Any, get_args
 
 from sweep import lock, tables
 from sweep.errors import FolderError
+from sweep.manifest import read_manifest, write_manifest
 from sweep.spec import Spec
 from trainables.spec import TRAINING_VERSION, ScheduleName
-from trainables.storage import SMALL, Location, Replacing, StorageError, locate, read, reason, what_is
+from trainables.storage import Location, StorageError, locate, reason, what_is
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
@@ -43,6 +44,8 @@ class Folder:
     def __init__(self, path: Location) -> None:
         self.path = path
         self.trials = path / "trials"
+        self.superseded = path / "superseded"
+        """Lanes that the tables do not tell of: other runs, another grid or another choice took their place."""
         self.states = path / "states"
         self.oracle = path / "oracle.parquet"
         self.curves, self.trend = path / "curves.parquet", path / "trend.parquet"
@@ -125,28 +128,17 @@ class Folder:
         )
 
     def manifest(self) -> dict[str, Any] | None:
-        """Return the manifest, or None where there is none yet.
+        """Return the manifest, or None where there is none yet; see `sweep.manifest`.
 
-        Raises FolderError if it is foreign or newer, and where the folder is not plain.
+        Raises FolderError if it cannot be read, is damaged, foreign or of another version, and where the folder is not
+        plain.
         """
         self.check_plain()
-        try:
-            manifest = json.loads(read(self._manifest, SMALL))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise FolderError(f"{self._manifest} cannot be read: {reason(error)}") from error
-        except ValueError as error:
-            raise FolderError(f"{self._manifest} is damaged: {error}") from error
-        if not isinstance(manifest, dict) or "schema_version" not in manifest:
-            raise FolderError(f"{self._manifest} is not a manifest of scyc-sweep")
-        tables.check_version(manifest["schema_version"], self._manifest)
-        return manifest
+        return read_manifest(self._manifest)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
-        with Replacing(self._manifest) as partial:
-            partial.write_text(json.dumps(manifest, indent=2) + "\n")
+        write_manifest(self._manifest, manifest)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -214,9 +206,10 @@ def _changed_files(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
     """Raise FolderError if a folder holds results of another kind than `kind`."""
-    if manifest is not None and manifest.get("kind") != kind:
-        other = manifest.get("kind", "sweep of an older version")
-        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(other, other)
+    if manifest is not None and manifest["kind"] != kind:
+        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(
+            manifest["kind"], manifest["kind"]
+        )
         command = {"tuning": "tune", "trained": "compare"}.get(kind, kind)
         raise FolderError(f"{folder.path} holds an earlier {other}, not what `{command}` leaves: give another folder")
 
@@ -231,7 +224,7 @@ def new_manifest(
     and versions.
     """
     session = {
-        "command": " ".join(command),
+        "command": " ".join(command).encode(errors="backslashreplace").decode(),  # a name that is no text is shown so
         "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
@@ -245,10 +238,13 @@ def new_manifest(
         "spec": spec.model_dump(mode="json"),
         "identity": identity(spec, fingerprint),
         "lanes_per_pack": found["lanes_per_pack"] if found else None,
+        "lanes": found["lanes"] if found else [],
         **session,
         "finished_at": None,
         "ended_early": [],
         "earlier_sessions": earlier,
+        "given": None,
+        "plans": None,
     }
 
 

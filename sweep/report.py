@@ -137,7 +137,7 @@ def _section(results: AnyResults) -> Section:
 def _oracle(results: Results) -> tuple[list[str], list[Block]]:
     if results.oracle.empty:
         return ["No cycle is decided yet."], []
-    comparison = results.comparison if results.folder.comparison.exists() else None
+    comparison = results.compared
     title = title_of(results)
     pictures = _picture(
         lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"

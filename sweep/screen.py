@@ -307,7 +307,7 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
     waiting = [entry.name for entry in spec.entries if entry.name not in set(table["schedule"])]
     if waiting:
         lines.append(f"still to come: {', '.join(waiting)}")
-    rows = results.replay.rows_so_far().values()
+    rows = results.replay.current().values()
     steps = sum(row["steps"] for row in rows)
     tuning = f", {int(rates['trained_steps'].sum()):,} of them to tune max_lr" if len(rates) else ""
     diverged = sum(row["status"] == "diverged" for row in rows)

@@ -60,6 +60,8 @@ Place = Annotated[
 LocalFolder = Annotated[Path, AfterValidator(lambda path: expanded(path) and path)]  # raises ValueError likewise
 UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
+MAX_LANES = 200_000
+"""Lanes of a cycle: a folder that claims more would take minutes to open."""
 
 
 class Spec(BaseModel):
@@ -104,9 +106,11 @@ class Spec(BaseModel):
         description="init: after pruning, survivors go back to their initial values; a number: to those after so many "
         "steps of cycle 0 (late rewinding). Default: as --pruning says.",
     )
-    cycles: int = Field(ge=0, description="Prunings; cycles 0 to N are trained.")
-    runs: int = Field(5, ge=1, description="Repetitions, each with its own split, initial weights and batch order.")
-    seed: int = Field(0, ge=0, description="Seed of the whole sweep; each run derives its own from it.")
+    cycles: int = Field(ge=0, le=1_000, description="Prunings; cycles 0 to N are trained.")
+    runs: int = Field(
+        5, ge=1, le=10_000, description="Repetitions, each with its own split, initial weights and batch order."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the whole sweep; each run derives its own from it.")
     max_lr: str = Field(
         description="Grid of max_lr: LO:HI:STEP (linear), LO:HI:xN (geometric, N points) or a comma list."
     )
@@ -265,6 +269,9 @@ class Spec(BaseModel):
             except ValueError as error:
                 raise ValueError(f"--model {error}") from error
         self.training()  # raises ValueError where the schedule does not fit the steps
+        lanes = self.runs * len(MaxLrGrid.parse(self.max_lr).values)
+        if lanes > MAX_LANES:
+            raise ValueError(f"--runs times the points of --max-lr must be at most {MAX_LANES:,}, but got {lanes:,}")
         return self
 
     @property
@@ -452,6 +459,8 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
         raise SpecError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError as error:  # no UTF-8, or no TOML
         raise SpecError(f"{path} is no TOML file: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} is no TOML file: it is nested too deeply") from error
     for name, value in settings.items():
         if name not in kind.model_fields:
             raise SpecError(f"{path}: {_no_setting(name, 'key', kind)}")

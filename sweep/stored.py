@@ -3,7 +3,7 @@
 No job and no log is asked, so it is known when the head is gone too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pathlib import Path
 from sweep import submission
 from sweep.errors import FolderError
 from sweep.folder import Folder, check_identity, check_kind
-from sweep.ledger import READERS
+from sweep.ledger import READERS, Ledger
 from sweep.results import AnyResults, load
 from sweep.strategy import Progress
 from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
@@ -87,9 +87,21 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
 
     try:
         with ThreadPoolExecutor(READERS) as readers:
-            return sorted(filter(None, readers.map(lambda pair: fetch(*pair), wanted)))
+            fetched = sorted(filter(None, readers.map(lambda pair: fetch(*pair), wanted)))
+        _drop_moved(to, {target for _, target in wanted})
+        return fetched
     except OSError as error:
         raise FolderError(f"{source} cannot be copied to {to}: {error}") from error
+
+
+def _drop_moved(to: Path, there: Collection[Path]) -> None:
+    """Remove copies of rows' files that the sweep has moved since, and whose rows now lie in another file."""
+    for trials in [to / "trials", *to.glob("*/trials"), *to.glob("controls/*/trials")]:
+        ledger = Ledger(trials, superseded=trials.with_name("superseded"))
+        for path, keys in ledger.files.items():
+            elsewhere = {key for other, keys in ledger.files.items() if other in there for key in keys}
+            if path not in there and elsewhere.issuperset(keys):
+                path.unlink()
 
 
 def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:

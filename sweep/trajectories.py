@@ -68,6 +68,8 @@ def read(path: Location) -> SCyc:
         raise SpecError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
 
 
 def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:

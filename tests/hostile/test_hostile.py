@@ -90,7 +90,7 @@ PLACE = {
 }
 """What may lie in the place of a file or folder, or where there should be nothing."""
 TOGETHER = {*CONTENT, "missing", "empty", "a terabyte"}
-"""Damage that no command refuses where it is to tables and pictures, which can be made again: to all of them at once."""
+"""Damage that no command refuses where it is to tables and pictures, which can be made again: to all at once."""
 ABSENT = (
     ".driver.json",
     "superseded",
@@ -122,7 +122,11 @@ def damaged_files(base: Any) -> Cases:
                     continue
                 for way in [ways[number % len(ways)]] if part or group[0] in [*made, *extra] else ways:
                     within = [path.relative_to(base.home) for path in group]
-                    yield f"{within[-1]} {sort} {ways.index(way)}", partial(done, way, within), part
+                    names = {path.name for path in group if sort in ("missing", "a folder")}
+                    # As if that had not been run: by another command, or by this one, which makes it again.
+                    another = bool(names & {"controls", "trained"})
+                    fewer = bool(names & {"comparison.parquet", "manifest.json" if part else ""})
+                    yield f"{within[-1]} {sort} {ways.index(way)}", partial(done, way, within), part, another, fewer
 
 
 def done(way: Callable[[Path], object], paths: list[Path]) -> None:
