@@ -162,10 +162,11 @@ def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
 
 def settings_of(manifest: Mapping[str, Any]) -> Any:
     """Return the settings that a manifest states. Raises ValueError where they break a rule."""
-    # As JSON: there strict types take lists for tuples and text for paths, which JSON has none of.
     context = {"model_files": manifest["identity"]["model_files"]}
-    text = json.dumps(manifest["spec"])
-    return KINDS[manifest["kind"]].model_validate_json(text, strict=True, context=context)
+    settings = KINDS[manifest["kind"]].model_validate(manifest["spec"], context=context)
+    if settings.model_dump(mode="json") != manifest["spec"]:  # 5.0 for 5, or something left out
+        raise ValueError("spec is not as it was written")
+    return settings
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:

@@ -149,7 +149,7 @@ def kept(path: str) -> bool:
 
 
 def spare(path: str) -> bool:
-    """Whether a file need not be there again: rows have other names then, and what another command made is not made again."""
+    """Whether a file need not be there again: rows get other names, and controls.png is another command's."""
     return "trials/cycle" in path or "mine" in path or path.endswith((".lock", ".log", "controls.png"))
 
 
