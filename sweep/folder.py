@@ -103,7 +103,7 @@ class Folder:
             self._check_plain(self.path)
             controls = list(_entries(self.path / "controls"))
             for entry in controls:
-                if entry.is_symlink():
+                if not entry.is_file(follow_symlinks=False):
                     _check_kind(entry, folder=True)
             for within in (self.path / "trained", self.path / "confirmed", *map(Path, controls)):
                 self._check_plain(within)
@@ -111,9 +111,9 @@ class Folder:
             raise FolderError(f"{self.path} cannot be read: {reason(error)}") from error
 
     def _check_plain(self, path: Path) -> None:
-        own = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
+        named = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
         for entry in _entries(path):
-            if entry.name in own or entry.name in OTHER_FILES:
+            if entry.name in named.union(FOLDERS, OTHER_FILES):
                 _check_kind(entry, entry.name in FOLDERS)
         for name, ours in OURS.items():
             for entry in _entries(path / name):
