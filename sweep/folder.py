@@ -23,6 +23,18 @@ from trainables.storage import SMALL, Location, Replacing, StorageError, locate,
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
+CONTENTS = {
+    "data": "the content of the data set",
+    "model_source": "the code of --model",
+    "training_version": "the training code of scyc-sweep",
+}
+"""What an identity has besides flags."""
+FOLLOW = {
+    "schedule": ("warmup_steps", "milestones", "cycle_steps"),
+    "model": ("model_source", "hidden", "batch_norm"),
+    "dataset": ("data",),
+}
+"""What differs because something else does."""
 
 
 class Folder:
@@ -119,13 +131,29 @@ def check_identity(
     folder: Folder, found: dict[str, Any], wanted: dict[str, Any], advice: str = "give another --out"
 ) -> None:
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
-    different = [
-        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
-    ]
+    different = list(_differences(_flat(found), _flat(wanted)))
     if different:
         raise FolderError(f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); {advice}")
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield what two identities differ in: flags with their values as they are typed, and what has no flag."""
+    different = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    follow = {each for name in different for each in FOLLOW.get(name, ())}
+    for name in different:
+        if name in follow:
+            continue
+        if name in CONTENTS:
+            yield f"{CONTENTS[name]} has changed since"
+        else:
+            yield f"--{name.replace('_', '-')} was {_typed(found.get(name))}, now {_typed(wanted.get(name))}"
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the parts of its schedule beside all else, as there are flags for them."""
+    schedule = identity.get("schedule")
+    parts = dict(schedule) if isinstance(schedule, dict) else {"name": schedule}
+    return {**identity, "schedule": parts.pop("name", None), **parts}
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
@@ -213,7 +241,12 @@ def git_commit() -> str | None:
         return None
 
 
-def _short(value: object) -> str:
+def _typed(value: object) -> str:
+    """Return a value as it is typed behind its flag."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, str):
         return value[:12] if len(value) == 64 else value  # a digest, or a name
-    return json.dumps(value)
+    return "not given" if value is None else json.dumps(value)
