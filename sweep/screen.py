@@ -23,6 +23,8 @@ from sweep.strategy import Progress
 
 WITH_REACH = 98
 """Characters that the oracle table takes with the column of what its regions may reach."""
+REGION = ("best_max_lr", "feasible_low", "feasible_high")
+"""Columns of an oracle's choice and its region."""
 WHEN_CONFIRMED = 3
 """Lanes of a run and cycle that `compare --confirm` trains: the oracle's choice, the prediction, its own chain's."""
 FEW_RUNS = 4
@@ -64,14 +66,8 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) 
         table.add_column(heading, justify="right")
     for index, row in enumerate(oracle.to_dict("records")):
         predictions = [parts[name].iloc[index] for name in names]
-        reach = (row["possible_low"], row["possible_high"]) if certain else ()
-        write = told_apart(
-            row["best_max_lr"],
-            row["feasible_low"],
-            row["feasible_high"],
-            *reach,
-            *(p["scyc_max_lr"] for p in predictions),
-        )
+        compared = [*REGION, *(["possible_low", "possible_high"] if certain else [])]
+        write = told_apart(*(row[name] for name in compared), *(each["scyc_max_lr"] for each in predictions))
         table.add_row(
             str(row["cycle"]),
             *([str(row["run"])] if per_run else []),
@@ -204,9 +200,10 @@ def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
         table.add_column(heading, justify="right")
     for row in results.chain.to_dict("records"):
         other = beside.get(row["cycle"])
-        beside_it = (other["best_max_lr"], other["feasible_low"], other["feasible_high"]) if other else ()
-        write = told_apart(row["max_lr"], *beside_it)
-        cells = (write(beside_it[0]), _region(other, write), f"{other['test_accuracy_mean']:.2f}") if other else ()
+        write = told_apart(row["max_lr"], *(other[name] for name in REGION if other))
+        cells = (
+            (write(other["best_max_lr"]), _region(other, write), f"{other['test_accuracy_mean']:.2f}") if other else ()
+        )
         table.add_row(
             str(row["cycle"]),
             f"{row['percent_remaining']:.3g}",
@@ -314,8 +311,8 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
         chosen, low, high = grid.loc[grid["chosen"], "max_lr"].iloc[0], grid["max_lr"].min(), grid["max_lr"].max()
         write = told_apart(*grid["max_lr"])
         lines.append(
-            f"{schedule}'s {write(chosen)} lies on the EDGE of its grid at cycle {cycle}, {write(low)} to {write(high)}, "
-            f"{_why_edge(spec.max_lr, low if chosen == low else None)}"
+            f"{schedule}'s {write(chosen)} lies on the EDGE of its grid at cycle {cycle}, {write(low)} to "
+            f"{write(high)}, {_why_edge(spec.max_lr, low if chosen == low else None)}"
         )
     if spec.printed is not None:
         lines.append(f"in brackets: the paper's Table {spec.printed.table} ({spec.printed.pruning})")
@@ -525,7 +522,7 @@ def _certainty(results: Results, reach: bool) -> list[str]:
 
 def told_apart(*values: float) -> Callable[[float], str]:
     """Return how learning rates that are compared are written: three digits, or as many more as tell them apart."""
-    different = {float(f"{value:.9g}") for value in values}  # what agrees to nine digits is the same
+    different = {float(f"{value:.9g}") for value in values if not missing(value)}  # nine digits alike: the same
     for digits in range(3, 10):
         if len({f"{value:.{digits}g}" for value in different}) == len(different):
             break
@@ -535,7 +532,7 @@ def told_apart(*values: float) -> Callable[[float], str]:
 def _best_and_region(row: Mapping[Any, Any] | None) -> tuple[str, str]:
     if row is None:
         return "-", "-"
-    write = told_apart(row["best_max_lr"], row["feasible_low"], row["feasible_high"])
+    write = told_apart(*(row[name] for name in REGION))
     return write(row["best_max_lr"]), _region(row, write)
 
 

@@ -217,7 +217,8 @@ def region_answer(results: Results) -> str:
     low, high = oracle["best_max_lr"].min(), oracle["best_max_lr"].max()
     width = (oracle["feasible_high"] / oracle["feasible_low"]).median()
     write = told_apart(low, high)
-    line = f"The best max_lr lies between {write(low)} and {write(high)}; the region as good spans {width:.3g} times (median)"
+    line = f"The best max_lr lies between {write(low)} and {write(high)}; "
+    line += f"the region as good spans {width:.3g} times (median)"
     if oracle["possible_low"].isna().all():
         return f"{line}. One run decides each cycle: how sure that is cannot be told."
     reach, told = (oracle["possible_high"] / oracle["possible_low"]).median(), oracle["not_told"].median()
