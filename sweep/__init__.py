@@ -22,7 +22,8 @@ def build_oracle(config: "Path | None" = None, progress: bool = True, **settings
     """Build the greedy oracle, or go on with one, as `scyc-sweep oracle` does; return its results.
 
     `settings` are the command's flags, with underscores, as `runs=2`; `config` is a TOML file of them. `max_lr` may be
-    a list of numbers, `model` and `dataset` functions that a module defines. `progress` shows how far it is. Raises SweepError where the command would print one line and exit.
+    a list of numbers, `model` and `dataset` functions that a module defines.
+    `progress` shows how far it is. Raises SweepError where the command would print one line and exit.
     """
     from sweep.progress import LiveView
     from sweep.run import run_oracle

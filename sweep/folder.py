@@ -33,6 +33,9 @@ OURS = {"trials": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states"
 """Which files in these folders are ours."""
 PARTIAL = re.compile(r"\..+-[0-9a-f]{32}\.partial")
 """What a killed driver leaves of a file that it was writing."""
+FOLLOW = {"schedule": ("warmup_steps", "milestones", "cycle_steps"), "model": ("hidden", "batch_norm")}
+"""What differs because something else does."""
+CODE = ("model_source", "model_files")
 
 
 class Folder:
@@ -182,14 +185,11 @@ def check_identity(
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
     different = {name for name in (*found, *wanted) if found.get(name) != wanted.get(name)}
     changes = []
-    if different & {"model_source", "model_files"} and "model" not in different:
+    if different & set(CODE) and "model" not in different:
         changes.append(_changed_files(found.get("model_files") or {}, wanted.get("model_files") or {}))
     if "data" in different and "dataset" not in different:
         changes.append(f"the data of {wanted['dataset']} have changed")
-    settings = [
-        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted(different - {"model_source", "model_files", "data"})
-    ]
+    settings = list(_differences(_flat(found), _flat(wanted)))
     if settings:
         what = "; ".join(settings + changes)
         raise FolderError(f"{folder.path} holds lanes of another experiment ({what}); {advice}")
@@ -202,6 +202,26 @@ def _changed_files(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     both = [name for name in found if name in wanted and found[name] != wanted[name]]
     names = sorted(both or found.keys() ^ wanted.keys())
     return f"{', '.join(names) or 'the network'} {'have' if len(names) > 1 else 'has'} changed"
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield what two identities differ in: flags with their values as they are typed, and what has no flag."""
+    different = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    follow = {each for name in different for each in FOLLOW.get(name, ())}
+    for name in different:
+        if name in (*follow, *CODE, "data"):
+            continue
+        if name == "training_version":
+            yield "the training code of scyc-sweep has changed since"
+        else:
+            yield f"--{name.replace('_', '-')} was {_typed(found.get(name))}, now {_typed(wanted.get(name))}"
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the parts of its schedule beside all else, as there are flags for them."""
+    schedule = identity.get("schedule")
+    parts = dict(schedule) if isinstance(schedule, dict) else {"name": schedule}
+    return {**identity, "schedule": parts.pop("name", None), **parts}
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
@@ -293,7 +313,12 @@ def git_commit() -> str | None:
         return None
 
 
-def _short(value: object) -> str:
+def _typed(value: object) -> str:
+    """Return a value as it is typed behind its flag."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, str):
         return value[:12] if len(value) == 64 else value  # a digest, or a name
-    return json.dumps(value)
+    return "not given" if value is None else json.dumps(value)

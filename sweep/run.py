@@ -503,10 +503,15 @@ def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
         return oracle
     if oracle.spec.decide == "per_run" and not fitting:
         raise FolderError(f"{spec.oracle} has an oracle for each run; a tuning takes one with --decide shared")
-    if (oracle.spec.runs != spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
+    cycles = int(oracle.oracle["cycle"].max())
+    words_that_fit = [] if fitting or oracle.spec.runs == spec.runs else [f"--runs {oracle.spec.runs}"]
+    if cycles < spec.target:
+        words_that_fit.append(f"--{'cycles' if spec.target_cycle is None else 'target-cycle'} {cycles}")
+    if words_that_fit:
+        wanted = f"cycle {spec.target}" if fitting else f"{spec.runs} runs and cycle {spec.target}"
         raise FolderError(
-            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {oracle.oracle['cycle'].max()}; "
-            f"{spec.runs} runs and cycle {spec.target} were asked for"
+            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
+            f"{' '.join(words_that_fit)}, or extend the oracle"
         )
     return oracle
 
