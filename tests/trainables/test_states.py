@@ -138,3 +138,18 @@ def test_another_state_under_this_name_is_a_state_error(tmp_path: Path) -> None:
     path_of(tmp_path, digest).write_bytes(save({"w": torch.zeros(4)}))
     with pytest.raises(StateError, match="does not match its name"):
         load_state(tmp_path, digest)
+
+
+def test_a_state_of_another_network_is_a_state_error(tmp_path: Path) -> None:
+    digest = save_state(tmp_path, a_state())
+    network = a_state().tensors
+    assert load_state(tmp_path, digest, network).tensors.keys() == network.keys()
+    with pytest.raises(StateError, match=r"another network: fc.weight has the shape \(2, 3\), not \(3, 2\)"):
+        load_state(tmp_path, digest, network | {"fc.weight": torch.zeros(3, 2)})
+    for other in (network | {"fc.bias": torch.zeros(2)}, {"fc.weight": network["fc.weight"]}):
+        with pytest.raises(StateError, match="of another network: its tensors have other names"):
+            load_state(tmp_path, digest, other)
+    state = a_state()
+    state.masks["fc.weight"] = torch.ones(3, dtype=torch.bool)
+    with pytest.raises(StateError, match=r"fc.weight has the shape \(3,\), not \(2, 3\)"):
+        load_state(tmp_path, save_state(tmp_path, state), network)
