@@ -213,7 +213,7 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "folder unseen":
+            elif outcome.failure in ("folder unseen", "code failed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)

@@ -5,6 +5,7 @@ of it.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
-from sweep.plan import dataset_of, state_size
+from sweep.plan import check_network, dataset_of
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
@@ -193,7 +194,7 @@ def run_control(
         for name in controls
     ]
     for spec in specs:
-        state_size(spec)  # all that can be wrong is found before the first is trained
+        check_network(spec)  # all that can be wrong is found before the first is trained
     for name, spec in zip(controls, specs, strict=True):
         run_oracle(spec, listener(name), command)
     results = Results(oracle.folder.path)
@@ -382,7 +383,11 @@ class _Sweep:
             if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
                 where.write_manifest(manifest | {"finished_at": lock.now()})
             return
-        self._check_disk()
+        network = check_network(spec)
+        for note in network.notes:
+            logging.getLogger(__name__).warning("%s", note)
+        chosen = 1 if network.alone else chosen
+        self._check_disk(network.state_bytes)
         engine = make_engine(spec)
         try:
             engine.connect(where.path.absolute())
@@ -420,9 +425,9 @@ class _Sweep:
         _clean_states(where, strategy.needed_states())
         where.write_manifest(manifest | {"finished_at": lock.now(), "ended_early": strategy.ended})
 
-    def _check_disk(self) -> None:
+    def _check_disk(self, state_bytes: int) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
+        where, needed = self.where, state_bytes * self.spec.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
         there = sum(path.stat().st_size for path in Path(str(where.states)).glob("*"))

@@ -7,6 +7,7 @@ Modules are searched for in the working folder too, as Python does for a script 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,21 @@ def source(name: str) -> Path:
     return Path(found.origin)
 
 
-def call(name: str, *arguments: Any) -> Any:
-    """Return what a user's function returns. Raises ValueError, naming it, where there is none or it raises."""
+def function(name: str) -> Callable[..., Any]:
+    """Return a user's function, its module imported. Raises ValueError, naming it, where there is none."""
     source(name)
     module, _, function = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), function)(*arguments)
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except (Exception, SystemExit) as error:  # whatever a user's code may raise
+        raise ValueError(f"{name} raised {_said(error)}") from error
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Return what a user's function returns. Raises ValueError, naming it, where there is none or it raises."""
+    called = function(name)
+    try:
+        return called(*arguments)
     except (Exception, SystemExit) as error:  # whatever a user's code may raise
         raise ValueError(f"{name} raised {_said(error)}") from error
 
