@@ -27,6 +27,7 @@ def mean_gradients(network: nn.Module, dataset: Dataset, indices: Tensor, dtype:
         labels = dataset.labels[part.to(dataset.labels.device)]
         with torch.enable_grad():
             logits = network(dataset.batch(part, dtype))
+        with torch.enable_grad():  # a user's forward may have switched them off
             loss = functional.cross_entropy(logits, labels, reduction="sum") / len(indices)
             slopes = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
         for total, gradient in zip(sums.values(), slopes, strict=True):

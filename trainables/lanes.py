@@ -259,6 +259,7 @@ def attempt(network: nn.Module, images: Tensor, shape: Sequence[int], seed: int 
         evaluated = _logits(network.eval(), images, shape)
     with seeded(seed):
         logits = _logits(network.train(), images, shape)
+    with torch.enable_grad():
         if not logits.requires_grad:
             raise ValueError(
                 "the network's logits have no gradient: nothing that is trained plays a part in them, or its forward "

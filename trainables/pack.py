@@ -7,7 +7,7 @@ results.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,13 +81,11 @@ def train_pack(
     with models.seeded(derive_seed(pack.seed, pack.cycle, "dropout"), device):
         stacked.train()
         for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
-            with torch.enable_grad():  # a user's forward may have left them off
-                losses = lane_losses(stacked(images), labels)
-                slopes = torch.autograd.grad(losses.sum(), optimizer.parameters, allow_unused=True)
+            losses, slopes = lane_slopes(stacked, images, labels, optimizer.parameters)
             now = [of.at(step, lane.max_lr) for of, lane in zip(rates_of, pack.lanes, strict=True)]
             rates = torch.tensor(now, dtype=losses.dtype) * alive
             optimizer.step(slopes, rates.to(device))
-            loss_since_evaluation += losses.detach()
+            loss_since_evaluation += losses
             steps_since_evaluation += 1
 
             done = step + 1
@@ -135,6 +133,17 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
     count = len(logits)
     losses = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(count), reduction="none")
     return losses.view(count, -1).mean(1)
+
+
+def lane_slopes(
+    stacked: nn.Module, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """Return each lane's loss, and the gradients of the parameters: None for those that play no part in the logits."""
+    with torch.enable_grad():
+        logits = stacked(images)
+    with torch.enable_grad():  # a user's forward may have switched them off
+        losses = lane_losses(logits, labels)
+        return losses.detach(), torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
 
 
 def _starts(

@@ -111,7 +111,7 @@ def prunable(network: nn.Module, keep_output: bool, criterion: CriterionName = "
     if criterion != "none" and CRITERIA[criterion].filters:
         names = [f"{name}.weight" for name, module in layers if isinstance(module, nn.Conv2d)]
         if not names:
-            raise ValueError(f"pruning {criterion} removes filters of convolutions, and the network trains none")
+            raise ValueError(f"pruning {criterion} removes filters of convolutions, and the network has none to train")
     if criterion == "taylor_bn" and (bare := [name for name in names if name not in batch_norms(network)]):
         raise ValueError(f"pruning taylor_bn needs a batch norm after every convolution, but {bare[0]} has none")
     if not names:

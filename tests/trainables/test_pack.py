@@ -892,3 +892,36 @@ def test_a_pack_learns(make_spec: Maker, make_images: Maker, tmp_path: Path) -> 
     assert result.val_accuracy > 60  # four classes: chance is 25
     assert result.test_accuracy > 60
     assert result.train_loss < result.eval_val_loss[0]
+
+
+@pytest.mark.parametrize("criterion", ["global_magnitude", "global_gradient", "random", "random_filter"])
+def test_results_do_not_depend_on_what_a_users_code_sets_in_torch(
+    criterion: str, make_spec: Maker, make_images: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untidy(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            if untidy:
+                torch.set_grad_enabled(False)
+                torch.set_default_dtype(torch.float64)
+            return logits
+
+    def network(shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Untidy(nn.Conv2d(1, 5, 3), nn.Dropout(0.2), nn.Flatten(), nn.Linear(180, classes))
+
+    monkeypatch.setattr(users_own, "function", lambda name: network)
+    spec = make_spec(model="nets:network", hidden=(), pruning=criterion, dtype="float32")
+    dataset = make_images(augment=True)
+    found = []
+    for untidy in (False, True):
+        try:
+            if untidy:
+                torch.set_grad_enabled(False)
+                torch.set_default_dtype(torch.float64)
+            [first] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
+            [second] = train_pack(spec, pack_of([0.1], [first.state], cycle=1), dataset, tmp_path, CPU)
+            found.append((outcome(first), outcome(second)))
+        finally:
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)
+    assert found[0] == found[1]

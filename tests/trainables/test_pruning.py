@@ -452,7 +452,7 @@ def test_weights_that_are_not_trained_are_not_prunable() -> None:
     with pytest.raises(ValueError, match="no prunable weights: it trains no convolution or linear layer"):
         prunable(network, keep_output=False)
     with pytest.raises(
-        ValueError, match="pruning l1_filter removes filters of convolutions, and the network trains none"
+        ValueError, match="pruning l1_filter removes filters of convolutions, and the network has none to train"
     ):
         prunable(network, keep_output=False, criterion="l1_filter")
 
