@@ -518,6 +518,8 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
         )
     result = plan.plan(spec, begun, seen)
+    for note in result.notes:
+        err.print(note, soft_wrap=True, markup=False)
     if json:
         print_json(asdict(result))
     else:

@@ -182,7 +182,7 @@ class Jobs:
         if isinstance(job, Measure):
             self._measuring = False
             self._measured += outcome.failure != "host gone"
-            if outcome.failure == "code changed":
+            if outcome.failure == "code failed":
                 self.error = TrainingError(outcome.reason)
                 return
             if not outcome.rates and self._measured <= RETRIES:
@@ -217,7 +217,7 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure in ("folder unseen", "code changed"):
+            elif outcome.failure in ("folder unseen", "code failed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)

@@ -167,7 +167,10 @@ class Strategy(ABC):
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
         if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+            other = "another version of torch draws other numbers; go on with the version in manifest.json"
+            if ":" in self.training.model:
+                other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"
             raise TrainingError(
-                f"run {pack.run} started from other initial weights than its finished lanes: another version of "
-                "torch draws other numbers; go on with the version in manifest.json or give another --out"
+                f"run {pack.run} started from other initial weights than its finished lanes: {other}, or give another "
+                "--out"
             )

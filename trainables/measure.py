@@ -11,7 +11,7 @@ import torch
 
 from trainables import lanes, models, optimizers, pruning
 from trainables.models import DTYPES
-from trainables.pack import lane_losses
+from trainables.pack import lane_slopes
 from trainables.published import Outline
 from trainables.spec import TrainSpec
 
@@ -74,8 +74,8 @@ def _steps_per_second(spec: TrainSpec, data: Outline, device: torch.device, size
     def seconds(steps: int) -> float:
         started = clock()
         for _ in range(steps):
-            losses = lane_losses(stacked(images), labels)
-            optimizer.step(torch.autograd.grad(losses.sum(), optimizer.parameters), rates)
+            _, slopes = lane_slopes(stacked, images, labels, optimizer.parameters)
+            optimizer.step(slopes, rates)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return clock() - started

@@ -22,7 +22,7 @@ CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last wei
 STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
 HOST_GONE = Outcome(failure="host gone", reason="the machine was taken away")
 UNSEEN = Outcome(failure="folder unseen", reason="east does not see /results of head: give --out on storage")
-CHANGED = Outcome(failure="code changed", reason="nets.py has changed since the settings were read")
+CHANGED = Outcome(failure="code failed", reason="nets.py has changed since the settings were read")
 OK = None
 
 
