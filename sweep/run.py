@@ -41,7 +41,7 @@ from trainables.states import path_of
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
-"""Called with the progress of a sweep after every pack."""
+"""Called with the progress of a sweep when a pack goes out or comes back, and when something was decided."""
 
 HasState = Callable[[str], bool]
 
@@ -396,9 +396,12 @@ class _Sweep:
                 manifest["lanes_per_pack"] = lanes
                 where.write_manifest(manifest)
 
+            def on_news() -> None:
+                self.listener(replace(strategy.progress(), under_way=jobs.under_way))
+
             def on_progress() -> None:
                 where.check_lock()
-                self.listener(strategy.progress())
+                on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
@@ -408,6 +411,7 @@ class _Sweep:
                 keep_lanes_per_pack,
                 on_progress,
                 measure,
+                on_news=on_news,
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
