@@ -500,7 +500,7 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
     if json:
         print_json(asdict(result))
     else:
-        out.print(plan_table(result, "evaluations, start-up and extensions of the grid come on top"))
+        out.print(plan_table(result))
 
 
 def _print_oracle(
