@@ -93,7 +93,7 @@ def plan_table(plan: Plan) -> RenderableType:
         "tables and pictures": plan.end_seconds,
     }
     most = (
-        f"; up to {duration(plan.at_most_seconds)} if every grid is extended to four times its length"
+        f" if no grid is extended; up to {duration(plan.at_most_seconds)} if every grid is, to four times its length"
         if plan.at_most_seconds > plan.seconds
         else ""
     )
@@ -105,9 +105,9 @@ def plan_table(plan: Plan) -> RenderableType:
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
         "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second of one worker alone",
-        "time": f"about {duration(plan.seconds)} with {plan.workers} workers if no grid is extended{most}",
+        "time": f"about {duration(plan.seconds)} with {_count(plan.workers, 'worker')}{most}",
         "of it": ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items() if seconds >= 0.5),
-        "measured on": f"{plan.measured_on}, by {plan.side_by_side} processes at a time",
+        "measured on": f"{plan.measured_on}, by {_count(plan.side_by_side, 'process')} at a time; other programs slow it",
         **_power(plan),
     }
     for name, value in rows.items():
@@ -133,6 +133,10 @@ def _power(plan: Plan) -> dict[str, str]:
         "confirm": "to show a prediction that is as good within the tolerance at one cycle, likewise: "
         f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} of compare --confirm",
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _between(runs: tuple[int | None, int | None]) -> str:
