@@ -105,7 +105,7 @@ def plan_table(plan: Plan) -> RenderableType:
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
         "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second of one worker alone",
-        "time": f"about {duration(plan.seconds)} with {_count(plan.workers, 'worker')}{most}",
+        "time": f"about {duration(plan.seconds)} with {_count(plan.workers, 'worker')} here{most}",
         "of it": ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items() if seconds >= 0.5),
         "measured on": f"{plan.measured_on}, by {_count(plan.side_by_side, 'process')} at a time",
         **_power(plan),
