@@ -111,7 +111,7 @@ def forecast(spec: Spec, data: Outline, lanes_per_pack: int | None) -> Forecast:
         else:
             costs = timing.take(Path(folder))
     dealer = _Dealer(spec, data, size, workers, rates, costs)
-    rounds = [dealer.deal(cycle, width) for cycle, width in spec.rounds]
+    rounds = [dealer.deal(*each) for each in spec.rounds]
     busy = {name: sum(getattr(each, name) for each in rounds) / workers for name in BUSY}
     reading = data.size * math.prod(data.shape) / READ_BYTES
     found = Forecast(
@@ -121,12 +121,11 @@ def forecast(spec: Spec, data: Outline, lanes_per_pack: int | None) -> Forecast:
         lane_steps_per_second=rates[size],
         start=START_SECONDS[spec.engine] + reading + measuring,
         **busy,
-        waiting=sum(each.wall for each in rounds) - sum(busy.values()),
+        waiting=dealer.wall(spec.rounds) - sum(busy.values()),
         end=END_SECONDS + dealer.histograms(),
         at_most=0.0,
     )
-    more = sum(dealer.deal(cycle, width).wall for cycle, width in spec.growth)
-    return replace(found, at_most=found.seconds + more)
+    return replace(found, at_most=found.seconds + dealer.wall([*spec.rounds, *spec.growth]) - dealer.wall(spec.rounds))
 
 
 def _goes_on_alone(spec: Spec) -> bool:
@@ -242,6 +241,17 @@ class _Dealer:
     workers: int
     rates: Mapping[int, float]
     costs: tuple[PackCosts, PackCosts]
+
+    def wall(self, rounds: Sequence[tuple[int, int]]) -> float:
+        """Return the time until all rounds are trained: one after another, or where no run waits for another, abreast.
+
+        Then all workers have work until the longest chain or all work is done.
+        """
+        if self.spec.decide == "shared":
+            return sum(self.deal(*each).wall for each in rounds)
+        alone = replace(self, spec=self.spec.model_copy(update={"runs": 1}))
+        work = sum(getattr(self.deal(*each), name) for each in rounds for name in BUSY)
+        return max(work / self.workers, sum(alone.deal(*each).wall for each in rounds))
 
     def deal(self, cycle: int, width: int) -> _Round:
         """Return what a round of `width` lanes of each run takes: each pack goes to the worker that is free first."""

@@ -156,6 +156,16 @@ def test_workers_wait_for_the_last_pack_of_a_cycle(monkeypatch: pytest.MonkeyPat
     assert found.workers == 2 and found.waiting == pytest.approx(2 * two_cycles - 1.5 * two_cycles)
 
 
+def test_runs_that_decide_for_themselves_wait_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast._Timing, "side_by_side", lambda *rest: (FIRST, LATER))
+    chain = 34 * 0.75 + 3.0 + 4.0 + 4.0 + 2 * 0.5
+    for runs, work in ((3, 1.5), (1, 1.0)):  # of chains, by two workers; one cannot be shared
+        found = Told(monkeypatch, runs=runs, engine="ray", workers=2, decide="per_run", lanes_per_pack=4)()
+        at_work = found.training + found.evaluation + found.scoring + found.packs
+        assert at_work == pytest.approx(runs / 2 * chain)
+        assert at_work + found.waiting == pytest.approx(work * chain)
+
+
 def test_histograms_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     without, found = Told(monkeypatch)(), Told(monkeypatch, histograms=True)()
     passes = 2 * 1078 / 32  # networks, training images, batches
