@@ -250,7 +250,7 @@ class _Dealer:
         if self.spec.decide == "shared":
             return sum(self.deal(*each).wall for each in rounds)
         alone = replace(self, spec=self.spec.model_copy(update={"runs": 1}))
-        work = sum(getattr(self.deal(*each), name) for each in rounds for name in BUSY)
+        work: float = sum(getattr(self.deal(*each), name) for each in rounds for name in BUSY)
         return max(work / self.workers, sum(alone.deal(*each).wall for each in rounds))
 
     def deal(self, cycle: int, width: int) -> _Round:
