@@ -27,14 +27,14 @@ CASES = {
         "steps": "657",
         "runs": "2",
         "cycles": "2",
-        "max-lr": "0.01:0.32:x6",
+        "max-lr": "0.001:1:x7",
     },
     "ResNet-20 on CIFAR-10, 2 cycles of 20 steps": {
         "model": "resnet20",
         "steps": "20",
         "runs": "1",
         "cycles": "1",
-        "max-lr": "0.01:0.16:x3",
+        "max-lr": "0.001:1:x4",
     },
 }
 
