@@ -96,7 +96,7 @@ def oracle(
     config
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
-        Print lanes, steps, bytes of states and a time measured on made data, and train nothing but a --pilot.
+        Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     pilot
         With --plan: train three max_lr of the unpruned network in so many runs (5 or more), and say how many runs it
         takes to tell a max_lr that is worse by the tolerance from the best.
@@ -181,7 +181,7 @@ def schedules(
     config
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
-        Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+        Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     json
         Print the table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
@@ -523,7 +523,7 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
     if json:
         print_json(asdict(result))
     else:
-        out.print(plan_table(result, "evaluations, start-up and extensions of the grid come on top"))
+        out.print(plan_table(result))
 
 
 def _print_oracle(

@@ -105,11 +105,15 @@ class Jobs:
         on_progress: Callable[[], None],
         measure: Measure | None,
         clock: Callable[[], float] = time.monotonic,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_lanes_per_pack` is called with the packs' size when it is known or changes."""
+        """`on_lanes_per_pack` is called with the packs' size when it is known or changes.
+
+        `on_progress` is called after every pack, `on_news` when one is handed out or something was decided.
+        """
         self.clock = clock
         self.strategy, self.ledger, self.states = strategy, ledger, states
-        self.on_lanes_per_pack, self.on_progress = on_lanes_per_pack, on_progress
+        self.on_lanes_per_pack, self.on_progress, self.on_news = on_lanes_per_pack, on_progress, on_news
         self.error: SweepError | None = None
         self._measure = measure
         self._measuring = False
@@ -128,6 +132,11 @@ class Jobs:
             self.strategy.finished and not self._parts and not self._open and not self._measuring
         )
 
+    @property
+    def under_way(self) -> int:
+        """Packs that are handed out and not back."""
+        return len(self._open)
+
     def next(self, idle: bool = True) -> Pack | Measure | None:
         """Return a job, or None while open jobs must come back first or all is finished.
 
@@ -141,7 +150,9 @@ class Jobs:
         if self._parts:
             part, attempts, task = self._parts.popleft()
             self._open[part] = _Open(attempts, task, self.clock())
+            self.on_news()
             return part
+        decided = len(self.strategy.decided)
         try:
             pack = self.strategy.ask()
         except SweepError as error:
@@ -149,6 +160,9 @@ class Jobs:
             return None
         if pack is not None:
             self._open[pack] = _Open(0, _Task(pack), self.clock())
+        if pack is not None or len(self.strategy.decided) != decided:
+            self.on_news()
+        if pack is not None:
             return pack
         return self._slow() if idle else None
 

@@ -113,7 +113,7 @@ class Worker:
 
     def _do(self, job: Pack | Measure, dataset: Dataset, device: torch.device) -> Outcome:
         if isinstance(job, Measure):
-            return Outcome(rates=measure.lane_rates(self.training, dataset.outline, device, job.sizes))
+            return Outcome(rates=measure.lane_rates(self.training, dataset, device, job.sizes))
         return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
 
 

@@ -197,11 +197,31 @@ def test_more_cycles_runs_and_points_extend_a_folder(here: Run, tmp_path: Path, 
 
 def test_the_plan_needs_no_data_and_writes_nothing(here: Run, tmp_path: Path) -> None:
     arguments = ["--model", "mlp", "--runs", "2", "--cycles", "3", "--max-lr", "0.001,0.01", "--scale", "0.01"]
+    arguments += ["--engine", "inline", "--lanes", "1"]
     result = here("oracle", "--plan", "--json", *arguments, cwd=tmp_path)
     plan = json.loads(result.stdout)
     assert (plan["lanes"], plan["steps"], plan["parameters"]) == (16, 16 * 3285, 335_114)
     assert plan["state_bytes"] == 335_114 * 4 + 335_114 - 3 * 256 - 10  # a byte a weight for masks; biases have none
+    assert (plan["evaluations"], plan["evaluated_images"], plan["scored_images"]) == (5, 28_000, 0)
+    names = ("start", "training", "evaluation", "scoring", "pack", "waiting", "end")
+    parts = {name: plan[f"{name}_seconds"] for name in names}
+    assert plan["seconds"] == pytest.approx(sum(parts.values()))
+    assert parts["training"] > 0 and parts["evaluation"] > 0 and parts["pack"] > 0 and parts["scoring"] == 0
+    assert plan["at_most_seconds"] > plan["seconds"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_in_words_says_what_its_time_is_of(here: Run, tmp_path: Path, small: Callable[..., list[str]]) -> None:
+    said = " ".join(here(*small(pruning="global_gradient"), "--plan", cwd=tmp_path).stdout.split())
+    assert "evaluations 2 a lane, of 719 validation and test images; before each pruning gradients of 1,078" in said
+    assert re.search(
+        r"time about .* with 1 worker here if no grid is extended; up to .* if every grid is, to four times its length",
+        said,
+    )
+    assert re.search(r"of it training .*start-up 3 s, tables and pictures 4 s", said)
+    assert re.search(r"measured on .* cores?, on cpu, by 1 process at a time", said)
+    said = " ".join(here(*small(max_lr=0.1), "--plan", cwd=tmp_path).stdout.split())
+    assert "if no grid" not in said and "up to" in said  # a single max_lr has nothing to be extended by
 
 
 REFUSED = {

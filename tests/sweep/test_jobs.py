@@ -218,6 +218,19 @@ class TestTelling:
         driver = make_driver(lanes_per_pack=2).run([DIED])
         assert driver.progress == len(driver.handed) == 5
 
+    def test_news_are_packs_that_go_out_and_decisions(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4, cycles=1)
+        news: list[tuple[int, int]] = []
+        driver.jobs.on_news = lambda: news.append((driver.jobs.under_way, len(driver.strategy.decided)))
+        one, two = driver.next(), driver.next()
+        assert driver.next() is None  # the cycle is open: no news
+        assert news == [(1, 0), (2, 0)]
+        driver.succeed(one)
+        driver.succeed(two)
+        driver.run()
+        assert news[2] == (1, 1) and len(news) == 5  # the first pack of cycle 1, and at last that it is decided
+        assert news[-1] == (0, 2)
+
     def test_an_end_of_a_chain_is_passed_on_with_its_reason(self, make_driver: Any) -> None:
         driver = make_driver(decide="per_run", runs=2, cycles=1).run([CHAIN_ENDED])
         assert driver.strategy.ended == ["cycle 0, run 0: layer fc1 lost its last weight"]
