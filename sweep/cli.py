@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -57,6 +58,8 @@ def main() -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
+    if isinstance(sys.stdout, TextIOWrapper):  # as stderr is: what cannot be printed goes by its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = 0
     try:
         status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0

@@ -397,8 +397,8 @@ def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Lo
     else:
         content = pa.Table.from_pylist([dict(row) for row in data], schema=columns)
     content = content.replace_schema_metadata(columns.metadata)  # pandas adds its own
-    with Replacing(path) as partial:
-        pq.write_table(content, partial)
+    with Replacing(path) as partial, partial.open("wb") as file:  # pyarrow itself opens no name that is not UTF-8
+        pq.write_table(content, file)
 
 
 def read(table: str, path: Location) -> pd.DataFrame:
