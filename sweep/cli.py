@@ -21,6 +21,7 @@ from sweep import cli_cluster, cli_errors, ending
 from sweep.console import Console, err, out, print_json, print_text, results_alone
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
+from sweep.messages import printable
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
 from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
@@ -69,7 +70,7 @@ def main() -> NoReturn:
             status, message = 128 + watch.number, interrupted(watch.number)
         with suppress(BrokenPipeError):
             if message:
-                err.print(f"scyc-sweep: {message}", soft_wrap=True, markup=False)
+                err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
         lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
         if watch.number or lingering or status == BROKEN_PIPE:
             ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
@@ -157,13 +158,13 @@ def oracle(
     from sweep.progress import LiveView
     from sweep.run import run_oracle
 
-    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
     written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
-    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True, markup=False)
+    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True)
 
 
 @app.command
@@ -194,14 +195,14 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
         else:
             out.print(fit_table(fits))
             written = spec.out or oracle.folder.path
-            err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
+            err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
-    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_tuning(spec, view, command_line())
     _print_tuning(results, json)
-    err.print(f"tables, winner and picture in {spec.folder}")
+    err.print(f"tables, winner and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -236,12 +237,12 @@ def schedules(
     from sweep.run import run_schedules
 
     names = ", ".join(entry.name for entry in spec.entries)
-    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_schedules(spec, view, command_line())
     _print_schedules(results, json)
-    err.print(f"tables and picture in {spec.folder}")
+    err.print(f"tables and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -357,7 +358,7 @@ def control(
         print_json(columns(results.trend))
     else:
         out.print(trend_table(results))
-    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
+    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
 @app.command
@@ -410,7 +411,7 @@ def gradients(
         print_json(columns(found.tails))
         return
     out.print(tails_table(found))
-    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
+    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}", soft_wrap=True)
 
 
 @app.command
@@ -513,7 +514,7 @@ def report(
     from sweep.report import write_report
 
     write_report(folders, output)
-    err.print(f"{output}: open it in a browser", markup=False, soft_wrap=True)
+    err.print(f"{output}: open it in a browser", soft_wrap=True)
 
 
 @app.command
@@ -604,7 +605,7 @@ def _train_comparison(
         return
     for each in found:
         out.print(verdicts_table(each))
-        err.print(f"verdicts.parquet in {each.folder.path}")
+        err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:

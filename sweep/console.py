@@ -21,8 +21,10 @@ class Console(console.Console):
 
 
 _is_terminal = sys.stdout is not None and sys.stdout.isatty()
-out = Console(highlight=False, width=None if _is_terminal else 110)  # a log has no edge to wrap at
-err = Console(stderr=True, highlight=False)
+# Names of folders and files are printed as they are: [/x] is no markup, and :one: no emoji.
+# A log has no edge to wrap at.
+out = Console(highlight=False, markup=False, emoji=False, width=None if _is_terminal else 110)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_json(content: object) -> None:
