@@ -171,10 +171,8 @@ def _users_own(name: str, shape: Shape, classes: int, seed: int) -> nn.Module:
     """
     numpys, pythons = np.random.get_state(), random.getstate()
     try:
-        with seeded(0):
-            users_own.function(
-                name
-            )  # what its module draws or sets when it is imported, it does in some processes only
+        with seeded(0):  # what a module does when it is imported must not hang on which run comes first
+            users_own.function(name)
         with seeded(seed):
             np.random.seed(seed)
             random.seed(seed)
