@@ -26,6 +26,9 @@ from trainables.datasets import DataError, Dataset
 from trainables.published import DATASETS, Outline, PartError
 from trainables.spec import Lane, Pack, derive_seed
 
+FEWEST = 5
+"""Runs of a pilot."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -158,8 +161,8 @@ def pilot(spec: Spec, runs: int) -> Spread:
     They are S-Cyc's epsilon, or the middle of the grid, and its neighbours. Raises SweepError where too few of them
     come out well, and as `check_network`.
     """
-    if runs < 2:
-        raise SpecError(f"a pilot takes at least 2 runs, but got {runs}")
+    if runs < FEWEST:
+        raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
     grid = MaxLrGrid.parse(spec.max_lr).values
     if len(grid) < 2:
         raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {spec.max_lr}")

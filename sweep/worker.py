@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 
-from trainables import datasets, measure, models, pack
+from trainables import datasets, measure, models, pack, users_own
 from trainables.datasets import Dataset
 from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
@@ -84,11 +84,14 @@ class Worker:
     device: str
     """`auto`, `cpu` or `cuda`."""
     threads: int
+    search_path: tuple[str, ...] = field(default_factory=users_own.search_path)
+    """Where the process that made this searches for modules, and so for a user's own."""
 
     def do(self, job: Pack | Measure, dataset: Dataset) -> Outcome:
         """Carry out a job; every failure that can be told from a bug comes back as an outcome."""
         torch.set_num_threads(self.threads)
         keep_freed_memory()
+        users_own.search_like(self.search_path)
         device = pick_device(self.device)
         try:
             outcome = self._do(job, dataset.to(device), device)

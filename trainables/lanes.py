@@ -137,25 +137,30 @@ STACKED: dict[type[nn.Module], Callable[..., nn.Module]] = {
 }
 
 
-def stack(network: nn.Module, lanes: int) -> nn.Module:
+def stack(network: nn.Module, lanes: int, path: str = "") -> nn.Module:
     """Return a copy of the network in which every layer holds `lanes` copies of itself, all equal to begin with.
 
     The network must compute on (batch, channels, H, W) images, apply at least one layer with weights before any
-    dropout, and end in a linear layer; the copy then returns logits of shape (lanes, batch, classes).
-    Raises ValueError for a layer with parameters or buffers that has no stacked form.
+    dropout, and end in a linear layer; the copy then returns logits of shape (lanes, batch, classes). `path` is where
+    it lies in a larger network. Raises ValueError for a layer that has no stacked form, naming its path and type.
     """
+    name = f"{f'layer {path}' if path else 'the network itself'} ({type(network).__name__})"
     if type(network) in STACKED:
-        return STACKED[type(network)](network, lanes)
-    own = [*network.named_parameters(recurse=False), *network.named_buffers(recurse=False)]
+        try:
+            return STACKED[type(network)](network, lanes)
+        except ValueError as error:
+            raise ValueError(f"{name} has no stacked form: {error}") from error
+    own = [*dict(network.named_parameters(recurse=False)), *dict(network.named_buffers(recurse=False))]
     if own:
         raise ValueError(
-            f"{type(network).__name__} has no stacked form; known are "
-            f"{', '.join(layer.__name__ for layer in STACKED)} and layers without parameters"
+            f"{name} has no stacked form: it holds {', '.join(own)}, and of layers with parameters only "
+            f"{', '.join(layer.__name__ for layer in STACKED)} have one"
         )
     stacked = copy.copy(network)
     # A shallow copy shares its table of children with the original.
     stacked._modules = {
-        name: None if child is None else stack(child, lanes) for name, child in network._modules.items()
+        name: None if child is None else stack(child, lanes, f"{path}.{name}" if path else name)
+        for name, child in network._modules.items()
     }
     return stacked
 

@@ -152,10 +152,10 @@ def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
     """Return the network that the settings name, initialised from `seed` and from nothing else, on the CPU.
 
     `shape` is (channels, height, width). Raises ValueError for an unknown model, and NetworkError where a user's
-    function raises or returns something else than a module.
+    function raises, returns something else than a module, or has other code than the settings say.
     """
     if ":" in spec.model:
-        return _users_own(spec.model, shape, classes, seed).to(CPU, DTYPES[spec.dtype])
+        return _users_own(spec.model, spec.model_source, shape, classes, seed).to(CPU, DTYPES[spec.dtype])
     if spec.model not in MODELS:
         raise ValueError(f"unknown model {spec.model!r}; known are {', '.join(MODELS)}, or package.module:function")
     with seeded(seed):
@@ -163,7 +163,7 @@ def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
     return network.to(DTYPES[spec.dtype])
 
 
-def _users_own(name: str, shape: Shape, classes: int, seed: int) -> nn.Module:
+def _users_own(name: str, source: str, shape: Shape, classes: int, seed: int) -> nn.Module:
     """Return the network of a user's function; of a compiled one, what it was compiled from.
 
     Lanes are copies of its layers, which are not those that were compiled. Numpy's and Python's random numbers are
@@ -171,12 +171,13 @@ def _users_own(name: str, shape: Shape, classes: int, seed: int) -> nn.Module:
     """
     numpys, pythons = np.random.get_state(), random.getstate()
     try:
-        with seeded(0):  # what a module does when it is imported must not hang on which run comes first
-            users_own.function(name)
+        with seeded(0):
+            # What its module draws or sets when it is imported, it does in some processes only.
+            users_own.function(name, source)
         with seeded(seed):
             np.random.seed(seed)
             random.seed(seed)
-            network = users_own.call(name, shape, classes)
+            network = users_own.call(name, shape, classes, source=source)
     except ValueError as error:
         raise NetworkError(str(error)) from error
     finally:

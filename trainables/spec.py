@@ -75,7 +75,7 @@ class TrainSpec:
     model: str
     """Of `trainables.models.MODELS`, or a user's `package.module:function`."""
     model_source: str = ""
-    """sha256 of the source file of a user's function; empty for the others."""
+    """sha256 of the code of a user's function (`trainables.users_own.digest`); empty for the others."""
     hidden: tuple[int, ...]
     """Widths of the `mlp`'s hidden layers; empty for other models."""
     batch_norm: bool = False
