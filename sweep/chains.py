@@ -58,6 +58,7 @@ class ChainStrategy(Strategy):
 
     def _begin(self) -> None:
         """Forget everything that the program found; it runs again from the top."""
+        self.decided = []
         self.found: dict[tuple[int, Chain], Row] = {}
         """The rows of a run after the cycles of a chain."""
         self.kept: set[Chain] = set()
@@ -144,8 +145,8 @@ class ChainStrategy(Strategy):
         """Return the rows of all cycles and runs of a chain that was trained."""
         return [self.found[run, chain[: cycle + 1]] for cycle in range(len(chain)) for run in self.runs]
 
-    def rows_so_far(self) -> dict[str, Row]:
-        """Return the rows of all lanes that the program has had trained, those of the open round included."""
+    def current(self) -> dict[str, Row]:
+        """See `Strategy`: the rows of all lanes that the program has had trained, and of the open round."""
         rows = {row["trial_id"]: row for row in self.found.values()}
         return rows | {row["trial_id"]: row for pack in self.round for row in self.rows_of(pack)}
 

@@ -18,7 +18,7 @@ from sweep.strategy import Strategy
 from sweep.worker import Measure, Outcome, Worker
 from trainables.datasets import Dataset
 from trainables.spec import Pack
-from trainables.states import path_of
+from trainables.states import remove_state
 from trainables.storage import Location
 
 RETRIES = 3
@@ -105,11 +105,15 @@ class Jobs:
         on_progress: Callable[[], None],
         measure: Measure | None,
         clock: Callable[[], float] = time.monotonic,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_lanes_per_pack` is called with the packs' size when it is known or changes."""
+        """`on_lanes_per_pack` is called with the packs' size when it is known or changes.
+
+        `on_progress` is called after every pack, `on_news` when one is handed out or something was decided.
+        """
         self.clock = clock
         self.strategy, self.ledger, self.states = strategy, ledger, states
-        self.on_lanes_per_pack, self.on_progress = on_lanes_per_pack, on_progress
+        self.on_lanes_per_pack, self.on_progress, self.on_news = on_lanes_per_pack, on_progress, on_news
         self.error: SweepError | None = None
         self._measure = measure
         self._measuring = False
@@ -118,7 +122,8 @@ class Jobs:
         self._open: dict[Pack, _Open] = {}
         self._seconds: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
         """What packs took, in order, by what makes them alike: lanes and steps."""
-        self._deletable = _states_of(ledger.rows.values())
+        self._gone: set[str] = set()
+        """States that were let go."""
 
     @property
     def finished(self) -> bool:
@@ -126,6 +131,11 @@ class Jobs:
         return self.error is not None or (
             self.strategy.finished and not self._parts and not self._open and not self._measuring
         )
+
+    @property
+    def under_way(self) -> int:
+        """Packs that are handed out and not back."""
+        return len(self._open)
 
     def next(self, idle: bool = True) -> Pack | Measure | None:
         """Return a job, or None while open jobs must come back first or all is finished.
@@ -140,7 +150,9 @@ class Jobs:
         if self._parts:
             part, attempts, task = self._parts.popleft()
             self._open[part] = _Open(attempts, task, self.clock())
+            self.on_news()
             return part
+        decided = len(self.strategy.decided)
         try:
             pack = self.strategy.ask()
         except SweepError as error:
@@ -148,6 +160,9 @@ class Jobs:
             return None
         if pack is not None:
             self._open[pack] = _Open(0, _Task(pack), self.clock())
+        if pack is not None or len(self.strategy.decided) != decided:
+            self.on_news()
+        if pack is not None:
             return pack
         return self._slow() if idle else None
 
@@ -181,7 +196,7 @@ class Jobs:
         if isinstance(job, Measure):
             self._measuring = False
             self._measured += outcome.failure != "host gone"
-            if outcome.failure == "code changed":
+            if outcome.failure == "code failed":
                 self.error = TrainingError(outcome.reason)
                 return
             if not outcome.rates and self._measured <= RETRIES:
@@ -193,7 +208,7 @@ class Jobs:
             try:
                 self._set_lanes_per_pack(job.best(outcome.rates))
             except OSError as error:
-                self.error = _unwritten(error)
+                self.error = self._unwritten(error)
             return
         found = self._open.get(job)
         if found is None:
@@ -216,7 +231,11 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure in ("folder unseen", "code changed"):
+            elif outcome.failure == "disk full":
+                raise TrainingError(
+                    f"{outcome.reason}; all that is finished is kept: make room, and the same command goes on"
+                )
+            elif outcome.failure in ("folder unseen", "code failed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)
@@ -228,16 +247,18 @@ class Jobs:
         except SweepError as error:
             self.error = error
         except OSError as error:
-            self.error = _unwritten(error)
+            self.error = self._unwritten(error)
         try:
             self.on_progress()
         except SweepError as error:
             self.error = self.error or error
+        except OSError as error:
+            self.error = self.error or self._unwritten(error)
 
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
         rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
-        self._deletable |= _states_of(rows)
+        self._gone -= states_of(rows)
         self._back(task)
 
     def _back(self, task: _Task) -> None:
@@ -245,10 +266,11 @@ class Jobs:
         task.parts -= 1
         if task.parts == 0:
             self.strategy.tell(task.pack)
-            needed = self.strategy.needed_states()
-            for digest in self._deletable - needed:
-                path_of(self.states, digest).unlink(missing_ok=True)
-            self._deletable &= needed
+            # Those of lanes that the strategy has not reached may be needed yet: an earlier cycle's rows can be lost.
+            reached = states_of(self.strategy.current().values())
+            for digest in reached - self.strategy.needed_states() - self._gone:
+                remove_state(self.states, digest)
+                self._gone.add(digest)
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:
         """Queue a failed pack again: as it is the first time, then in halves; in halves at once for want of memory."""
@@ -266,19 +288,20 @@ class Jobs:
         task.parts += len(halves) - 1
         self._parts.extend((half, 0 if no_memory else attempts, task) for half in halves)
 
+    def _unwritten(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"results cannot be written to {self.states.parent} any more: {error}; all that is finished is kept"
+        )
+
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
-
-
-def _unwritten(error: OSError) -> TrainingError:
-    return TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
 
 
 def _named(pack: Pack) -> str:
     return f"cycle {pack.cycle}, run {pack.run}, {len(pack.lanes)} lanes"
 
 
-def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+def states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the digests of the states that training these rows wrote, the initial weights aside."""
     return {digest for row in rows for digest in (row["state"], row["rewind_state"]) if digest}

@@ -24,7 +24,7 @@ from sweep.errors import FolderError, SpecError, SweepError
 from sweep.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
 from sweep.spec import EXECUTION, Spec
 from trainables import users_own
-from trainables.storage import Location, Replacing
+from trainables.storage import SMALL, Location, Replacing, read
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 RECORDS, DATA = "submissions", "data"
@@ -118,8 +118,8 @@ def ask(
 
     def along(text: str) -> str:
         """Have a file that is named travel with the job, under a name that no other has."""
-        file = Path(text).expanduser()
-        if not file.is_file():
+        file = place(text)
+        if not isinstance(file, Path) or not file.is_file():
             return text
         there = f"{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}-{file.name}"
         files[there] = file
@@ -253,7 +253,7 @@ def records(storage: Location) -> list[Submission]:
     folder = storage / RECORDS
     for path in folder.glob("*.json") if folder.exists() else ():
         try:
-            found.append(Submission(**json.loads(path.read_text())))
+            found.append(Submission(**json.loads(read(path, SMALL))))
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda each: (each.submitted_at, each.attempt))
@@ -274,7 +274,7 @@ def _data_dir(spec: Spec, storage: Location) -> list[str]:
 
 
 def _absolute(text: str) -> str:
-    return str(Path(text).expanduser().absolute())
+    return str(place(text).absolute())
 
 
 def _dashed(word: str) -> str:

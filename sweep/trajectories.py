@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
-from trainables.storage import Location, Replacing, locate
+from sweep.messages import printable
+from trainables.storage import SMALL, Location, Replacing, locate, reason
+from trainables.storage import read as read_file
 
 FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
 
@@ -28,7 +30,7 @@ def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None
         if text.strip() == "none":
             continue
         name, scyc = _parse(text.strip(), model, dataset)
-        name = text.strip() if name in found else name
+        name = printable(text.strip()) if name in found else name
         found[OWN if "," in name and str(scyc) == own else name] = scyc
     return found
 
@@ -47,7 +49,7 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
         return text, SILO[model, dataset]
     if text.endswith(".toml"):
         path = locate(text)
-        return f"{path.parent.name}/{path.name}", read(path)
+        return printable(f"{path.parent.name}/{path.name}"), read(path)
     try:
         return text, SCyc.parse(text)
     except ValueError as error:
@@ -57,14 +59,18 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
 def read(path: Location) -> SCyc:
     """Return the parameters of a `scyc.toml`. Raises SpecError if it is unreadable or of another schedule."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(read_file(path, SMALL).decode())
         if content.get("schedule") != "scyc":
             raise ValueError(f'schedule must be "scyc", but got {content.get("schedule")!r}')
         return SCyc(*(content[name] for name in ("epsilon", "delta", "q", "beta")))
     except KeyError as error:
         raise SpecError(f"{path} has no {error.args[0]}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
 
 
 def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:

@@ -75,6 +75,59 @@ class TestLock:
             with pytest.raises(FolderError, match="in use by another scyc-sweep"), Folder(tmp_path).locked(COMMAND):
                 raise AssertionError
 
+    def test_of_ten_that_come_together_one_has_it_and_nobody_takes_its_lock_away(self, tmp_path: Path) -> None:
+        # A process that knows no torch is forked at no cost; each round is on a new folder.
+        code = textwrap.dedent(
+            """
+            import os, sys
+            from pathlib import Path
+            from sweep.errors import FolderError
+            from sweep.folder import Folder
+
+            def drive(folder, gate, said, left):
+                os.read(gate, 1)
+                try:
+                    with Folder(folder).locked(["a", "driver"]):
+                        os.write(said, b"held ")
+                        os.read(left, 1)
+                except FolderError as error:
+                    os.write(said, b"refused " if "is in use by" in str(error) else str(error).encode())
+
+            for number in range(6):
+                folder = Path(sys.argv[1]) / str(number) / "digits"
+                (gate, open_gate), (heard, said), (left, leave) = os.pipe(), os.pipe(), os.pipe()
+                for _ in range(10):
+                    if not os.fork():
+                        os.close(open_gate), os.close(leave)
+                        drive(folder, gate, said, left)
+                        os._exit(0)
+                os.close(open_gate)
+                words = []
+                while len(words) < 10:
+                    words += os.read(heard, 10_000).split()
+                for _ in range(words.count(b"refused")):
+                    os.wait()
+                there = sorted(path.name for path in folder.iterdir())
+                os.close(leave)
+                for _ in range(words.count(b"held")):
+                    os.wait()
+                print(words.count(b"held"), words.count(b"refused"), len(words), there)
+            """
+        )
+        ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=100)
+        assert ran.stdout == 6 * "1 9 10 ['.driver.json', '.lock']\n", ran
+
+    def test_a_holder_that_never_began_takes_the_folder_away_and_the_next_one_makes_it_anew(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "results" / "digits"
+        for _ in range(2):
+            with Folder(path).locked(COMMAND):
+                with pytest.raises(FolderError, match="in use"), Folder(path).locked(["another"]):
+                    raise AssertionError
+                assert {each.name for each in path.iterdir()} == {".lock", ".driver.json"}
+            assert list(tmp_path.iterdir()) == []
+
 
 class TestCreation:
     def test_a_folder_made_for_a_sweep_that_never_began_is_taken_away_with_its_parents(self, tmp_path: Path) -> None:
