@@ -1,12 +1,12 @@
 """What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
 
-Nothing is written and no data is needed: the steps that are measured train on made images. Only a user's own data set
-is read, for its sizes, and a pilot trains on the real one. Next: the user decides.
+Nothing is kept and no data is needed: the packs that are measured train on made images. Only a user's own data set is
+read, for its sizes, and a pilot trains on the real one. Next: the user decides.
 """
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -17,11 +17,12 @@ from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep import power
 from sweep.errors import SpecError, SweepError, TrainingError
-from sweep.folder import cores
+from sweep.folder import hardware
+from sweep.forecast import forecast
 from sweep.results import Results
 from sweep.spec import Spec
-from sweep.worker import Measure, Worker, load_dataset, pick_device
-from trainables import lanes, measure, models, pruning
+from sweep.worker import Worker, device_name, load_dataset, pick_device
+from trainables import lanes, models, pruning
 from trainables.datasets import DataError, Dataset
 from trainables.published import DATASETS, Outline, PartError
 from trainables.spec import Lane, Pack, derive_seed
@@ -32,7 +33,7 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep will take; extensions of the grid come on top."""
+    """What a sweep will take. Times are of the whole command, all workers at work, where no grid is extended."""
 
     cycles: int
     runs: int
@@ -47,6 +48,12 @@ class Plan:
     """Passes over the training images, a lane."""
     steps: int
     """Optimizer steps of all lanes together."""
+    evaluations: int
+    """Of a lane in cycle 0."""
+    evaluated_images: int
+    """Validation and test images of each evaluation."""
+    scored_images: int
+    """Training images whose gradients a network's weights are scored by before each pruning; 0 where none are."""
     parameters: int
     state_bytes: int
     """One state on disk."""
@@ -55,8 +62,26 @@ class Plan:
     lane_steps_per_second: float
     """Of one worker of this machine, alone."""
     workers: int
+    measured_on: str
+    """Machine and device."""
+    side_by_side: int
+    """Processes that trained packs at the same time, to measure what follows."""
     seconds: float
-    """Training alone, with all workers of this machine; evaluations and start-up come on top."""
+    """The whole command where no grid is extended: the sum of the seven parts below."""
+    at_most_seconds: float
+    """Where the grid is extended in every cycle as far as it may be: to four times its length."""
+    start_seconds: float
+    """Start of the engine and its workers, loading the data, measuring the packs' size."""
+    training_seconds: float
+    evaluation_seconds: float
+    scoring_seconds: float
+    """Gradients that weights are scored by."""
+    pack_seconds: float
+    """Starts and ends of packs: pruning, stacking, reading and writing states."""
+    waiting_seconds: float
+    """Of workers, for the last packs of a cycle."""
+    end_seconds: float
+    """Tables and pictures."""
     tolerance: float
     """Percent points that are to be resolved; where the tolerance is relative, of the best accuracy seen."""
     spread: float | None
@@ -91,28 +116,17 @@ class Spread:
 
 
 def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
-    """Measure a few training steps on this machine and return what the sweep will take.
+    """Train a few packs on made images on this machine and return what the sweep will take.
 
     `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
     says how many runs resolve the tolerance.
     """
-    torch.set_num_threads(spec.cpus_per_worker)
     network = check_network(spec)
-    device = pick_device(spec.device)
-    if isinstance(spec.workers, int):
-        workers = spec.workers
-    else:
-        workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.cpus_per_worker)
-    job = Measure(spec.abreast, spec.runs, workers if spec.engine == "ray" else 1)
-    wanted = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
     training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
-    rates = measure.lane_rates(training, data, device, [wanted] if wanted else job.sizes)
-    size = job.best(rates)
-    # Rounds of other widths are cut into packs of the same size.
-    times = [
-        training.steps_of(cycle) * replace(job, points=width).seconds(min(size, width), rates[size])
-        for cycle, width in rounds
-    ]
+    train = data.train_size(spec.split)
+    wanted = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
+    found = forecast(spec, data, wanted)
+    machine = hardware()
     absolute = spec.tolerance_kind == "absolute"
     tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
 
@@ -126,17 +140,30 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
         runs=spec.runs,
         abreast=spec.abreast,
         lanes=spec.runs * sum(width for _, width in rounds),
-        lanes_per_pack=size,
+        lanes_per_pack=found.size,
         notes=network.notes,
-        packs=spec.runs * sum(-(-width // size) for _, width in rounds),
-        epochs=spec.steps / -(-data.train_size(spec.split) // spec.batch_size),
+        packs=spec.runs * sum(-(-width // found.size) for _, width in rounds),
+        epochs=spec.steps / -(-train // spec.batch_size),
         steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
         parameters=network.parameters,
         state_bytes=network.state_bytes,
         peak_state_bytes=network.state_bytes * spec.peak_states,
-        lane_steps_per_second=rates[size],
-        workers=job.workers,
-        seconds=sum(times),
+        evaluations=-(-spec.steps // training.evaluated_every(train)),
+        evaluated_images=data.size - train,
+        scored_images=training.scored_images(train),
+        lane_steps_per_second=found.lane_steps_per_second,
+        workers=found.workers,
+        measured_on=f"{machine['cpu']}, {machine['cores']} cores, on {device_name(pick_device(spec.device))}",
+        side_by_side=found.side_by_side,
+        seconds=found.seconds,
+        at_most_seconds=found.at_most,
+        start_seconds=found.start,
+        training_seconds=found.training,
+        evaluation_seconds=found.evaluation,
+        scoring_seconds=found.scoring,
+        pack_seconds=found.packs,
+        waiting_seconds=found.waiting,
+        end_seconds=found.end,
         tolerance=tolerance,
         spread=seen,
         spread_of=spread.of if spread else "",

@@ -43,7 +43,7 @@ from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
-"""Called with the progress of a sweep after every pack."""
+"""Called with the progress of a sweep when a pack goes out or comes back, and when something was decided."""
 
 HasState = Callable[[str], bool]
 
@@ -444,14 +444,15 @@ class _Sweep:
             strategy = strategy_now(live=True)
             cycle = rehearsal.progress().cycle
 
+            def on_news() -> None:
+                self.listener(replace(strategy.progress(), under_way=jobs.under_way))
+
             def on_progress() -> None:
                 nonlocal cycle
                 where.check_lock()
-                progress = strategy.progress()
-                if progress.cycle != cycle:
+                if cycle != (cycle := strategy.progress().cycle):
                     note()
-                    cycle = progress.cycle
-                self.listener(progress)
+                on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
@@ -461,6 +462,7 @@ class _Sweep:
                 lambda lanes: note(lanes_per_pack=lanes),
                 on_progress,
                 measure,
+                on_news=on_news,
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())

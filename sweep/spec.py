@@ -306,6 +306,12 @@ class Spec(BaseModel):
         return [(cycle, self.abreast) for cycle in range(self.cycles + 1)]
 
     @property
+    def growth(self) -> list[tuple[int, int]]:
+        """What extensions of the grid add to `rounds` at most: as far as it may grow, in every cycle."""
+        rounds = MaxLrGrid.parse(self.max_lr).growth
+        return [(cycle, width) for cycle in range(self.cycles + 1) for width in rounds]
+
+    @property
     def peak_states(self) -> int:
         """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
         early = self.abreast if isinstance(self.rewind, int) else 0

@@ -129,6 +129,16 @@ class TrainSpec:
         left = images % self.batch_size
         return left if left and images // self.batch_size < max(self.steps_of(0), self.steps_of(1)) else self.batch_size
 
+    def evaluated_every(self, images: int) -> int:
+        """Return the steps between evaluations, where a run has so many training images."""
+        return self.eval_every or -(-images // self.batch_size)
+
+    def scored_images(self, images: int) -> int:
+        """Return how many of a run's training images weights are scored by; 0 where no gradients are."""
+        if self.pruning not in GRADIENT_CRITERIA:
+            return 0
+        return images if self.score_batches is None else min(images, self.score_batches * self.batch_size)
+
     def schedule_of(self, cycle: int, lane: "Lane") -> Schedule:
         """Return the schedule that a lane is trained under in a cycle: its own, or that of all.
 
