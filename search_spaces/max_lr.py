@@ -90,6 +90,11 @@ class MaxLrGrid:
             widths.append(len(new))
         return widths
 
+    @property
+    def floor(self) -> float:
+        """The lowest point that the grid can be extended to by its spacing, however far; above 0."""
+        return self.points(MAX_POINTS)[0]
+
     def __str__(self) -> str:
         """Write the comma list that `parse` reads back to an equal grid."""
         return ",".join(f"{value:.{SIGNIFICANT_DIGITS}g}" for value in self.values)

@@ -145,8 +145,8 @@ class ChainStrategy(Strategy):
         """Return the rows of all cycles and runs of a chain that was trained."""
         return [self.found[run, chain[: cycle + 1]] for cycle in range(len(chain)) for run in self.runs]
 
-    def rows_so_far(self) -> dict[str, Row]:
-        """Return the rows of all lanes that the program has had trained, those of the open round included."""
+    def current(self) -> dict[str, Row]:
+        """See `Strategy`: the rows of all lanes that the program has had trained, and of the open round."""
         rows = {row["trial_id"]: row for row in self.found.values()}
         return rows | {row["trial_id"]: row for pack in self.round for row in self.rows_of(pack)}
 

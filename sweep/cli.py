@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sweep import cli_cluster
+from sweep import cli_cluster, cli_errors
 from sweep.console import err, out, print_json
-from sweep.errors import SweepError, TrainingError
+from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
-from sweep.spec import ExecutionFlags, Flags, Place, Spec, one_line, resolve
+from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
+from trainables import users_own
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,9 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
-Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
-Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=True)]  # type: ignore[valid-type]
-Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
+Settings = Annotated[Flags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -70,8 +71,7 @@ def main() -> NoReturn:
     except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
         _fail(" ".join(str(error).split()), 1)
     except CycloptsError as error:
-        cause = error.__cause__
-        _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)
+        _fail(cli_errors.said(error), 2)
     sys.exit(status)
 
 
@@ -116,6 +116,7 @@ def oracle(
     from sweep.run import run_oracle
 
     err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
@@ -154,6 +155,7 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
             err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
         return
     err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_tuning(spec, view, command_line())
     _print_tuning(results, json)
@@ -193,6 +195,7 @@ def schedules(
 
     names = ", ".join(entry.name for entry in spec.entries)
     err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_schedules(spec, view, command_line())
     _print_schedules(results, json)
@@ -223,7 +226,7 @@ def compare(
         Results folder of an oracle, finished or not.
     scyc
         S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
-        times. Default: those the oracle was run with.
+        times. Default: those the oracle was run with. `none`: the oracle alone.
     train
         Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained, which keeps those it has.
     confirm
@@ -253,13 +256,18 @@ def compare(
     execution = _given(settings)
     if execution and not asked:
         raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
+    if asked and not predicted:
+        raise SweepError(f"--train and --confirm train what --scyc gives: {trajectories.FORMS}")
+    if asked:
+        _say_own_files(results.spec)
     for fresh_runs in asked:
         trained_spec(results, fresh_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
     else:
-        _print_oracle(results, results.comparison, json, lambda r: r.comparison)
+        comparison = results.compare(predicted)
+        _print_oracle(results, comparison if predicted else None, json, lambda r: comparison)
     if paper and printed is not None and not json:
         from sweep.screen import paper_table
 
@@ -271,7 +279,7 @@ def control(
     folder: Place,
     /,
     *,
-    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
     settings: Execution | None = None,
     json: Json = False,
 ) -> None:
@@ -299,6 +307,7 @@ def control(
     from sweep.screen_evidence import trend_table
 
     results = Results(folder)
+    _say_own_files(results.spec)
     with LiveView(err) as view:
         names = pruning or controls_of(results.spec)
         results = run_control(results, names, _given(settings), view.labelled, command_line())
@@ -352,6 +361,7 @@ def gradients(
         low, high = (float(part) for part in beyond.split(","))
     except ValueError as error:
         raise SweepError(f"--beyond takes LO,HI, but got {beyond!r}") from error
+    _say_own_files(results.spec)
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
     if json:
@@ -442,7 +452,7 @@ def show(
 
 @app.command
 def report(
-    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=True)],
+    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=1)],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
@@ -479,6 +489,16 @@ def _given(settings: BaseModel | None) -> dict[str, Any]:
     return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
+def _say_own_files(spec: Spec) -> None:
+    """Say which files of the user's a command is about to run. Raises SpecError where there is no such file."""
+    for flag, name in (("--model", spec.model), ("--dataset", spec.dataset)):
+        if ":" in name:
+            try:
+                err.print(f"{name} is in {users_own.source(name)}", soft_wrap=True, markup=False)
+            except ValueError as error:
+                raise SpecError(f"{flag} {error}") from error
+
+
 def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | None = None) -> None:
     from dataclasses import asdict
 
@@ -487,16 +507,19 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
     from sweep.results import Results
     from sweep.screen import plan_table
 
+    _say_own_files(spec)
     manifest = Folder(spec.folder).manifest()
     begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
-    if pilot and spread:
+    if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = plan.pilot(spec, pilot) if pilot else plan.spread_of(Results(spread)) if spread else None
+    seen = plan.pilot(spec, pilot) if pilot is not None else plan.spread_of(Results(spread)) if spread else None
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
         )
     result = plan.plan(spec, begun, seen)
+    for note in result.notes:
+        err.print(note, soft_wrap=True, markup=False)
     if json:
         print_json(asdict(result))
     else:

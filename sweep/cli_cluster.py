@@ -12,8 +12,9 @@ from cyclopts import App, Parameter
 from sweep.console import err, out, print_json
 from sweep.errors import SweepError
 from sweep.schedules_spec import SchedulesSpec
-from sweep.spec import Place, Spec, resolve
+from sweep.spec import LocalFolder, Place, Spec, resolve
 from sweep.tuning_spec import TuningSpec
+from trainables.storage import expanded
 
 if TYPE_CHECKING:
     from sweep.cluster import Cluster
@@ -175,7 +176,9 @@ def register(app: App) -> None:
         err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
 
     @app.command
-    def collect(name: str, /, *, to: Path | None = None, storage: Storage = "results", states: Flag = False) -> None:
+    def collect(
+        name: str, /, *, to: LocalFolder | None = None, storage: Storage = "results", states: Flag = False
+    ) -> None:
         """Copy the results of a name to this machine: tables, pictures, manifest.
 
         Parameters
@@ -192,7 +195,7 @@ def register(app: App) -> None:
         """
         from sweep import stored, submission
 
-        target = (to or Path("results") / name).expanduser()
+        target = expanded(to or Path("results") / name)
         copied = stored.collect(submission.storage_of(storage), name, target, states)
         err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
 

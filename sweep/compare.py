@@ -63,6 +63,14 @@ def compare(
     return tables.frame("comparison", rows)
 
 
+def fits(comparison: pd.DataFrame, oracle: pd.DataFrame) -> bool:
+    """Return whether a comparison is one with this oracle, for each of its trajectories."""
+    shared = ["cycle", "run", "percent_remaining", "best_max_lr", "feasible_low", "feasible_high"]
+    wanted = oracle[shared].astype("Float64").reset_index(drop=True)
+    found = [part[shared].astype("Float64").reset_index(drop=True) for _, part in comparison.groupby("trajectory")]
+    return bool(found) and all(part.equals(wanted) for part in found)
+
+
 def interpolate(curve: pd.DataFrame, max_lr: float, column: str) -> float | None:
     """Return a column of one cycle's curve at `max_lr`, linear in log max_lr; None beyond the grid or beside a hole."""
     points: list[tuple[float, Any]] = sorted(zip(curve["max_lr"], curve[column], strict=True))

@@ -18,7 +18,7 @@ from sweep.strategy import Strategy
 from sweep.worker import Measure, Outcome, Worker
 from trainables.datasets import Dataset
 from trainables.spec import Pack
-from trainables.states import path_of
+from trainables.states import remove_state
 from trainables.storage import Location
 
 RETRIES = 3
@@ -122,7 +122,8 @@ class Jobs:
         self._open: dict[Pack, _Open] = {}
         self._seconds: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
         """What packs took, in order, by what makes them alike: lanes and steps."""
-        self._deletable = _states_of(ledger.rows.values())
+        self._gone: set[str] = set()
+        """States that were let go."""
 
     @property
     def finished(self) -> bool:
@@ -195,6 +196,9 @@ class Jobs:
         if isinstance(job, Measure):
             self._measuring = False
             self._measured += outcome.failure != "host gone"
+            if outcome.failure == "code failed":
+                self.error = TrainingError(outcome.reason)
+                return
             if not outcome.rates and self._measured <= RETRIES:
                 self._measure = job
                 return
@@ -227,7 +231,7 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "folder unseen":
+            elif outcome.failure in ("folder unseen", "code failed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)
@@ -244,11 +248,13 @@ class Jobs:
             self.on_progress()
         except SweepError as error:
             self.error = self.error or error
+        except OSError as error:
+            self.error = self.error or _unwritten(error)
 
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
         rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
-        self._deletable |= _states_of(rows)
+        self._gone -= states_of(rows)
         self._back(task)
 
     def _back(self, task: _Task) -> None:
@@ -256,10 +262,11 @@ class Jobs:
         task.parts -= 1
         if task.parts == 0:
             self.strategy.tell(task.pack)
-            needed = self.strategy.needed_states()
-            for digest in self._deletable - needed:
-                path_of(self.states, digest).unlink(missing_ok=True)
-            self._deletable &= needed
+            # Those of lanes that the strategy has not reached may be needed yet: an earlier cycle's rows can be lost.
+            reached = states_of(self.strategy.current().values())
+            for digest in reached - self.strategy.needed_states() - self._gone:
+                remove_state(self.states, digest)
+                self._gone.add(digest)
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:
         """Queue a failed pack again: as it is the first time, then in halves; in halves at once for want of memory."""
@@ -290,6 +297,6 @@ def _named(pack: Pack) -> str:
     return f"cycle {pack.cycle}, run {pack.run}, {len(pack.lanes)} lanes"
 
 
-def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+def states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the digests of the states that training these rows wrote, the initial weights aside."""
     return {digest for row in rows for digest in (row["state"], row["rewind_state"]) if digest}

@@ -13,5 +13,9 @@ class FolderError(SweepError):
     """A results folder that cannot be used as it is."""
 
 
+class DamagedError(FolderError):
+    """A file of a results folder whose content is not what was written."""
+
+
 class TrainingError(SweepError):
     """Training that cannot go on although nothing that was given is wrong; finished lanes are kept."""

@@ -7,22 +7,35 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sweep import lock, tables
 from sweep.errors import FolderError
+from sweep.manifest import read_manifest, write_manifest
 from sweep.spec import Spec
-from trainables.spec import TRAINING_VERSION
-from trainables.storage import Location, Replacing, StorageError, locate
+from trainables.spec import TRAINING_VERSION, ScheduleName
+from trainables.storage import Location, StorageError, locate, reason, what_is
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
+FOLDERS = ("trials", "superseded", "states", "controls", "trained", "confirmed")
+"""What is a folder within a results folder; all else is a file."""
+OTHER_FILES = (lock.LOCK, lock.DRIVER, *(f"{schedule}.toml" for schedule in ("scyc", *get_args(ScheduleName))))
+"""What a results folder has besides what `Folder` names. A link at the journal's lock is how Optuna locks."""
+OURS = {"trials": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
+"""Which files in these folders are ours."""
+PARTIAL = re.compile(r"\..+-[0-9a-f]{32}\.partial")
+"""What a killed driver leaves of a file that it was writing."""
+FOLLOW = {"schedule": ("warmup_steps", "milestones", "cycle_steps"), "model": ("hidden", "batch_norm")}
+"""What differs because something else does."""
+CODE = ("model_source", "model_files")
 
 
 class Folder:
@@ -34,6 +47,8 @@ class Folder:
     def __init__(self, path: Location) -> None:
         self.path = path
         self.trials = path / "trials"
+        self.superseded = path / "superseded"
+        """Lanes that the tables do not tell of: other runs, another grid or another choice took their place."""
         self.states = path / "states"
         self.oracle = path / "oracle.parquet"
         self.curves, self.trend = path / "curves.parquet", path / "trend.parquet"
@@ -63,42 +78,85 @@ class Folder:
 
         Raises FolderError if the folder cannot be written, or naming the other driver if there is one.
         """
+        self.check_plain()
         missing: list[Path] = []
         if isinstance(self.path, Path):
             missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             with lock.held(self.path, command) as self.check_lock:
-                yield
+                try:
+                    yield
+                finally:
+                    if missing and not self._manifest.exists():
+                        (missing[0] / lock.LOCK).unlink(missing_ok=True)  # its holder alone may, and while it holds it
         finally:
-            if missing and not self._manifest.exists():
-                with suppress(OSError):  # not empty, then, or taken away already
-                    (missing[0] / lock.LOCK).unlink(missing_ok=True)
-                    for path in missing:
-                        path.rmdir()
+            with suppress(OSError):  # not empty, or taken away already
+                for path in missing:
+                    path.rmdir()
+
+    def check_plain(self) -> None:
+        """Raise FolderError where a link, a pipe or the like stands under a name that is ours.
+
+        Results are files and folders of their own, so that nothing outside is written, locked or deleted, and nothing
+        is waited for. The folder itself may be a link. What is called otherwise is not ours and may be anything.
+        """
+        if not isinstance(self.path, Path):
+            return
+        try:
+            self._check_plain(self.path)
+            controls = list(_entries(self.path / "controls"))
+            for entry in controls:
+                if not entry.is_file(follow_symlinks=False):
+                    _check_kind(entry, folder=True)
+            for within in (self.path / "trained", self.path / "confirmed", *map(Path, controls)):
+                self._check_plain(within)
+        except OSError as error:
+            raise FolderError(f"{self.path} cannot be read: {reason(error)}") from error
+
+    def _check_plain(self, path: Path) -> None:
+        named = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
+        for entry in _entries(path):
+            if entry.name in named.union(FOLDERS, OTHER_FILES):
+                _check_kind(entry, entry.name in FOLDERS)
+        for name, ours in OURS.items():
+            for entry in _entries(path / name):
+                if re.fullmatch(ours, entry.name):
+                    _check_kind(entry, folder=False)
 
     def foreign(self) -> bool:
-        """Whether the folder holds anything besides its lock."""
-        return any(path.name not in (lock.LOCK, lock.DRIVER) for path in self.path.iterdir())
+        """Whether the folder holds anything besides its lock, and what a killed driver has half written."""
+        return any(
+            path.name not in (lock.LOCK, lock.DRIVER) and not PARTIAL.fullmatch(path.name)
+            for path in self.path.iterdir()
+        )
 
     def manifest(self) -> dict[str, Any] | None:
-        """Return the manifest, or None where there is none yet. Raises FolderError if it is foreign or newer."""
-        try:
-            manifest = json.loads(self._manifest.read_text())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise FolderError(f"{self._manifest} cannot be read: {error}") from error
-        except ValueError as error:
-            raise FolderError(f"{self._manifest} is damaged: {error}") from error
-        if not isinstance(manifest, dict) or "schema_version" not in manifest:
-            raise FolderError(f"{self._manifest} is not a manifest of scyc-sweep")
-        tables.check_version(manifest["schema_version"], self._manifest)
-        return manifest
+        """Return the manifest, or None where there is none yet; see `sweep.manifest`.
+
+        Raises FolderError if it cannot be read, is damaged, foreign or of another version, and where the folder is not
+        plain.
+        """
+        self.check_plain()
+        return read_manifest(self._manifest)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
-        with Replacing(self._manifest) as partial:
-            partial.write_text(json.dumps(manifest, indent=2) + "\n")
+        write_manifest(self._manifest, manifest)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Iterate over what is in a folder; a folder that is not there, or is none, has nothing in it."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _check_kind(entry: os.DirEntry[str], folder: bool) -> None:
+    """Raise FolderError if an entry is neither what it must be nor gone: a sweep may go on meanwhile."""
+    if entry.is_dir(follow_symlinks=False) if folder else entry.is_file(follow_symlinks=False):
+        return
+    with suppress(FileNotFoundError):
+        found, wanted = what_is(entry.stat(follow_symlinks=False).st_mode), "a folder" if folder else "a file"
+        raise FolderError(f"{entry.path} is {found}, not {wanted}: nothing is read or written there; remove it")
 
 
 def place(folder: Location | str) -> Location:
@@ -112,27 +170,66 @@ def place(folder: Location | str) -> Location:
 def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
     """Return what determines the lanes of a folder; a folder holds lanes of one identity only."""
     training = json.loads(json.dumps(asdict(spec.training())))  # as it reads back: tuples become lists
-    return {**training, "seed": spec.seed, "data": fingerprint, "training_version": TRAINING_VERSION}
+    return {
+        **training,
+        "model_files": spec.model_files,
+        "seed": spec.seed,
+        "data": fingerprint,
+        "training_version": TRAINING_VERSION,
+    }
 
 
 def check_identity(
     folder: Folder, found: dict[str, Any], wanted: dict[str, Any], advice: str = "give another --out"
 ) -> None:
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
-    different = [
-        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
-    ]
-    if different:
-        raise FolderError(f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); {advice}")
+    different = {name for name in (*found, *wanted) if found.get(name) != wanted.get(name)}
+    changes = []
+    if different & set(CODE) and "model" not in different:
+        changes.append(_changed_files(found.get("model_files") or {}, wanted.get("model_files") or {}))
+    if "data" in different and "dataset" not in different:
+        changes.append(f"the data of {wanted['dataset']} have changed")
+    settings = list(_differences(_flat(found), _flat(wanted)))
+    if settings:
+        what = "; ".join(settings + changes)
+        raise FolderError(f"{folder.path} holds lanes of another experiment ({what}); {advice}")
+    if changes:
+        raise FolderError(f"{' and '.join(changes)} since {folder.path} was begun; {advice}")
+
+
+def _changed_files(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Return which files of a user's network have changed; if all are as they were, which are new or gone."""
+    both = [name for name in found if name in wanted and found[name] != wanted[name]]
+    names = sorted(both or found.keys() ^ wanted.keys())
+    return f"{', '.join(names) or 'the network'} {'have' if len(names) > 1 else 'has'} changed"
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield what two identities differ in: flags with their values as they are typed, and what has no flag."""
+    different = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    follow = {each for name in different for each in FOLLOW.get(name, ())}
+    for name in different:
+        if name in (*follow, *CODE, "data"):
+            continue
+        if name == "training_version":
+            yield "the training code of scyc-sweep has changed since"
+        else:
+            yield f"--{name.replace('_', '-')} was {_typed(found.get(name))}, now {_typed(wanted.get(name))}"
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the parts of its schedule beside all else, as there are flags for them."""
+    schedule = identity.get("schedule")
+    parts = dict(schedule) if isinstance(schedule, dict) else {"name": schedule}
+    return {**identity, "schedule": parts.pop("name", None), **parts}
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
     """Raise FolderError if a folder holds results of another kind than `kind`."""
-    if manifest is not None and manifest.get("kind") != kind:
-        other = manifest.get("kind", "sweep of an older version")
-        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(other, other)
+    if manifest is not None and manifest["kind"] != kind:
+        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(
+            manifest["kind"], manifest["kind"]
+        )
         command = {"tuning": "tune", "trained": "compare"}.get(kind, kind)
         raise FolderError(f"{folder.path} holds an earlier {other}, not what `{command}` leaves: give another folder")
 
@@ -147,7 +244,7 @@ def new_manifest(
     and versions.
     """
     session = {
-        "command": " ".join(command),
+        "command": " ".join(command).encode(errors="backslashreplace").decode(),  # a name that is no text is shown so
         "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
@@ -161,10 +258,13 @@ def new_manifest(
         "spec": spec.model_dump(mode="json"),
         "identity": identity(spec, fingerprint),
         "lanes_per_pack": found["lanes_per_pack"] if found else None,
+        "lanes": found["lanes"] if found else [],
         **session,
         "finished_at": None,
         "ended_early": [],
         "earlier_sessions": earlier,
+        "given": None,
+        "plans": None,
     }
 
 
@@ -213,7 +313,12 @@ def git_commit() -> str | None:
         return None
 
 
-def _short(value: object) -> str:
+def _typed(value: object) -> str:
+    """Return a value as it is typed behind its flag."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, str):
         return value[:12] if len(value) == 64 else value  # a digest, or a name
-    return json.dumps(value)
+    return "not given" if value is None else json.dumps(value)

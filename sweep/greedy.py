@@ -3,13 +3,13 @@
 Next: `sweep.oracle` makes tables of the closed cycles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from search_spaces.max_lr import GrowingGrid, MaxLrGrid
 from sweep.errors import TrainingError
-from sweep.ledger import Ledger
+from sweep.ledger import STATES, Ledger
 from sweep.oracle import ClosedCycle, beaten, choose, mean_scores
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
@@ -116,8 +116,8 @@ class _Chain:
         self.packs = self._packs_of(points)
 
     def _has_states(self, row: dict[str, Any]) -> bool:
-        """Whether later cycles find what they start from: a winner's network, and what cycle 0 left to rewind to."""
-        return all(self.oracle.has_state(row[name]) for name in ("state", "rewind_state") if row[name])
+        """Whether what is kept of a winner is there: its network, what it started from, what cycle 0 is rewound to."""
+        return all(self.oracle.has_state(row[name]) for name in STATES if row[name])
 
     def _packs_of(self, points: Sequence[float]) -> Iterator[Pack]:
         """Yield the packs of a round: the points in nearly equal parts, and for each part all runs one after another.
@@ -195,6 +195,12 @@ class GreedyOracle(Strategy):
 
     def _chain(self, pack: Pack) -> _Chain:
         return next(chain for chain in self.chains if pack.run in chain.runs)
+
+    def current(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `Strategy`: the rows of closed cycles and of open ones."""
+        rows = [row for closed in self.closed for row in closed.rows]
+        rows += [row for chain in self.chains if chain.cycle <= self.spec.cycles for row in chain.rows()]
+        return {row["trial_id"]: row for row in rows}
 
     def needed_states(self) -> set[str]:
         """Return the digests of past winners and of lanes of open cycles that can still win."""

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sweep.errors import FolderError
-from trainables.storage import Location, Remote, locate
+from trainables.storage import SMALL, Location, Remote, Replacing, locate, read
 
 LOCK, DRIVER = ".lock", ".driver.json"
 SUBMISSION = "SCYC_SWEEP_SUBMISSION"
@@ -57,13 +57,12 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
             release, check = kept.release, kept.check
         else:
             assert isinstance(path, Path)
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / LOCK)
-            lock.acquire(timeout=0)
-            path.write_text(json.dumps(driver))
+            lock = _locked(folder)
+            with Replacing(path) as partial:  # in place it could be written through a link, or into several files
+                partial.write_text(json.dumps(driver))
             release, check = lock.release, lambda: None
     except Timeout:
-        raise FolderError(f"{folder} is in use by {_named(_read(path))}; wait for it or stop it") from None
+        raise FolderError(f"{folder} is in use by {_named(_seen(path))}; wait for it or stop it") from None
     except OSError as error:
         raise FolderError(f"{folder} cannot be written: {error}") from error
     try:
@@ -72,6 +71,25 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
         if isinstance(path, Path):
             path.unlink(missing_ok=True)
         release()
+
+
+def _locked(folder: Path) -> FileLock:
+    """Return the folder's lock, taken. Raises Timeout while another has it."""
+    lock = FileLock(folder / LOCK)
+    for _ in range(3):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # a holder that never began took the folder away just now
+            lock.acquire(timeout=0)
+            return lock
+    lock.acquire(timeout=0)
+    return lock
+
+
+def _seen(path: Location) -> dict[str, Any] | None:
+    """Return who holds a folder, as far as it can be read."""
+    with suppress(OSError):
+        return _read(path)
+    return None
 
 
 def _check_arrived() -> None:
@@ -149,7 +167,7 @@ def lease_of(folder: Location) -> str:
 def _read(path: Location) -> dict[str, Any] | None:
     """Return who holds a folder, or None where nobody says so."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read(path, SMALL))
     except (FileNotFoundError, ValueError):
         return None
     return {"lease": "", "beat": 0, **found} if isinstance(found, dict) else None

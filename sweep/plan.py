@@ -24,8 +24,11 @@ from sweep.spec import Spec
 from sweep.worker import Worker, device_name, load_dataset, pick_device
 from trainables import lanes, models, pruning
 from trainables.datasets import DataError, Dataset
-from trainables.published import DATASETS, Outline
+from trainables.published import DATASETS, Outline, PartError
 from trainables.spec import Lane, Pack, derive_seed
+
+FEWEST = 5
+"""Runs of a pilot."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Plan:
     """Lanes of a run and cycle; of an oracle, the points of its grid."""
     lanes: int
     lanes_per_pack: int
+    notes: tuple[str, ...]
+    """What a user should know of the network before it is trained."""
     packs: int
     epochs: float
     """Passes over the training images, a lane."""
@@ -116,10 +121,11 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
     `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
     says how many runs resolve the tolerance.
     """
-    parameters, state_bytes = state_size(spec)
+    network = check_network(spec)
     training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
     train = data.train_size(spec.split)
-    found = forecast(spec, data, lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes))
+    settled = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
+    found = forecast(spec, data, settled)
     machine = hardware()
     absolute = spec.tolerance_kind == "absolute"
     tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
@@ -135,12 +141,13 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
         abreast=spec.abreast,
         lanes=spec.runs * sum(width for _, width in rounds),
         lanes_per_pack=found.size,
+        notes=network.notes,
         packs=spec.runs * sum(-(-width // found.size) for _, width in rounds),
         epochs=spec.steps / -(-train // spec.batch_size),
         steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
-        parameters=parameters,
-        state_bytes=state_bytes,
-        peak_state_bytes=state_bytes * spec.peak_states,
+        parameters=network.parameters,
+        state_bytes=network.state_bytes,
+        peak_state_bytes=network.state_bytes * spec.peak_states,
         evaluations=-(-spec.steps // training.evaluated_every(train)),
         evaluated_images=data.size - train,
         scored_images=training.scored_images(train),
@@ -179,27 +186,29 @@ def pilot(spec: Spec, runs: int) -> Spread:
     """Train a few lanes of cycle 0, in this process, and return their spread: three max_lr values in each of `runs`.
 
     They are S-Cyc's epsilon, or the middle of the grid, and its neighbours. Raises SweepError where too few of them
-    come out well, and as `dataset_of`.
+    come out well, and as `check_network`.
     """
-    if runs < 2:
-        raise SpecError(f"a pilot takes at least 2 runs, but got {runs}")
+    if runs < FEWEST:
+        raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
     grid = MaxLrGrid.parse(spec.max_lr).values
     if len(grid) < 2:
         raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {spec.max_lr}")
     middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
-    lanes_of_run = tuple(Lane(point, None) for point in points)
-    dataset = dataset_of(spec)
+    network, dataset = check_network(spec), dataset_of(spec)
+    parts = [points] if not network.alone else [[point] for point in points]
     found: dict[float, list[float]] = {point: [] for point in points}
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(spec.training(), Path(folder), spec.device, spec.cpus_per_worker)
         for run in range(runs):
-            outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run), dataset)
-            if outcome.failure:
-                raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
-            for result in outcome.results:
-                if result.val_accuracy is not None:
-                    found[result.max_lr].append(result.val_accuracy)
+            for part in parts:
+                lanes_of_run = tuple(Lane(point, None) for point in part)
+                outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run), dataset)
+                if outcome.failure:
+                    raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
+                for result in outcome.results:
+                    if result.val_accuracy is not None:
+                        found[result.max_lr].append(result.val_accuracy)
     whole = [values for values in found.values() if len(values) == runs]
     spread = power.spread_of_points(whole)
     if spread is None:
@@ -208,36 +217,75 @@ def pilot(spec: Spec, runs: int) -> Spread:
     return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network", (runs - 1) * (len(whole) - 1))
 
 
-def state_size(spec: Spec) -> tuple[int, int]:
-    """Return a network's number of parameters, and the bytes of one state of it (weights, buffers, a byte a mask).
+@dataclass(frozen=True)
+class Network:
+    """What a sweep will train, as far as it is known before it is trained."""
 
-    Raises SpecError where the network does not fit the data set's images, or the pruning the network.
+    parameters: int
+    state_bytes: int
+    """Of one state: weights, buffers, a byte a mask."""
+    alone: str
+    """Why its lanes train one by one; empty where they can train side by side."""
+    notes: tuple[str, ...]
+    """What a user should know of it."""
+
+
+def check_network(spec: Spec) -> Network:
+    """Return what is known of a network after a training step on made images. Nothing else is checked by training.
+
+    Raises SpecError where the network does not fit the data set's images or the batches, or the pruning the network,
+    where it cannot be trained, or not in packs of as many lanes as are asked for.
     """
-    data = outline_of(spec)
+    data, training = outline_of(spec), spec.training()
+    images = data.train_size(spec.split)
+    if spec.batch_size > images:
+        raise SpecError(f"--batch-size must be at most {images}, a run's training images, but got {spec.batch_size}")
+    alone, note = "", ""
+    made = torch.randn(4, *data.shape, dtype=models.DTYPES[spec.dtype], generator=torch.Generator().manual_seed(0))
     try:
         # Not on torch's meta device, which needs no memory but 1.4 s of imports.
-        network = models.build(spec.training(), data.shape, data.classes, seed=0)
-        names = pruning.prunable(network, spec.keep_output, spec.training().pruning)
+        network, note = models.trial(training, data.shape, data.classes)
+        names = pruning.prunable(network, spec.keep_output, training.pruning)
         if ":" in spec.model:
-            images = torch.randn(4, *data.shape, dtype=models.DTYPES[spec.dtype])
-            lanes.check(network, images, data.classes)
+            alone = lanes.check(network, made, data.classes)
     except ValueError as error:
         raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
+    if training.smallest_batch(images) == 1:
+        try:
+            lanes.attempt(network, made[:1], (1, data.classes))
+        except ValueError as error:
+            raise SpecError(
+                f"--batch-size {spec.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
+                "give another"
+            ) from error
+    if alone and spec.lanes not in ("auto", 1):
+        raise SpecError(f"--lanes must be auto or 1 for {spec.model}, but got {spec.lanes}: {alone}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     weights = dict(network.named_parameters())
     masks = sum(weights[name].numel() for name in names)
-    return parameters, tensors + masks
+    notes = [note, f"{spec.model} trains in packs of one lane: {alone}" if alone else ""]
+    return Network(parameters, tensors + masks, alone, tuple(filter(None, notes)))
 
 
 def outline_of(spec: Spec) -> Outline:
     """Return the sizes of a sweep's data set; only a user's own is read for them. Raises as `dataset_of`."""
-    return DATASETS[spec.dataset] if spec.dataset in DATASETS else dataset_of(spec).outline
+    if spec.dataset not in DATASETS:
+        return dataset_of(spec).outline
+    try:
+        return DATASETS[spec.dataset].part(spec.images)
+    except PartError as error:
+        raise SpecError(f"--{error}") from error
 
 
 def dataset_of(spec: Spec) -> Dataset:
-    """Return a sweep's data set. Raises SweepError where it is missing or damaged, or a user's own is none."""
+    """Return a sweep's data set.
+
+    Raises SweepError where it is missing or damaged, or a user's own is none; SpecError for a part that cannot be.
+    """
     try:
-        return load_dataset(spec.dataset, spec.data_folder, torch.device("cpu"), spec.download)
+        return load_dataset(spec.dataset, spec.data_folder, torch.device("cpu"), spec.download, spec.images)
+    except PartError as error:
+        raise SpecError(f"--{error}") from error
     except DataError as error:
         raise SweepError(str(error)) from error

@@ -28,6 +28,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 import torch
 from ray import tune
+from ray.job_config import JobConfig
 from ray.tune import Callback
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
@@ -41,6 +42,7 @@ from sweep.errors import SweepError
 from sweep.hosts import Resources
 from sweep.spec import Spec
 from sweep.worker import Failure, Measure, Outcome, Worker
+from trainables import users_own
 from trainables.datasets import Dataset
 from trainables.spec import Pack
 from trainables.storage import Location
@@ -77,6 +79,7 @@ class RayEngine:
                 num_cpus=len(os.sched_getaffinity(0)) if local and hasattr(os, "sched_getaffinity") else None,
                 log_to_driver=False,
                 logging_level="ERROR",
+                job_config=_SearchedLast(_py_driver_sys_path=_own_folder()),
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             # Something listens there. Ray says in its log alone when it is a token that is wrong.
@@ -130,6 +133,22 @@ class RayEngine:
     def workers(self) -> int:
         """Packs that train at a time."""
         return self.resources.workers
+
+
+class _SearchedLast(JobConfig):  # type: ignore[misc]
+    """Has Ray's workers not search the driver's working folder before all else, as Ray would: `Worker` says where.
+
+    There may be a `torch.py`, or a `sweep.py`, of the user's.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def _own_folder() -> list[str]:
+    """Return where workers find this project; nothing where it is installed."""
+    folder = Path(__file__).parents[1]
+    return [] if folder.name in users_own.INSTALLED else [str(folder)]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults,
 from sweep.screen import progress_line, rescored_table, title_of
 from sweep.screen_evidence import controls_answer, region_answer, rise_answer, scyc_answer, trend_table, verdicts_table
 from sweep.views import view_of
-from trainables.storage import Location, Replacing
+from trainables.storage import Location, Replacing, what_is
 
 QUESTION = (
     "Which peak learning rate is best at each pruning cycle, how wide is the range that is as good, and does S-Cyc "
@@ -69,8 +69,8 @@ def write_report(folders: Sequence[Location | str], path: Path) -> None:
 
     Several stand side by side, in the order given.
     """
-    if path.is_dir():
-        raise FolderError(f"{path} is a folder: give a file")
+    if path.exists() and not path.is_file():
+        raise FolderError(f"{path} is {what_is(path.stat().st_mode)}: give a file")
     sections = [_section(results) for results in [load(folder) for folder in folders]]
     template = resources.files("sweep").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -84,7 +84,7 @@ def write_report(folders: Sequence[Location | str], path: Path) -> None:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with Replacing(path) as partial:
+        with Replacing(path.resolve()) as partial:  # a link that the user names stays, and leads to the page
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise FolderError(f"{path} cannot be written: {error}") from error
@@ -137,7 +137,7 @@ def _section(results: AnyResults) -> Section:
 def _oracle(results: Results) -> tuple[list[str], list[Block]]:
     if results.oracle.empty:
         return ["No cycle is decided yet."], []
-    comparison = results.comparison if results.folder.comparison.exists() else None
+    comparison = results.compared
     title = title_of(results)
     pictures = _picture(
         lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"

@@ -3,7 +3,11 @@
 In: a folder. Out: `Results`, with trials, oracle, curves and comparison, or `TuningResults`. Nothing is unpickled.
 """
 
-from collections.abc import Callable, Mapping
+import copy
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -12,24 +16,27 @@ import pandas as pd
 
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, rescore, standings, tables, trend
-from sweep.errors import FolderError, TrainingError
-from sweep.folder import Folder, check_kind, place
+from sweep.errors import DamagedError, FolderError, TrainingError
+from sweep.folder import Folder, check_identity, check_kind, identity, place
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
+from sweep.manifest import settings_of
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import Spec
 from sweep.strategy import Progress, Strategy
 from sweep.trained import Plans, TrainedComparison
+from sweep.trajectories import OWN
 from sweep.tuning import Given, TunedTrial, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.verdicts import verdict_table
+from trainables.spec import TRAINING_VERSION
 from trainables.storage import Location, locate
 
 AnyStrategy = TypeVar("AnyStrategy", bound=Strategy)
 
 
-class Opened:
+class Opened(ABC):
     """What all results folders have."""
 
     kind: str
@@ -40,24 +47,70 @@ class Opened:
         self.folder = Folder(place(path))
         manifest = self.folder.manifest()
         if manifest is None:
-            raise FolderError(f"{path} holds no sweep: there is no manifest.json")
+            rows = ", but rows of one: the command that trained them makes it again" if self._has_rows() else ""
+            raise FolderError(f"{path} holds no sweep: there is no manifest.json{rows}")
         check_kind(self.folder, manifest, self.kind)
+        version = manifest["identity"]["training_version"]
+        if version != TRAINING_VERSION:
+            raise FolderError(
+                f"{path} has lanes of version {version} of the training code, this scyc-sweep has {TRAINING_VERSION}: "
+                "use the scyc-sweep that trained them, or begin a new folder"
+            )
         self.manifest: dict[str, Any] = manifest
+
+    def _has_rows(self) -> bool:
+        return any(self.folder.trials.glob("cycle*.parquet"))
 
     @cached_property
     def spec(self) -> Any:
         """The settings that the sweep was last run with."""
-        recorded = {"model_source": self.manifest["identity"].get("model_source")}
-        settings = dict(self.manifest["spec"])
-        if "threads" in settings:  # as --cpus-per-worker was called
-            settings["cpus_per_worker"] = settings.pop("threads")
-        return self.settings.model_validate(settings, context=recorded)
+        return settings_of(self.manifest)
+
+    @cached_property
+    def rows(self) -> Ledger:
+        """The finished lanes of the folder. Raises FolderError where some are damaged or lost, and says what to do."""
+        ledger = Ledger(self.folder.trials)
+        self._check(ledger)
+        counted = self.manifest["lanes"]
+        here = Counter(row["cycle"] for row in ledger.rows.values())
+        lost = {cycle: count - here[cycle] for cycle, count in enumerate(counted) if here[cycle] < count}
+        if lost and self.folder.manifest() != self.manifest:
+            raise FolderError(f"{self.folder.path} is changed by a sweep that has just begun: try again")
+        if lost:
+            cycles = f"cycle{'s' if len(lost) > 1 else ''} {', '.join(map(str, lost))}"
+            raise FolderError(
+                f"{self.folder.path} lacks {sum(lost.values())} of its {sum(counted)} finished lanes (of {cycles}); "
+                f"{self._again} trains them again"
+            )
+        return ledger
+
+    def _check(self, ledger: Ledger) -> None:
+        if ledger.damaged:
+            more = f" (and {len(ledger.damaged) - 1} more files)" if len(ledger.damaged) > 1 else ""
+            raise FolderError(f"{next(iter(ledger.damaged.values()))}{more}; {self._again} trains its lanes again")
+
+    @property
+    def _again(self) -> str:
+        """The command that goes on with the folder."""
+        command = self.manifest["command"]
+        return f"`{command}`" if command else "the call that the folder was made with"
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a lane, by cycle, run, max_lr and schedule, those included that an extension made obsolete."""
-        rows = sorted(Ledger(self.folder.trials).rows.values(), key=_lane_order)
-        return tables.frame("trials", rows)
+        """One row for each lane that the tables tell of, by cycle, run, max_lr and schedule."""
+        current = self.replay.current()
+        return self._frame(row for key, row in self.rows.rows.items() if key in current)
+
+    @cached_property
+    def superseded(self) -> pd.DataFrame:
+        """Likewise the other lanes: those of earlier runs, grids or choices that others have taken the place of."""
+        everything = Ledger(self.folder.trials, superseded=self.folder.superseded)
+        self._check(everything)
+        current = self.replay.current()
+        return self._frame(row for key, row in everything.rows.items() if key not in current)
+
+    def _frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        return tables.frame("trials", sorted(rows, key=_lane_order))
 
     @property
     def histograms(self) -> pd.DataFrame:
@@ -72,16 +125,34 @@ class Opened:
     def _gradients(self, table: str, path: Location) -> pd.DataFrame:
         if not path.exists():
             raise FolderError(f"{self.folder.path} has no {table} yet: run `scyc-sweep gradients {self.folder.path}`")
-        return tables.read(table, path)
+        try:
+            return tables.read(table, path)
+        except DamagedError as error:
+            raise FolderError(f"{error}: run `scyc-sweep gradients {self.folder.path}` again") from error
+
+    def check_unchanged(self, spec: Spec, fingerprint: str | None = None) -> None:
+        """Raise FolderError where lanes would not train as the folder's did: its network, data or settings changed.
+
+        `spec` are its settings as they are now (`sweep.spec.changed`). Without the data's fingerprint the rest is
+        checked, which calls nothing of the user's.
+        """
+        found = self.manifest["identity"]
+        wanted = identity(spec, found["data"] if fingerprint is None else fingerprint)
+        check_identity(self.folder, found, wanted, "restore what it was, or begin another folder")
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self.manifest["finished_at"] is not None
 
+    @property
+    @abstractmethod
+    def replay(self) -> Strategy:
+        """The strategy, having decided all that the finished lanes allow."""
+
     def _ledger(self) -> Ledger:
         """Return the lanes that decide: those of the folder."""
-        return Ledger(self.folder.trials)
+        return self.rows
 
     def _replayed(self, strategy: Callable[..., AnyStrategy]) -> AnyStrategy:
         """Return the strategy, having decided all that the finished lanes allow."""
@@ -90,6 +161,7 @@ class Opened:
         with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
             while found.ask() is not None:
                 pass
+        self._check(ledger)
         return found
 
 
@@ -119,11 +191,32 @@ class Results(Opened):
     def comparison(self) -> pd.DataFrame:
         """The oracle beside S-Cyc, as last written by `oracle` or `compare`.
 
-        Raises FolderError if neither has written one.
+        Where its file is damaged, or of the oracle as it was before, it is made anew with the settings' S-Cyc. Raises
+        FolderError if there is none, or the settings have none.
         """
+        where = self.folder.path
         if not self.folder.comparison.exists():
-            raise FolderError(f"{self.folder.path} has no comparison yet: run `scyc-sweep compare {self.folder.path}`")
-        return tables.read("comparison", self.folder.comparison)
+            raise FolderError(f"{where} has no comparison yet: run `scyc-sweep compare {where}`")
+        try:
+            found = tables.read("comparison", self.folder.comparison)
+            if compare.fits(found, self.oracle):
+                return found
+            wrong = f"{self.folder.comparison} is older than its oracle"
+        except DamagedError as error:
+            wrong = str(error)
+        if self.spec.scyc is None:
+            raise FolderError(f"{wrong}: run `scyc-sweep compare {where} --scyc ...` again")
+        logging.getLogger(__name__).warning("%s: S-Cyc is that of the settings", wrong)
+        return self.compare({OWN: SCyc.parse(self.spec.scyc)})
+
+    @property
+    def compared(self) -> pd.DataFrame | None:
+        """The comparison, or None where there is none."""
+        try:
+            return self.comparison if self.folder.comparison.exists() else None
+        except FolderError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            return None
 
     @cached_property
     def rescored(self) -> pd.DataFrame:
@@ -178,7 +271,7 @@ class TuningResults(Opened):
     @cached_property
     def replay(self) -> Tuning:
         """The strategy, having decided all that the finished lanes allow."""
-        given = self.manifest.get("given")
+        given = self.manifest["given"]
         found = given and Given(tuple(given["points"]), given["epsilon"])
         return self._replayed(partial(Tuning, given=found))
 
@@ -272,8 +365,8 @@ class TrainedResults(Opened):
 
     def _ledger(self) -> Ledger:
         """Return the lanes of the folder, and those of the oracle, which it does not train again."""
-        ledger = super()._ledger()
-        ledger.rows = Ledger(self.oracle.folder.trials).rows | ledger.rows
+        ledger = copy.copy(self.rows)
+        ledger.rows = self.oracle.rows.rows | ledger.rows
         return ledger
 
     @cached_property
@@ -300,14 +393,16 @@ AnyResults = Results | TrainedResults | TuningResults | SchedulesResults
 
 
 def load(folder: Location | str) -> AnyResults:
-    """Open a results folder. Raises FolderError if it holds no sweep, or one of a newer version."""
+    """Open a results folder. Raises FolderError if it holds no sweep, one of another version, or has lost lanes."""
     manifest = Folder(place(folder)).manifest() or {}
     kinds: dict[str, type[AnyResults]] = {
         "tuning": TuningResults,
         "schedules": SchedulesResults,
         "trained": TrainedResults,
     }
-    return kinds.get(manifest.get("kind", ""), Results)(folder)
+    results = kinds.get(manifest.get("kind", ""), Results)(folder)
+    _ = results.rows  # damaged or lost ones are told at once
+    return results
 
 
 def _lane_order(row: Mapping[str, Any]) -> tuple[Any, ...]:

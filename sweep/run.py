@@ -5,7 +5,9 @@ of it.
 """
 
 import json
+import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -24,8 +26,8 @@ from sweep.errors import FolderError, SweepError
 from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
-from sweep.ledger import Ledger
-from sweep.plan import dataset_of, state_size
+from sweep.ledger import STATES, Ledger
+from sweep.plan import check_network, dataset_of
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
@@ -37,7 +39,7 @@ from sweep.tuning import Given, Tuning
 from sweep.tuning_spec import TuningSpec
 from sweep.worker import Measure, Worker
 from trainables.spec import FILTER_CRITERIA
-from trainables.states import path_of
+from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
@@ -81,6 +83,8 @@ def run_tuning(
         raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
     where = Folder(spec.folder)
     oracle = _finished_oracle(spec) if spec.oracle else None
+    if oracle is not None:
+        _check_same(spec, oracle)
     given = _cycle_0(oracle) if oracle and spec.takes_over else None
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
@@ -88,8 +92,6 @@ def run_tuning(
         journal = open_journal(where.journal, identity) if live else None
         if given is None or oracle is None:
             return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
-        advice = "tune with its settings, or give another --oracle"
-        folders.check_identity(oracle.folder, oracle.manifest["identity"], identity, advice)
         for key, row in oracle.replay.ledger.rows.items():
             if row["cycle"] == 0:
                 ledger.rows.setdefault(key, row)
@@ -106,9 +108,13 @@ def run_tuning(
 
     def prepare() -> None:
         if given is not None and oracle is not None:
-            _take_over(oracle, where)
+            _link_states(_states_of_cycle_0(oracle), oracle.folder.states, where.states)
 
-    sweep = _Sweep("tuning", spec, where, strategy, listener, command, prepare)
+    def take_over(ledger: Ledger) -> None:
+        if given is not None and oracle is not None:
+            _take_over(oracle, ledger)
+
+    sweep = _Sweep("tuning", spec, where, strategy, listener, command, prepare, take_over)
     sweep.notes = {"given": asdict(given) if given else None}
     with where.locked(command):
         sweep.train()
@@ -140,7 +146,7 @@ def run_schedules(
 
     where = Folder(spec.folder)
     found = where.manifest()
-    if found is not None and found.get("kind") == "schedules":
+    if found is not None and found["kind"] == "schedules":
         begun = found["spec"]
         if spec.histograms and not begun["histograms"]:
             raise FolderError(f"{where.path} was begun without --histograms and kept no networks; give another --out")
@@ -171,6 +177,7 @@ def run_control(
     `execution` are settings of `sweep.spec.EXECUTION` that replace the oracle's. Raises as `run_oracle` does, and
     SweepError for a control that would control nothing.
     """
+    _check_unchanged(oracle, execution)
     for name in controls:
         if name == "none" and oracle.spec.rewind != "none":
             raise SweepError(
@@ -193,7 +200,7 @@ def run_control(
         for name in controls
     ]
     for spec in specs:
-        state_size(spec)  # all that can be wrong is found before the first is trained
+        check_network(spec)  # all that can be wrong is found before the first is trained
     for name, spec in zip(controls, specs, strict=True):
         run_oracle(spec, listener(name), command)
     results = Results(oracle.folder.path)
@@ -233,7 +240,7 @@ def run_trained(
         fresh=fresh_runs is not None,
     )
     begun = where.manifest()
-    if begun is not None and tuple(begun["plans"]["oracle"]) == plans.oracle:
+    if begun is not None and begun["plans"] and tuple(begun["plans"]["oracle"]) == plans.oracle:
         # A folder keeps its trajectories and its runs: others stand beside the earlier ones.
         plans = replace(plans, trajectories={**Plans.of(begun["plans"]).trajectories, **plans.trajectories})
         settings = changed(settings, {"runs": max(settings.runs, begun["spec"]["runs"])})
@@ -277,6 +284,7 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
         raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
     if not closed:
         raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
+    _check_unchanged(oracle, execution)
     return changed(
         spec,
         {
@@ -287,6 +295,13 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
             "histograms": False,
         },
     )
+
+
+def _check_unchanged(oracle: Results, execution: Mapping[str, Any]) -> None:
+    """Raise FolderError where network or data are no longer those of an oracle that others are to be trained beside."""
+    now = changed(oracle.spec, execution)
+    oracle.check_unchanged(now)
+    oracle.check_unchanged(now, dataset_of(now).fingerprint)
 
 
 def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
@@ -335,13 +350,16 @@ class _Sweep:
         listener: Listener,
         command: Sequence[str],
         prepare: Callable[[], None] = lambda: None,
+        take_over: Callable[[Ledger], None] = lambda ledger: None,
     ) -> None:
         """`strategy(fingerprint, ledger, lanes_per_pack, has_state, live)`: `live` is that which will train.
 
-        `prepare` is called before it does, when the folder has its manifest.
+        `prepare` is called before it does, when the folder has its manifest; `take_over` before lanes are counted, to
+        have another folder's lanes in this one.
         """
         self.kind, self.spec, self.where = kind, spec, where
-        self.strategy, self.listener, self.command, self.prepare = strategy, listener, command, prepare
+        self.strategy, self.listener, self.command = strategy, listener, command
+        self.prepare, self.take_over = prepare, take_over
         self.notes: dict[str, Any] = {}
         """What else the manifest has to say."""
 
@@ -353,16 +371,19 @@ class _Sweep:
         dataset = dataset_of(spec)
         fingerprint = dataset.fingerprint
         found = where.manifest()
-        if found is None and where.foreign():
-            raise FolderError(
-                f"{where.path} has files but no manifest.json: it is no results folder, give another --out"
-            )
         folders.check_kind(where, found, self.kind)
         self.notes = json.loads(json.dumps(self.notes))  # as they read back: tuples become lists
         manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found) | self.notes
         if found is not None:
             folders.check_identity(where, found["identity"], manifest["identity"])
-        ledger = Ledger(where.trials, evaluations=False)
+            if sum(found["lanes"]) and not where.trials.exists():
+                raise FolderError(
+                    f"{where.trials} is missing, and manifest.json counts {sum(found['lanes'])} finished lanes: put it "
+                    "back, or give another --out"
+                )
+        ledger = Ledger(where.trials, evaluations=False, superseded=where.superseded)
+        if found is None and ledger.rows:  # a lost manifest: its packs were as large as the largest
+            manifest["lanes_per_pack"] = max(row["lanes_in_pack"] for row in ledger.rows.values())
         chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
 
         # Listed at once: a bucket takes as long for one name as for a thousand.
@@ -375,32 +396,63 @@ class _Sweep:
             return self.strategy(fingerprint, ledger, chosen or spec.abreast, has_state, live)
 
         rehearsal = strategy_now(live=False)
-        if rehearsal.ask() is None:  # nothing to train: no need of Ray
-            told = {name: manifest[name] for name in ("spec", *self.notes)}
-            if found is not None and not found["finished_at"] and found["spec"] == told["spec"]:
-                _clean_states(where, rehearsal.needed_states())  # it ended between its last rows and its last line
-            if found is None or {name: found.get(name) for name in told} != told or not found["finished_at"]:
-                where.write_manifest(manifest | {"finished_at": lock.now()})
+        whole = rehearsal.ask() is None
+        if found is None and where.foreign() and not ledger.file_of.keys() & rehearsal.current().keys():
+            raise FolderError(
+                f"{where.path} has files but no manifest.json, and no finished lanes of this experiment: give another "
+                "--out"
+            )
+        for damage in ledger.damaged.values():
+            logging.getLogger(__name__).warning("%s; its lanes are lost, and trained again if they are needed", damage)
+        strategy = rehearsal
+
+        def current() -> Mapping[str, Mapping[str, Any]]:
+            """Return the rows that count; a strategy that has just begun has not come to all of them."""
+            return {**rehearsal.current(), **strategy.current()}
+
+        def note(**changes: Any) -> None:
+            """Write the manifest; the lanes that it counts lie in `trials` before it does."""
+            ledger.bring_back(current())
+            manifest.update(changes, lanes=_lanes(ledger, current()))
+            where.write_manifest(manifest)
+
+        def finish() -> None:
+            """Leave what the tables tell of in `trials`, and of the states what is needed."""
+            ledger.tidy(strategy.current())
+            ledger.remove_damaged()
+            _let_go(where, ledger, strategy)
+
+        if whole:  # nothing to train: no need of Ray
+            self.take_over(ledger)
+            told = {name: manifest[name] for name in ("spec", *self.notes)} | {"lanes": _lanes(ledger, current())}
+            if not (found and found["finished_at"]) or any(found[name] != value for name, value in told.items()):
+                note(finished_at=lock.now())
+            finish()
             return
-        self._check_disk()
+        network = check_network(spec)
+        for line in network.notes:
+            logging.getLogger(__name__).warning("%s", line)
+        chosen = 1 if network.alone else chosen
+        self._check_disk(network.state_bytes)
         engine = make_engine(spec)
         try:
             engine.connect(where.path.absolute())
-            strategy = strategy_now(live=True)
-            manifest["lanes_per_pack"] = chosen
-            where.write_manifest(manifest)
+            self.take_over(ledger)
+            note(lanes_per_pack=chosen)
+            ledger.tidy(current())
             self.prepare()
-            _clean_states(where, rehearsal.needed_states())
-
-            def keep_lanes_per_pack(lanes: int) -> None:
-                manifest["lanes_per_pack"] = lanes
-                where.write_manifest(manifest)
+            strategy = strategy_now(live=True)
+            cycle = rehearsal.progress().cycle
 
             def on_news() -> None:
                 self.listener(replace(strategy.progress(), under_way=jobs.under_way))
 
             def on_progress() -> None:
+                nonlocal cycle
                 where.check_lock()
+                if strategy.progress().cycle != cycle:
+                    note()
+                    cycle = strategy.progress().cycle
                 on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
@@ -408,7 +460,7 @@ class _Sweep:
                 strategy,
                 ledger,
                 where.states,
-                keep_lanes_per_pack,
+                lambda lanes: note(lanes_per_pack=lanes),
                 on_progress,
                 measure,
                 on_news=on_news,
@@ -419,17 +471,22 @@ class _Sweep:
             engine.run(jobs, worker, dataset)
         finally:
             engine.close()
+            if strategy is not rehearsal:
+                with suppress(OSError, SweepError):  # what ended the sweep is what to say
+                    where.check_lock()
+                    note()
+                    ledger.tidy(current())
         if jobs.error is not None:
             raise jobs.error
-        _clean_states(where, strategy.needed_states())
-        where.write_manifest(manifest | {"finished_at": lock.now(), "ended_early": strategy.ended})
+        note(finished_at=lock.now(), ended_early=strategy.ended)
+        finish()
 
-    def _check_disk(self) -> None:
+    def _check_disk(self, state_bytes: int) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
+        where, needed = self.where, state_bytes * self.spec.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
-        there = sum(path.stat().st_size for path in Path(str(where.states)).glob("*"))
+        there = sum(path.lstat().st_size for path in Path(str(where.states)).glob("*"))
         free = shutil.disk_usage(where.path).free
         if free + there < needed:
             raise SweepError(
@@ -453,12 +510,26 @@ def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
         return oracle
     if oracle.spec.decide == "per_run" and not fitting:
         raise FolderError(f"{spec.oracle} has an oracle for each run; a tuning takes one with --decide shared")
-    if (oracle.spec.runs != spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
+    cycles = int(oracle.oracle["cycle"].max())
+    words_that_fit = [] if fitting or oracle.spec.runs == spec.runs else [f"--runs {oracle.spec.runs}"]
+    if cycles < spec.target:
+        words_that_fit.append(f"--{'cycles' if spec.target_cycle is None else 'target-cycle'} {cycles}")
+    if words_that_fit:
+        wanted = f"cycle {spec.target}" if fitting else f"{spec.runs} runs and cycle {spec.target}"
         raise FolderError(
-            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {oracle.oracle['cycle'].max()}; "
-            f"{spec.runs} runs and cycle {spec.target} were asked for"
+            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
+            f"{' '.join(words_that_fit)}, or extend the oracle"
         )
     return oracle
+
+
+def _check_same(spec: TuningSpec, oracle: Results) -> None:
+    """Raise FolderError where an oracle's lanes were trained otherwise than a tuning's will be, but for a schedule."""
+    wanted = folders.identity(spec, dataset_of(spec).fingerprint)
+    found = oracle.manifest["identity"]
+    if not spec.takes_over:  # then it is there to be compared with
+        found = found | {"schedule": wanted["schedule"]}
+    folders.check_identity(oracle.folder, found, wanted, "tune with its settings, or give another --oracle")
 
 
 def _cycle_0(oracle: Results) -> Given:
@@ -467,15 +538,19 @@ def _cycle_0(oracle: Results) -> Given:
     return Given(tuple(sorted({row["max_lr"] for row in first.rows})), first.choice.best_max_lr)
 
 
-def _take_over(oracle: Results, where: Folder) -> None:
-    """Copy an oracle's cycle 0 into a tuning's folder: its rows, the winners' networks, and the initial weights."""
-    where.trials.mkdir(parents=True, exist_ok=True)
-    for path in oracle.folder.trials.glob("cycle00-*.parquet"):
-        if not (where.trials / path.name).exists():
-            copy(path, where.trials / path.name)
+def _take_over(oracle: Results, ledger: Ledger) -> None:
+    """Copy the rows of an oracle's cycle 0 into a tuning's folder."""
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
-    digests = {row[name] for row in first.best_rows for name in ("state", "parent_state", "rewind_state") if row[name]}
-    _link_states(digests, oracle.folder.states, where.states)
+    missing = {row["trial_id"] for row in first.rows} - ledger.file_of.keys()
+    for path, keys in oracle.replay.ledger.files.items():
+        if not missing.isdisjoint(keys):
+            ledger.take(path)
+
+
+def _states_of_cycle_0(oracle: Results) -> set[str]:
+    """Return the winners' networks of an oracle's cycle 0, and the initial weights."""
+    first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
+    return {row[name] for row in first.best_rows for name in STATES if row[name]}
 
 
 def _link_states(digests: Iterable[str], there: Location, here: Location) -> None:
@@ -488,10 +563,12 @@ def _link_states(digests: Iterable[str], there: Location, here: Location) -> Non
 
 
 def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
-    """Write the picture and, where there is a trajectory to compare with, the comparison table."""
+    """Write the picture and, where there is a trajectory to compare with, the comparison table; else there is none."""
     comparison = results.compare(predicted) if predicted else None
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
+    else:
+        results.folder.comparison.unlink(missing_ok=True)
     plots.trajectory(results, comparison, results.folder.picture)
 
 
@@ -517,8 +594,25 @@ def make_engine(spec: Spec) -> Engine:
     return RayEngine(spec)
 
 
-def _clean_states(where: Folder, needed: set[str]) -> None:
-    """Remove states that nothing refers to: those of lanes whose rows were never written, and half-written files."""
-    for path in where.states.iterdir() if where.states.exists() else ():
-        if path.stem not in needed:
-            path.unlink(missing_ok=True)
+def _lanes(ledger: Ledger, current: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """Return how many of the current lanes of each cycle a folder has."""
+    counts = Counter(row["cycle"] for key, row in current.items() if key in ledger.file_of)
+    return [counts[cycle] for cycle in range(max(counts, default=-1) + 1)]
+
+
+def _let_go(where: Folder, ledger: Ledger, strategy: Strategy) -> None:
+    """Remove the states that rows name and nothing needs any more, and what is half-written of them.
+
+    A superseded lane's state stays where another lane started from it, or where it is the last one of its like, which
+    won: should its chain be current again, nothing is trained again.
+    """
+    current = strategy.current()
+    others = [row for key, row in ledger.rows.items() if key in ledger.file_of and key not in current]
+    there = {path.stem for path in where.states.glob("*.safetensors")} if others else set()
+    likes = [(row["cycle"], row["run"], row["schedule"], row["parent_state"]) for row in others]
+    rivals = Counter(like for like, row in zip(likes, others, strict=True) if row["state"] in there)
+    starts = {row["parent_state"] for row in others}
+    kept = [row for like, row in zip(likes, others, strict=True) if row["state"] in starts or rivals[like] == 1]
+    needed = strategy.needed_states() | {row[name] for row in kept for name in STATES}
+    named = {row[name] for row in ledger.rows.values() for name in STATES if row[name]}
+    remove_states(where.states, named, needed)

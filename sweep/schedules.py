@@ -58,7 +58,7 @@ class ScheduleComparison(ChainStrategy):
 
     def progress(self) -> Progress:
         """Return how far the comparison is."""
-        rows, runs = self.rows_so_far(), len(self.runs)
+        rows, runs = self.current(), len(self.runs)
         planned = runs * sum(width for _, width in self.spec.rounds)
         return Progress(
             cycle=self.round[0].cycle if self.round else 0,

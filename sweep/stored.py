@@ -3,7 +3,7 @@
 No job and no log is asked, so it is known when the head is gone too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from pathlib import Path
 from sweep import submission
 from sweep.errors import FolderError
 from sweep.folder import Folder, check_identity, check_kind
-from sweep.ledger import READERS
+from sweep.ledger import READERS, Ledger
 from sweep.results import AnyResults, load
 from sweep.strategy import Progress
-from trainables.storage import Location, Replacing
+from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
 
 WITHIN = ("", "controls/*", "trained", "confirmed")
 """Where the results folders of a name lie: its own, and those that other commands put into an oracle's."""
@@ -66,14 +66,18 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
         check_kind(Folder(to), here, there["kind"])
         check_identity(Folder(to), here["identity"], there["identity"], "give another --to")
     wanted = [(path, to / within) for path, within in _files(source, "") if states or "states/" not in within]
+    folders = {to / parent for _, target in wanted for parent in target.relative_to(to).parents} - {to}
+    for linked in sorted(folder for folder in folders if folder.is_symlink()):
+        raise FolderError(f"{linked} is a link, not a folder: nothing is written there; give another --to")
 
     def fetch(path: Location, target: Path) -> str:
         try:
-            content = path.read_bytes()
+            content = read(path, STATE)
         except FileNotFoundError:  # a sweep under way has let it go
             return ""
-        if target.exists() and target.read_bytes() == content:
-            return ""
+        with suppress(FileNotFoundError):
+            if read(target, STATE) == content:
+                return ""
         target.parent.mkdir(parents=True, exist_ok=True)
         with Replacing(target) as partial:
             partial.write_bytes(content)
@@ -81,9 +85,21 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
 
     try:
         with ThreadPoolExecutor(READERS) as readers:
-            return sorted(filter(None, readers.map(lambda pair: fetch(*pair), wanted)))
+            fetched = sorted(filter(None, readers.map(lambda pair: fetch(*pair), wanted)))
+        _drop_moved(to, {target for _, target in wanted})
+        return fetched
     except OSError as error:
         raise FolderError(f"{source} cannot be copied to {to}: {error}") from error
+
+
+def _drop_moved(to: Path, there: Collection[Path]) -> None:
+    """Remove copies of rows' files that the sweep has moved since, and whose rows now lie in another file."""
+    for trials in [to / "trials", *to.glob("*/trials"), *to.glob("controls/*/trials")]:
+        ledger = Ledger(trials, superseded=trials.with_name("superseded"))
+        for path, keys in ledger.files.items():
+            elsewhere = {key for other, keys in ledger.files.items() if other in there for key in keys}
+            if path not in there and elsewhere.issuperset(keys):
+                path.unlink()
 
 
 def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:
@@ -115,7 +131,7 @@ def since(time: datetime) -> float:
 
 
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
-    """Iterate over the files in a folder, with their paths within it; without locks and half-written files.
+    """Iterate over the files in a folder, with their paths within it; without locks, half-written files and links.
 
     A bucket may have keys such as NAME/../x or backslashes: what is called so leads out of a folder of this machine.
     """
@@ -124,7 +140,7 @@ def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
         if path.name.startswith(".") or "\\" in path.name:  # no result, neither is what notebooks and editors leave
             continue
         # In a bucket every file has an ending, and no folder: to ask for each takes long.
-        if path.is_file() if isinstance(path, Path) else path.suffix:
+        if is_file(path) if isinstance(path, Path) else path.suffix:
             yield path, name
-        else:
+        elif not isinstance(path, Path) or is_folder(path):
             yield from _files(path, f"{name}/")

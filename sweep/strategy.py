@@ -4,13 +4,14 @@ In: the ledger's rows. Out: packs. An engine needs nothing else of a strategy, n
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sweep.errors import TrainingError
 from sweep.ledger import Ledger, trial_id
 from sweep.spec import Spec
+from trainables.schedules import rates
 from trainables.spec import Lane, Pack, TrainSpec, derive_seed
 
 
@@ -57,6 +58,8 @@ class Strategy(ABC):
         self.decided: list[str] = []
         """What was decided, in order, a line each: decided again from the same rows, it is the same."""
         self._ids: dict[tuple[int, int, Lane], str] = {}
+        self._right: dict[str, dict[str, Any]] = {}
+        """Rows that were looked at, by key."""
 
     @property
     @abstractmethod
@@ -85,6 +88,10 @@ class Strategy(ABC):
         """
 
     @abstractmethod
+    def current(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the rows, by key, of the chains that the tables tell of: of what is decided, and of what is open."""
+
+    @abstractmethod
     def needed_states(self) -> set[str]:
         """Return the digests that must be kept: any that a later pack may start from."""
 
@@ -110,13 +117,54 @@ class Strategy(ABC):
 
     def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
         """Return the rows that the ledger has of a pack's lanes."""
-        ids = [self.id_of(pack, lane) for lane in pack.lanes]
-        return [self.ledger.rows[key] for key in ids if key in self.ledger.rows]
+        return [row for lane in pack.lanes if (row := self._row_of(pack, lane)) is not None]
 
     def unfinished(self, pack: Pack) -> Pack | None:
         """Return the pack without the lanes that the ledger has, or None if it has all."""
-        lanes = tuple(lane for lane in pack.lanes if self.id_of(pack, lane) not in self.ledger.rows)
+        lanes = tuple(lane for lane in pack.lanes if self._row_of(pack, lane) is None)
         return replace(pack, lanes=lanes) if lanes else None
+
+    def _row_of(self, pack: Pack, lane: Lane) -> dict[str, Any] | None:
+        """Return a lane's row, if the ledger has one that the lane would have left; another one counts as lost."""
+        key = self.id_of(pack, lane)
+        row = self.ledger.rows.get(key)
+        if row is None or self._right.get(key) is row:
+            return row
+        wrong = self._wrong(pack, lane, row)
+        if wrong:
+            self.ledger.lose(key, f"the row of cycle {pack.cycle}, run {pack.run}, max_lr {lane.max_lr:g} {wrong}")
+            return None
+        self._right[key] = row
+        return row
+
+    def _wrong(self, pack: Pack, lane: Lane, row: dict[str, Any]) -> str:
+        """Return in what a row is not one of this lane; its key says that it is."""
+        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane)
+        steps, ok = training.steps_of(pack.cycle), row["status"] == "ok"
+        wanted = {
+            "cycle": pack.cycle,
+            "run": pack.run,
+            "seed": pack.seed,
+            "max_lr": lane.max_lr,
+            "schedule": schedule.name,
+            "parent_state": lane.parent or row["parent_state"],
+            "steps": steps if ok else min(steps, row["steps"]),
+        }
+        for name, value in wanted.items():
+            if row[name] != value:
+                return f"says {name} {row[name]}, not {value}"
+        early = pack.cycle == 0 and ok and training.rewind != "none"
+        if early != (row["rewind_state"] is not None):
+            return "does not say what later cycles are set back to" if early else "is none that later cycles rewind to"
+        if early and training.rewind == "init" and row["rewind_state"] != row["parent_state"]:
+            return "is set back to other weights than its initial ones"
+        if not ok:
+            return ""
+        if training.score == "last":
+            return "" if row["best_step"] == steps else "is not scored by its last evaluation"
+        rise = rates(schedule, steps, training.steps).warmup_steps
+        right = rise <= row["best_step"] and row["scores_from"] < max(1, rise)
+        return "" if right else "is not scored by its best evaluation after the warmup"
 
     def forget(self, key: str) -> None:
         """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
@@ -125,7 +173,10 @@ class Strategy(ABC):
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
         if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+            other = "another version of torch draws other numbers; go on with the version in manifest.json"
+            if ":" in self.training.model:
+                other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"
             raise TrainingError(
-                f"run {pack.run} started from other initial weights than its finished lanes: another version of "
-                "torch draws other numbers; go on with the version in manifest.json or give another --out"
+                f"run {pack.run} started from other initial weights than its finished lanes: {other}, or give another "
+                "--out"
             )

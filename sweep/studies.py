@@ -22,7 +22,7 @@ from scipy.stats import qmc
 from search_spaces.ranges import Range
 from sweep.errors import FolderError
 from trainables.spec import derive_seed
-from trainables.storage import Location
+from trainables.storage import TABLE, Location, Replacing, read
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial otherwise
 
@@ -146,7 +146,8 @@ class Journal:
 
         `identity` is what determines the lanes of the folder.
         """
-        self.path = path = path.resolve()  # Optuna's lock would point nowhere otherwise
+        self.path = path = path.absolute()  # Optuna's lock would point nowhere otherwise
+        written = _written(path)  # before anything is changed
         _lock_of(path).unlink(missing_ok=True)  # a killed driver's: there is one at a time
         self.identity = json.dumps(identity, sort_keys=True)
         self.studies: dict[str, optuna.Study] = {}
@@ -159,7 +160,7 @@ class Journal:
         except (ValueError, KeyError, AssertionError) as error:
             reason = " ".join(str(error).split())[:120]
             raise FolderError(f"{path} is damaged or no journal of Optuna ({reason}): remove it") from error
-        _mend(path)
+        _mend(path, written)
 
     def begin(self, batch: list[Trial]) -> None:
         """Add the trials of a batch as running, but those that ended in an earlier session."""
@@ -226,11 +227,22 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def _mend(path: Path) -> None:
-    """Cut off a record that a killed driver left half-written: the next one would be glued to it."""
-    content = path.read_bytes() if path.exists() else b""
-    if content and not content.endswith(b"\n"):
-        path.write_bytes(content[: content.rfind(b"\n") + 1])
+def _written(path: Path) -> bytes:
+    """Return what a journal has so far. Raises OSError for what is no regular file: Optuna would follow a link."""
+    try:
+        return read(path, TABLE)
+    except FileNotFoundError:
+        return b""
+
+
+def _mend(path: Path, written: bytes) -> None:
+    """Cut off a record that a killed driver left half-written: the next one would be glued to it.
+
+    Optuna writes in place, so a file with several names gets a copy for this one.
+    """
+    if written and (not written.endswith(b"\n") or path.stat().st_nlink > 1):
+        with Replacing(path) as partial:
+            partial.write_bytes(written[: written.rfind(b"\n") + 1])
 
 
 def _names(path: Path) -> list[str]:

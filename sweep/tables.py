@@ -3,18 +3,19 @@
 In: rows. Out: Parquet files that pandas, Polars or DuckDB open without this project. Next: `sweep.results`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.errors import FolderError
-from trainables.storage import Location, Replacing
+from sweep.errors import DamagedError, FolderError
+from trainables import storage
+from trainables.storage import TABLE, Location, Replacing, reason
 
-SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning or name. Newer folders are refused, not misread."""
+SCHEMA_VERSION = 2
+"""Raised when a column or a file changes its meaning or name. Folders of other versions are refused, not misread."""
 
 Column = tuple[str, pa.DataType, str, str]
 """Name, type, unit, description."""
@@ -390,54 +391,78 @@ def frame(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def write(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]], path: Location) -> None:
     """Write a table; the file appears under its name only when it is complete."""
+    content = encode(table, data)
+    with Replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def encode(table: str, data: pd.DataFrame | Iterable[Mapping[str, Any]]) -> bytes:
+    """Return a table as the bytes of a Parquet file, with a checksum for each page."""
     columns = schema(table)
     if isinstance(data, pd.DataFrame):
         content = pa.Table.from_pandas(data, schema=columns, preserve_index=False)
     else:
         content = pa.Table.from_pylist([dict(row) for row in data], schema=columns)
     content = content.replace_schema_metadata(columns.metadata)  # pandas adds its own
-    with Replacing(path) as partial:
-        pq.write_table(content, partial)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(content, buffer, write_page_checksum=True)
+    return buffer.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def read(table: str, path: Location) -> pd.DataFrame:
     """Read a table as a DataFrame.
 
-    Raises FolderError, naming the file, if it is truncated, foreign or of a newer schema version.
+    Raises DamagedError, naming the file, if it is damaged or foreign; FolderError if it cannot be read or is of
+    another schema version.
     """
-    return _to_pandas(_checked(table, path))
+    return _to_pandas(decode(table, content_of(path), path))
 
 
-def read_rows(table: str, path: Location, left_out: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Read a table as rows, but for some columns; raises as `read` does."""
-    return _checked(table, path, left_out).to_pylist()  # type: ignore[no-any-return]
+def read_rows(table: str, path: Location) -> list[dict[str, Any]]:
+    """Read a table as rows; raises as `read` does."""
+    return decode(table, content_of(path), path).to_pylist()  # type: ignore[no-any-return]
 
 
-def check_version(found: object, path: Location) -> None:
-    """Raise FolderError if something was written by a newer version than this."""
-    if not isinstance(found, int) or found > SCHEMA_VERSION:
-        raise FolderError(
-            f"{path} has schema version {found}, this scyc-sweep reads up to {SCHEMA_VERSION}: use a newer scyc-sweep"
-        )
+def content_of(path: Location) -> bytes:
+    """Return the bytes of a table's file. Raises FolderError where they cannot be read."""
+    try:
+        return storage.read(path, TABLE)
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {reason(error)}") from error
 
 
-def _checked(table: str, path: Location, left_out: Collection[str] = ()) -> pa.Table:
+def decode(table: str, content: bytes, path: Location) -> pa.Table:
+    """Return the table in the bytes of a file; raises as `read` does."""
     try:
         # A folder has thousands of small files: read_table would look for a data set in each, threads would cost more
         # than they give.
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            columns = [name for name in file.schema_arrow.names if name not in left_out]
-            content = file.read(columns if left_out else None, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise FolderError(
-            f"{path} is truncated or no Parquet file ({reason}): remove it and run the sweep again"
-        ) from error
-    metadata = content.schema.metadata or {}
-    if metadata.get(b"scyc_sweep_table") != table.encode():
-        raise FolderError(f"{path} is no table of {table} of scyc-sweep: it does not belong in this folder")
-    check_version(int(metadata[b"schema_version"]), path)
-    return content
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
+            metadata = file.schema_arrow.metadata or {}
+            if metadata.get(b"scyc_sweep_table") != table.encode():
+                raise DamagedError(f"{path} is no table of {table} of scyc-sweep: it does not belong in this folder")
+            version = metadata.get(b"schema_version", b"none").decode()
+            check_version(int(version) if version.isdecimal() else version, path)
+            wanted = schema(table)
+            if not file.schema_arrow.equals(wanted):
+                different = sorted({field.name for field in set(wanted) ^ set(file.schema_arrow)})
+                raise DamagedError(f"{path} has other columns than a table of {table}: {', '.join(different)[:200]}")
+            return file.read(use_threads=False)
+    except FolderError:
+        raise
+    except Exception as error:  # pyarrow has many for bytes that were made to mislead, MemoryError among them
+        said = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DamagedError(f"{path} is damaged or no Parquet file ({said})") from error
+
+
+def check_version(found: object, path: Location) -> None:
+    """Raise FolderError if something was written by a newer or an older version than this."""
+    if found == SCHEMA_VERSION and isinstance(found, int):
+        return
+    older = isinstance(found, int) and found < SCHEMA_VERSION
+    way = "use the scyc-sweep that wrote it, or begin a new folder" if older else "use a newer scyc-sweep"
+    raise FolderError(
+        f"{path} has schema version {str(found)[:20]}, this scyc-sweep reads version {SCHEMA_VERSION}: {way}"
+    )
 
 
 def _to_pandas(content: pa.Table) -> pd.DataFrame:

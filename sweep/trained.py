@@ -91,7 +91,7 @@ class TrainedComparison(ChainStrategy):
 
     def progress(self) -> Progress:
         """Return how far the comparison is."""
-        rows = self.rows_so_far()
+        rows = self.current()
         cycles = len(self.plans.oracle)
         planned = len(self.runs) * cycles * (1 + 2 * len(self.plans.trajectories))
         return Progress(

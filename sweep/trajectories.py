@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
-from trainables.storage import Location, Replacing, locate
+from trainables.storage import SMALL, Location, Replacing, locate, reason
+from trainables.storage import read as read_file
 
 FORMS = "paper, silo, a scyc.toml of `tune`, or EPS,DELTA,Q,BETA"
 
@@ -19,12 +20,14 @@ OWN = "S-Cyc"
 
 
 def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None) -> dict[str, SCyc]:
-    """Return S-Cyc's parameters by name, for each of `texts`; `own` are those that the oracle was run with.
+    """Return S-Cyc's parameters by name, for each of `texts` but `none`; `own` are those that the oracle was run with.
 
     Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
     """
     found: dict[str, SCyc] = {}
     for text in texts:
+        if text.strip() == "none":
+            continue
         name, scyc = _parse(text.strip(), model, dataset)
         name = text.strip() if name in found else name
         found[OWN if "," in name and str(scyc) == own else name] = scyc
@@ -55,14 +58,18 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
 def read(path: Location) -> SCyc:
     """Return the parameters of a `scyc.toml`. Raises SpecError if it is unreadable or of another schedule."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(read_file(path, SMALL).decode())
         if content.get("schedule") != "scyc":
             raise ValueError(f'schedule must be "scyc", but got {content.get("schedule")!r}')
         return SCyc(*(content[name] for name in ("epsilon", "delta", "q", "beta")))
     except KeyError as error:
         raise SpecError(f"{path} has no {error.args[0]}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
 
 
 def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:

@@ -89,7 +89,7 @@ class Tuning(ChainStrategy):
         new = {"epsilon": 1, "delta": 1, "shape": spec.target}
         planned = sum(trials * new.get(stage, spec.target + 1) for stage, trials in spec.stages.items())
         planned += spec.target - 1 if "delta" in spec.stages else 0
-        rows = self.rows_so_far()
+        rows = self.current()
         best = self.best(self.trials[-1].stage) if self.trials else None
         return Progress(
             cycle=self.round[0].cycle if self.round else 0,

@@ -31,7 +31,7 @@ class TuningSpec(Spec):
     oracle: Place | None = Field(
         None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training."
     )
-    trials: int = Field(20, ge=1, description="Trials in all; one trial is a chain of cycles in each run.")
+    trials: int = Field(20, ge=1, le=10_000, description="Trials in all; one trial is a chain of cycles in each run.")
     at_once: Literal["auto"] | int = Field(
         "auto", description="Trials that are asked for together and train in the same packs. auto: half of a stage's."
     )

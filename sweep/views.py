@@ -49,5 +49,5 @@ def _view(results: Results | TuningResults | SchedulesResults, width: int) -> Vi
         return View(schedules_table(results, width), results.schedules)
     if isinstance(results, TuningResults):
         return View(tuning_table(results, results.oracle), results.tuning)
-    comparison = results.comparison if results.finished and results.folder.comparison.exists() else None
+    comparison = results.compared if results.finished else None
     return View(oracle_table(results, comparison, width), results.oracle)

@@ -15,7 +15,7 @@ import torch
 from trainables import lanes, models, optimizers, pruning
 from trainables.datasets import Dataset
 from trainables.models import DTYPES
-from trainables.pack import Part, lane_losses, train_pack
+from trainables.pack import Part, lane_slopes, train_pack
 from trainables.published import Outline
 from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
 
@@ -191,8 +191,8 @@ def _steps_per_second(spec: TrainSpec, dataset: Dataset, device: torch.device, s
             indices = torch.randint(len(dataset.labels), (spec.batch_size,), generator=generator)
             images = dataset.batch(indices, dtype, generator)
             labels = dataset.labels[indices.to(device)]
-            losses = lane_losses(stacked(images), labels)
-            optimizer.step(torch.autograd.grad(losses.sum(), optimizer.parameters), rates)
+            _, slopes = lane_slopes(stacked, images, labels, optimizer.parameters)
+            optimizer.step(slopes, rates)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return clock() - started

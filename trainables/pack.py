@@ -7,7 +7,7 @@ results.
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,17 +91,15 @@ def train_pack(
     steps_since_evaluation = 0
     eval_every = spec.evaluated_every(len(split.train))
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(pack.seed, pack.cycle, "dropout"))
+    with models.seeded(derive_seed(pack.seed, pack.cycle, "dropout"), device):
         stacked.train()
         lap("start")
         for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
-            losses = lane_losses(stacked(images), labels)
-            slopes = torch.autograd.grad(losses.sum(), optimizer.parameters)
+            losses, slopes = lane_slopes(stacked, images, labels, optimizer.parameters)
             now = [of.at(step, lane.max_lr) for of, lane in zip(rates_of, pack.lanes, strict=True)]
             rates = torch.tensor(now, dtype=losses.dtype) * alive
             optimizer.step(slopes, rates.to(device))
-            loss_since_evaluation += losses.detach()
+            loss_since_evaluation += losses
             steps_since_evaluation += 1
 
             done = step + 1
@@ -154,6 +152,17 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view(count, -1).mean(1)
 
 
+def lane_slopes(
+    stacked: nn.Module, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """Return each lane's loss, and the gradients of the parameters: None for those that play no part in the logits."""
+    with torch.enable_grad():
+        logits = stacked(images)
+    with torch.enable_grad():  # a user's forward may have switched them off
+        losses = lane_losses(logits, labels)
+        return losses.detach(), torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
+
+
 def _starts(
     spec: TrainSpec, pack: Pack, template: nn.Module, states: Location, dataset: Dataset, train: Tensor, lap: Lap
 ) -> tuple[str, list[State]]:
@@ -191,9 +200,9 @@ def _starts(
 
 def _matching(states: Location, digest: str, like: State) -> State:
     """Return a state from its file. Raises StateError where it is lost, damaged, or of another network than `like`."""
-    state = load_state(states, digest)
-    if state.tensors.keys() != like.tensors.keys() or state.masks.keys() != like.masks.keys():
-        raise StateError(f"state {digest} is of another network: its tensors have other names")
+    state = load_state(states, digest, like.tensors)
+    if state.masks.keys() != like.masks.keys():
+        raise StateError(f"state {digest} is of another network: its masks have other names")
     return state
 
 
@@ -210,7 +219,8 @@ def _score_gradients(
     network.load_state_dict(state.tensors)
     network.to(dataset.images.device)
     images = train[: spec.scored_images(len(train))]
-    return gradients.mean_gradients(network, dataset, images, DTYPES[spec.dtype])
+    with models.seeded(0):  # nothing is drawn in eval mode
+        return gradients.mean_gradients(network, dataset, images, DTYPES[spec.dtype])
 
 
 def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

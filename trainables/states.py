@@ -5,15 +5,20 @@ starts the lanes of the following cycle from it.
 """
 
 import hashlib
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.storage import Location, Replacing
+from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read, reason
 
 MASK_PREFIX = "mask/"
+FILE = re.compile(r"\.?([0-9a-f]{64})\.safetensors(-[0-9a-f]{32}\.partial)?")
+"""What a state's file is called, and what a killed writer leaves of it."""
 
 
 class StateError(ValueError):
@@ -52,20 +57,58 @@ def save_state(folder: Location, state: State) -> str:
     return digest
 
 
-def load_state(folder: Location, digest: str) -> State:
+def load_state(folder: Location, digest: str, like: Mapping[str, Tensor] | None = None) -> State:
     """Read a state and check its content against its name.
 
-    Raises StateError if the file is missing or does not hash to its name.
+    `like`: the parameters and buffers of a network, which the state must be of. Raises StateError if the file is
+    missing, does not hash to its name, or is of another network.
     """
     path = path_of(folder, digest)
     try:
-        content = path.read_bytes()
+        content = read(path, STATE)
         if hashlib.sha256(content).hexdigest() != digest:
             raise StateError(f"state {path} is damaged: its content does not match its name")
         tensors = load(content)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise StateError(f"state {path} cannot be read: {reason(error)}") from error
+    except SafetensorError as error:
         raise StateError(f"state {path} cannot be read: {error}") from error
-    return State(
+    state = State(
         tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
         masks={name.removeprefix(MASK_PREFIX): t for name, t in tensors.items() if name.startswith(MASK_PREFIX)},
     )
+    if like is not None:
+        _check(state, path, like)
+    return state
+
+
+def _check(state: State, path: Location, like: Mapping[str, Tensor]) -> None:
+    """Raise StateError where a state's tensors have not the names and shapes of a network's, or its masks no weight."""
+    if state.tensors.keys() != like.keys() or not state.masks.keys() <= like.keys():
+        raise StateError(f"state {path} is of another network: its tensors have other names")
+    for name, tensor in (*state.tensors.items(), *state.masks.items()):
+        if tensor.shape != like[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(like[name].shape)
+            raise StateError(f"state {path} is of another network: {name} has the shape {found}, not {wanted}")
+
+
+def remove_state(folder: Location, digest: str) -> None:
+    """Remove a state, if it is there."""
+    _remove(path_of(folder, digest))
+
+
+def remove_states(folder: Location, named: Collection[str], needed: Collection[str]) -> None:
+    """Remove those of the `named` states that are not `needed`, and what killed writers left of any `named` one.
+
+    What else lies in the folder is somebody else's and stays.
+    """
+    for path in folder.iterdir() if folder.exists() else ():
+        found = FILE.fullmatch(path.name)
+        if found and found[1] in named and (found[2] or found[1] not in needed):
+            _remove(path)
+
+
+def _remove(path: Location) -> None:
+    """Remove the file of a state: nothing through a link, nothing that is called otherwise or is no file."""
+    if FILE.fullmatch(path.name) and (not isinstance(path, Path) or (is_folder(path.parent) and is_file(path))):
+        path.unlink(missing_ok=True)

@@ -224,7 +224,7 @@ class TestLease:
             until(lambda: content(place)["beat"] > before)
             check()
         with pytest.raises(ZeroDivisionError), held(place, COMMAND):
-            monkeypatch.setattr(Remote, "read_text", fail)
+            monkeypatch.setattr(Remote, "ask", fail)
             raise ZeroDivisionError  # which the outage must not hide
 
     def test_a_beat_that_is_under_way_at_the_end_leaves_no_file_behind(

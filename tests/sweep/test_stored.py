@@ -23,6 +23,7 @@ from sweep.spec import Spec
 from sweep.stored import collect, survey
 from sweep.strategy import Progress
 from sweep.submission import Submission, write_record
+from trainables import storage as places
 from trainables.storage import locate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -343,14 +344,14 @@ class TestCollect:
         (source / "states").mkdir(parents=True)
         (source / "manifest.json").write_bytes((storage / "done" / "manifest.json").read_bytes())
         (source / "states" / "lost.safetensors").write_text("a loser")
-        read = Path.read_bytes
+        read = places.read
 
-        def racing(path: Path) -> bytes:
+        def racing(path: Path, limit: int) -> bytes:
             if path.name == "lost.safetensors":
-                path.unlink()  # the sweep has closed its cycle
-            return read(path)
+                path.unlink(missing_ok=True)  # the sweep has closed its cycle
+            return read(path, limit)
 
-        monkeypatch.setattr(Path, "read_bytes", racing)
+        monkeypatch.setattr(stored, "read", racing)
         assert collect(tmp_path / "s", "done", tmp_path / "here", states=True) == ["manifest.json"]
 
     def test_a_target_that_cannot_be_written_is_one_line(self, storage: Path, tmp_path: Path) -> None:

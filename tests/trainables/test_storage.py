@@ -1,5 +1,7 @@
 """Places of results: a folder and a bucket read and write alike, an outage passes, and files are whole or not there."""
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainables import storage
-from trainables.storage import Remote, Replacing, StorageError, copy, locate
+from trainables.storage import SMALL, STATE, TABLE, Remote, Replacing, StorageError, copy, locate, read, reason
 
 Place = Any
 """A Path or a Remote, which these tests hold to the same."""
@@ -40,6 +42,37 @@ def test_a_partial_file_is_no_parquet_file_by_its_name(tmp_path: Path) -> None:
     with Replacing(tmp_path / "oracle.parquet") as partial:
         partial.write_text("")
         assert list(tmp_path.glob("*.parquet")) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "other name"])
+def test_what_a_file_takes_the_place_of_is_neither_followed_nor_written(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "victim").write_text("the user's own")
+    path = tmp_path / "results" / "manifest.json"
+    path.parent.mkdir()
+    if kind == "other name":
+        os.link(tmp_path / "victim", path)
+    else:
+        path.symlink_to(tmp_path / ("victim" if kind == "link" else "nowhere"))
+    with Replacing(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new" and not path.is_symlink()
+    assert (tmp_path / "victim").read_text() == "the user's own" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_partial_file_is_nobody_else_s(tmp_path: Path) -> None:
+    replacing = Replacing(tmp_path / "manifest.json")
+    replacing.partial.symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError), replacing:
+        raise AssertionError
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_link_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("the user's own")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="it is a link, not a file"):
+        copy(tmp_path / "link", tmp_path / "copy")
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "link"}
 
 
 FILES = {
@@ -361,3 +394,56 @@ def test_importing_it_loads_no_client_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.strip() == "set()"
+
+
+class TestRead:
+    """A folder may come from a stranger: what is no regular file of sane size is neither followed nor waited for."""
+
+    @pytest.fixture
+    def plain(self, tmp_path: Path) -> Path:
+        path = tmp_path / "outside" / "manifest.json"
+        path.parent.mkdir()
+        path.write_bytes(b"content")
+        return path
+
+    def refused(self, path: Place, limit: int = SMALL) -> str:
+        with pytest.raises(OSError) as raised:
+            read(path, limit)
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+        return reason(raised.value)
+
+    def test_a_file_of_at_most_the_limit_is_read_and_a_larger_one_is_refused_wherever_it_is(self, root: Place) -> None:
+        there = fill(root) / "oracle.parquet"
+        assert read(there, 256) == FILES["oracle.parquet"]
+        assert self.refused(there, 255) == "it has 256 bytes: at most 255 are read"
+        assert read(root / "empty.log", 0) == b""
+        with pytest.raises(FileNotFoundError):
+            read(root / "gone", SMALL)
+
+    def test_several_names_of_one_file_are_read_alike(self, tmp_path: Path, plain: Path) -> None:
+        os.link(plain, tmp_path / "other")
+        assert read(tmp_path / "other", SMALL) == b"content"
+
+    @pytest.mark.parametrize("target", ["outside/manifest.json", "outside", "nowhere", "/dev/zero"])
+    def test_a_link_is_not_followed(self, tmp_path: Path, plain: Path, target: str) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / target)
+        assert self.refused(tmp_path / "link") == "it is a link, not a file"
+
+    def test_a_link_on_the_way_is_the_user_s_own(self, tmp_path: Path, plain: Path) -> None:
+        (tmp_path / "disk").symlink_to(plain.parent)
+        assert read(tmp_path / "disk" / plain.name, SMALL) == b"content"
+
+    def test_what_is_no_file_is_neither_opened_for_good_nor_waited_for(self, tmp_path: Path, plain: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert self.refused(tmp_path / "pipe") == "it is a named pipe, not a file"
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(tmp_path / "socket"))
+        assert self.refused(tmp_path / "socket") == "it is a socket, not a file"
+        assert self.refused(Path("/dev/zero")) == "it is a device, not a file"
+        assert self.refused(plain.parent) == "it is a folder, not a file"
+
+    @pytest.mark.parametrize("limit", [SMALL, TABLE, STATE])
+    def test_a_file_that_claims_to_be_huge_takes_no_memory(self, tmp_path: Path, limit: int) -> None:
+        with (tmp_path / "huge").open("wb") as file:
+            file.truncate(10**12)  # without a byte on the disk
+        assert self.refused(tmp_path / "huge", limit) == f"it has 1,000,000,000,000 bytes: at most {limit:,} are read"
