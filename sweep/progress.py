@@ -28,11 +28,11 @@ class LiveView:
         self, console: Console | None = None, quiet: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`console`: where to show it, by default stdout; `quiet`: nowhere; `clock`: seconds that only rise."""
-        self.console = console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.clock = clock
         self.lines = not quiet and not console.is_terminal
         self.bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("lanes"),
