@@ -4,9 +4,12 @@ Torch, Ray and pandas are imported by the commands that need them, so that help 
 """
 
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import BaseModel
 
-from sweep import cli_cluster, cli_errors
-from sweep.console import err, out, print_json
+from sweep import cli_cluster, cli_errors, ending
+from sweep.console import Console, err, out, print_json, print_text, results_alone
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
+from sweep.messages import printable
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
 from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
@@ -44,35 +48,74 @@ Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type:
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
+BROKEN_PIPE = 128 + 13
+"""Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
+
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted, 143 terminated."""
-    terminated = False
+    """Run the command line and exit.
 
-    def terminate(number: int, frame: object) -> NoReturn:
-        """Leave as by Ctrl-C: a cluster stops a job so, a batch system a run, a machine its processes."""
-        nonlocal terminated
-        terminated = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)
-    status = 0
-    try:
-        status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
-    except KeyboardInterrupt:
-        said, status = ("terminated", 143) if terminated else ("interrupted", 130)
-        again = "submit it again" if SUBMISSION in os.environ else " ".join(command_line())
-        _fail(f"{said}; all finished lanes are kept. To go on: {again}", status)
-    except TrainingError as error:
-        _fail(str(error), 1)
-    except SweepError as error:
-        _fail(str(error), 2)
-    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
-        _fail(" ".join(str(error).split()), 1)
-    except CycloptsError as error:
-        _fail(cli_errors.said(error), 2)
+    0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
+    """
+    before = set(threading.enumerate())
+    with results_alone(), ending.Watch(interrupted) as watch:
+        try:
+            status, message = _carry_out()
+        except BaseException as error:
+            if not (watch.number or isinstance(error, KeyboardInterrupt)):
+                raise
+            status, message = 128 + (watch.number or signal.SIGINT), interrupted(watch.number)
+        watch.claim()
+        if watch.number and status < 128:  # a library swallowed it, or made another error of it
+            status, message = 128 + watch.number, interrupted(watch.number)
+        with suppress(BrokenPipeError):
+            if message:
+                err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
+        lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
+        if watch.number or lingering or status == BROKEN_PIPE:
+            ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
     sys.exit(status)
+
+
+def _carry_out() -> tuple[int, str]:
+    """Carry out the command line; return the exit status and what is to be said of it."""
+    try:
+        status = app(sys.argv[1:], console=Console(file=out.file), exit_on_error=False, print_error=False)
+        out.file.flush()
+        return status or 0, ""
+    except TrainingError as error:
+        return 1, str(error)
+    except SweepError as error:
+        return 2, str(error)
+    except BrokenPipeError:
+        return BROKEN_PIPE, ""
+    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
+        return 1, " ".join(str(error).split())
+    except CycloptsError as error:
+        return 2, cli_errors.said(error)
+
+
+def interrupted(number: int) -> str:
+    """Return what is said of a command that a signal ended."""
+    said = "terminated" if number == signal.SIGTERM else "interrupted"
+    if not _keeps_lanes(sys.argv[1:]):
+        return said
+    again = "submit it again" if SUBMISSION in os.environ else shlex.join(command_line())
+    return f"{said}; all finished lanes are kept. To go on: {again}"
+
+
+def _keeps_lanes(words: list[str]) -> bool:
+    """Whether a command trains, and so has something to go on with."""
+    flags = {word.partition("=")[0] for word in words}
+    match words[:1]:
+        case ["oracle" | "schedules"]:
+            return "--plan" not in flags
+        case ["compare"]:
+            return bool(flags & {"--train", "--confirm"})
+        case ["tune"]:
+            return "--by fit" not in " ".join(words).replace("=", " ")
+        case command:
+            return command == ["control"]
 
 
 @app.command
@@ -115,13 +158,13 @@ def oracle(
     from sweep.progress import LiveView
     from sweep.run import run_oracle
 
-    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
     written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
-    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True, markup=False)
+    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True)
 
 
 @app.command
@@ -152,14 +195,14 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
         else:
             out.print(fit_table(fits))
             written = spec.out or oracle.folder.path
-            err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
+            err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
-    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_tuning(spec, view, command_line())
     _print_tuning(results, json)
-    err.print(f"tables, winner and picture in {spec.folder}")
+    err.print(f"tables, winner and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -194,12 +237,12 @@ def schedules(
     from sweep.run import run_schedules
 
     names = ", ".join(entry.name for entry in spec.entries)
-    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_schedules(spec, view, command_line())
     _print_schedules(results, json)
-    err.print(f"tables and picture in {spec.folder}")
+    err.print(f"tables and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -315,7 +358,7 @@ def control(
         print_json(columns(results.trend))
     else:
         out.print(trend_table(results))
-    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
+    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
 @app.command
@@ -368,7 +411,7 @@ def gradients(
         print_json(columns(found.tails))
         return
     out.print(tails_table(found))
-    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
+    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}", soft_wrap=True)
 
 
 @app.command
@@ -447,7 +490,7 @@ def show(
     if format == "text":
         out.print(view.table)
     else:
-        sys.stdout.write(write(view, format))
+        print_text(write(view, format))
 
 
 @app.command
@@ -471,7 +514,7 @@ def report(
     from sweep.report import write_report
 
     write_report(folders, output)
-    err.print(f"{output}: open it in a browser", markup=False, soft_wrap=True)
+    err.print(f"{output}: open it in a browser", soft_wrap=True)
 
 
 @app.command
@@ -562,7 +605,7 @@ def _train_comparison(
         return
     for each in found:
         out.print(verdicts_table(each))
-        err.print(f"verdicts.parquet in {each.folder.path}")
+        err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:
@@ -590,8 +633,3 @@ def _print_schedules(results: "SchedulesResults", json: bool) -> None:
 def command_line() -> list[str]:
     """Return the command that this process was started with, as it can be typed again."""
     return ["scyc-sweep", *sys.argv[1:]]
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    err.print(f"scyc-sweep: {message}", soft_wrap=True, markup=False)
-    sys.exit(status)

@@ -124,8 +124,8 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
     network = check_network(spec)
     training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
     train = data.train_size(spec.split)
-    settled = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
-    found = forecast(spec, data, settled)
+    wanted = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
+    found = forecast(spec, data, wanted)
     machine = hardware()
     absolute = spec.tolerance_kind == "absolute"
     tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)

@@ -450,9 +450,8 @@ class _Sweep:
             def on_progress() -> None:
                 nonlocal cycle
                 where.check_lock()
-                if strategy.progress().cycle != cycle:
+                if cycle != (cycle := strategy.progress().cycle):
                     note()
-                    cycle = strategy.progress().cycle
                 on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)

@@ -5,6 +5,7 @@ learns that a trial failed. Next: `sweep.engines.Jobs` decides what a failure me
 """
 
 import ctypes
+import errno
 import functools
 import socket
 import sys
@@ -26,7 +27,15 @@ NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
 Failure = Literal[
-    "", "out of memory", "chain ended", "state lost", "code failed", "worker died", "host gone", "folder unseen"
+    "",
+    "out of memory",
+    "chain ended",
+    "state lost",
+    "disk full",
+    "code failed",
+    "worker died",
+    "host gone",
+    "folder unseen",
 ]
 
 
@@ -103,6 +112,11 @@ class Worker:
             outcome = Outcome(failure="code failed", reason=str(error))
         except SystemExit as error:  # as any exception would end a worker, but this one might say that all is well
             outcome = Outcome(failure="code failed", reason=f"{self.training.model} called sys.exit({error.code!r})")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = f"{self.states} on {socket.gethostname()} cannot be written: {error.strerror}"
+            outcome = Outcome(failure="disk full", reason=reason)
         except (MemoryError, RuntimeError) as error:
             if not measure.is_out_of_memory(error):
                 raise

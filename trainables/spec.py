@@ -124,6 +124,11 @@ class TrainSpec:
         """Return the optimizer steps of a cycle."""
         return self.steps if cycle == 0 or self.retrain_steps is None else self.retrain_steps
 
+    def smallest_batch(self, images: int) -> int:
+        """Return the size of the smallest batch that is trained on, of so many training images."""
+        left = images % self.batch_size
+        return left if left and images // self.batch_size < max(self.steps_of(0), self.steps_of(1)) else self.batch_size
+
     def evaluated_every(self, images: int) -> int:
         """Return the steps between evaluations, where a run has so many training images."""
         return self.eval_every or -(-images // self.batch_size)
@@ -133,11 +138,6 @@ class TrainSpec:
         if self.pruning not in GRADIENT_CRITERIA:
             return 0
         return images if self.score_batches is None else min(images, self.score_batches * self.batch_size)
-
-    def smallest_batch(self, images: int) -> int:
-        """Return the size of the smallest batch that is trained on, of so many training images."""
-        left = images % self.batch_size
-        return left if left and images // self.batch_size < max(self.steps_of(0), self.steps_of(1)) else self.batch_size
 
     def schedule_of(self, cycle: int, lane: "Lane") -> Schedule:
         """Return the schedule that a lane is trained under in a cycle: its own, or that of all.
