@@ -113,14 +113,14 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
     assert one.trials["test_accuracy"].map(lambda accuracy: round(accuracy * 0.3, 9) % 1).eq(0).all()  # of 30 images
     (folder / "nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
     changed = here(*arguments, "--engine", engine, "--out", engine, cwd=folder)
-    assert changed.returncode == 2 and "model_source was" in changed.stderr
+    assert changed.returncode == 2 and "the code of --model has changed since" in changed.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("nets:mixing", "stacked lanes do not compute what the network computes alone"),
-        ("nets:unstackable", "Bilinear has no stacked form"),
+        ("nets:unstackable", "(Bilinear) has no stacked form"),
         ("nets:raising", "nets:raising raised KeyError: 'no such width'"),
         ("nets:nothing", "nets:nothing must return a torch module, but returned str"),
         (
@@ -137,7 +137,7 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
             "--model nowhere.else:small cannot be found: ModuleNotFoundError: No module named 'nowhere'",
         ),
         ("nowhere:small", "there is no module nowhere in the working folder"),
-        ("nets small", "--model: input should be 'mlp'"),
+        ("nets small", "unknown network 'nets small'; known are mlp"),
     ],
 )
 def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
