@@ -20,7 +20,7 @@ from sweep import cli_errors, load, plots, tables
 from sweep.cli import app
 from sweep.console import err, out
 from sweep.errors import FolderError, SpecError, SweepError
-from sweep.folder import Folder, check_identity, identity
+from sweep.folder import Folder
 from sweep.messages import printable, shown
 from sweep.progress import LiveView
 from sweep.results import Results
@@ -171,32 +171,6 @@ def test_a_function_that_workers_would_not_find_is_refused_with_the_reason(
 def test_a_later_training_may_be_told_the_engine_alone() -> None:
     oracle = resolve({"address": "head:6379"})
     assert changed(oracle, {"engine": "inline"}).engine == "inline"
-
-
-DIFFERENT = {
-    "--warmup-steps was 82, now 50": {"warmup_steps": 50},
-    "--milestones was 255 382, now 300": {"milestones": (300,)},
-    "--schedule was warmup, now constant": {"schedule": "constant"},
-    "--keep-output was off, now on": {"keep_output": True},
-    "--eval-every was not given, now 7": {"eval_every": 7},
-    "--hidden was 64 64 64, now 8": {"hidden": (8,)},
-    "--dataset was digits, now cifar10": {"dataset": "cifar10"},
-    "--batch-size was 32, now 64; --seed was 0, now 3": {"batch_size": 64, "seed": 3},
-}
-
-
-@pytest.mark.parametrize("line", DIFFERENT)
-def test_what_differs_is_told_by_flags_as_they_are_typed(line: str, tmp_path: Path) -> None:
-    found, wanted = identity(resolve({}), "a"), identity(resolve(DIFFERENT[line]), "a")
-    with pytest.raises(FolderError) as raised:
-        check_identity(Folder(tmp_path), found, wanted)
-    assert str(raised.value) == f"{tmp_path} holds lanes of another experiment ({line}); give another --out"
-
-
-def test_other_data_are_told_without_digests(tmp_path: Path) -> None:
-    spec = resolve({})
-    with pytest.raises(FolderError, match=r"\(the content of the data set has changed since\)"):
-        check_identity(Folder(tmp_path), identity(spec, "a"), identity(spec, "b"))
 
 
 def test_why_a_grid_ends_at_its_edge() -> None:
