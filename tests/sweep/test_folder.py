@@ -216,16 +216,21 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
-            ({"prune_rate": 0.3}, ["prune_rate was 0.2, now 0.3"]),
-            ({"seed": 5}, ["seed was 0, now 5"]),
-            ({"hidden": (8, 4)}, ["hidden was [64, 64, 64], now [8, 4]"]),
+            ({"prune_rate": 0.3}, ["--prune-rate was 0.2, now 0.3"]),
+            ({"seed": 5}, ["--seed was 0, now 5"]),
+            ({"hidden": (8, 4)}, ["--hidden was 64 64 64, now 8 4"]),
             (
                 {"pruning": "layer_magnitude"},
-                ["pruning was global_magnitude, now layer_magnitude", "rewind was init, now none"],
+                ["--pruning was global_magnitude, now layer_magnitude", "--rewind was init, now none"],
             ),
-            ({"dataset": "fashion_mnist"}, ["dataset was digits, now fashion_mnist"]),
-            ({"eval_every": 7}, ["eval_every was null, now 7"]),
-            ({"keep_output": True, "score": "last"}, ["keep_output was false, now true", "score was best, now last"]),
+            ({"dataset": "fashion_mnist"}, ["--dataset was digits, now fashion_mnist"]),
+            ({"eval_every": 7}, ["--eval-every was not given, now 7"]),
+            ({"keep_output": True, "score": "last"}, ["--keep-output was off, now on", "--score was best, now last"]),
+            ({"warmup_steps": 50}, ["--warmup-steps was 82, now 50"]),
+            ({"milestones": (300,)}, ["--milestones was 255 382, now 300"]),
+            # What follows from a difference is not told as another.
+            ({"schedule": "constant"}, ["--schedule was warmup, now constant"]),
+            ({"model": "resnet20", "preset": "digits"}, ["--model was mlp, now resnet20"]),
         ],
     )
     def test_every_setting_that_differs_is_named_with_both_values(
@@ -261,7 +266,7 @@ class TestIdentity:
     def test_a_folder_of_an_older_training_code_is_refused(self, tmp_path: Path) -> None:
         now = identity(resolve({}), "d")
         message = self.refused(tmp_path, now | {"training_version": 0}, now)
-        assert "training_version was 0, now 1" in message
+        assert "the training code of scyc-sweep has changed since" in message
 
     @pytest.mark.parametrize(
         "settings",
