@@ -74,6 +74,8 @@ class Ledger:
         """The lanes of every whole file."""
         self.file_of: dict[str, Location] = {}
         """The file whose row of a lane counts: the newest, since a lane whose state got lost is trained again."""
+        self.fresh: set[str] = set()
+        """Lanes that were trained since: their rows are what was trained, whatever they say."""
         for path, found in self._packs():
             if isinstance(found, DamagedError):
                 self.damaged[path] = str(found)
@@ -131,6 +133,7 @@ class Ledger:
         kept = self._kept(rows)
         self.rows |= {row["trial_id"]: row for row in kept}
         self.file_of |= dict.fromkeys(self.files[path], path)
+        self.fresh |= set(ids)
         return kept
 
     def take(self, path: Location) -> None:
