@@ -276,7 +276,7 @@ def run_trained(
 
 
 def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str, Any]) -> Spec:
-    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be, or is the oracle's no more."""
+    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be."""
     spec, closed = oracle.spec, oracle.replay.closed
     if fresh_runs is not None and fresh_runs < 1:
         raise SweepError(f"--confirm must be at least 1, but got {fresh_runs}")

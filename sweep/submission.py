@@ -69,8 +69,8 @@ class Asked:
     words: Sequence[str]
     """As they are typed there."""
     digest: str
-    modules: Sequence[str]
-    """Of the user's own functions."""
+    modules: Sequence[str] | None
+    """Of the user's own functions; None: those that the folder was trained with."""
     files: Mapping[str, Path]
     """By the name that they have there."""
 
@@ -135,8 +135,7 @@ def ask(
         wanted: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
         wanted["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
         trains = command == "control" or given.get("train") or given.get("confirm") is not None
-        found = Folder(where).manifest() if trains else None
-        settings = found["spec"] if found else {}
+        modules: list[str] | None = None if trains else []
     else:
         name = spec.folder.name if name is None else name
         where = folder_of(storage, name)
@@ -149,8 +148,7 @@ def ask(
             typed += ["--oracle", str(_named(oracle, storage))]
         wanted = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
         wanted["model_source"] = spec.training().model_source
-        settings = spec.model_dump()
-    modules = [settings[name] for name in ("model", "dataset") if ":" in settings.get(name, "")]
+        modules = _users_own(spec.model, spec.dataset)
     content = json.dumps([command, wanted, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
@@ -175,10 +173,14 @@ def parcel(asked: Asked) -> Iterator[Path]:
 
     No data, no results, no `.git`. Raises SweepError if that is too much to send.
     """
+    modules = asked.modules
+    if modules is None:
+        spec = (Folder(asked.folder).manifest() or {"spec": {}})["spec"]
+        modules = _users_own(*(str(spec.get(name)) for name in ("model", "dataset")))
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
             _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
-        for name, file in _own_files(asked.modules).items():
+        for name, file in _own_files(modules).items():
             within = name.split("/")
             top = Path(folder) / within[0]
             if not top.exists():
@@ -191,10 +193,14 @@ def parcel(asked: Asked) -> Iterator[Path]:
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         if size > PARCEL_BYTES:
             raise SweepError(
-                f"{', '.join(asked.modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
+                f"{', '.join(modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
                 "are sent; keep data out of it"
             )
         yield Path(folder)
+
+
+def _users_own(*names: str) -> list[str]:
+    return [name for name in names if ":" in name]
 
 
 def _own_files(functions: Sequence[str]) -> dict[str, Path]:

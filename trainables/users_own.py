@@ -42,7 +42,7 @@ def source(name: str) -> Path:
     module = name.partition(":")[0]
     file = _files(module).get(module)
     top = module.partition(".")[0]
-    here, found = PathFinder.find_spec(top, [str(Path.cwd())]), _find(top, None)
+    here, found = _find(top, [str(Path.cwd())]), _find(top, None)
     if here and here.origin and found and found.origin and not _same(here.origin, found.origin):
         raise ValueError(f"{name}: Python finds {found.origin} before {here.origin}; give your own another name")
     if file is None or not file.is_file():
@@ -145,7 +145,7 @@ def search_like(path: Sequence[str]) -> None:
     Everything that this project needs must be imported by then: a user's folder may hold files of any name.
     """
     first = list(itertools.takewhile(lambda folder: folder not in sys.path, path))
-    last = [folder for folder in path[len(first) :] if folder not in sys.path]
+    last = [folder for folder in path[len(first) :] if folder not in (*first, *sys.path)]
     sys.path[:] = [*first, *sys.path, *last]
 
 
@@ -211,6 +211,8 @@ def _same(one: str, other: str) -> bool:
 
 def _find(part: str, folders: Sequence[str] | None) -> ModuleSpec | None:
     """Return where one part of a module's name lies: in `folders`, or if there are none where Python begins."""
+    if not part:
+        return None
     if folders is not None:
         return PathFinder.find_spec(part, folders)
     specs = (finder.find_spec(part, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))

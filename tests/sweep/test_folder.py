@@ -261,10 +261,29 @@ class TestIdentity:
         message = self.refused(tmp_path, identity(resolve({}), "d" * 64), identity(resolve(settings), "d" * 64))
         assert message == (f"{tmp_path} holds lanes of another experiment ({'; '.join(said)}); give another --out")
 
-    def test_other_data_is_named_by_the_beginning_of_its_digest(self, tmp_path: Path) -> None:
+    def test_other_data_and_code_under_the_same_name_have_changed(self, tmp_path: Path) -> None:
         spec = resolve({})
-        message = self.refused(tmp_path, identity(spec, "a" * 64), identity(spec, "b" * 64))
-        assert "(data was aaaaaaaaaaaa, now bbbbbbbbbbbb)" in message
+        data = identity(spec, "a" * 64), identity(spec, "b" * 64)
+        assert self.refused(tmp_path, *data) == (
+            f"the data of digits have changed since {tmp_path} was begun; give another --out"
+        )
+        files = {"nets.py": "1", "blocks.py": "1"}
+        own = [each | {"model": "nets:small", "model_source": "s", "model_files": files} for each in data]
+        new = own[1] | {"model_source": "t", "model_files": files | {"nets.py": "2", "other.py": "2"}}
+        assert self.refused(tmp_path, own[1], new).startswith(f"nets.py has changed since {tmp_path} was begun; ")
+        assert self.refused(tmp_path, own[0], new).startswith("nets.py has changed and the data of digits have changed")
+        assert "experiment (seed was 0, now 1; nets.py has changed);" in self.refused(
+            tmp_path, own[1], new | {"seed": 1}
+        )
+        less = own[1] | {"model_source": "t", "model_files": {"nets.py": "1"}}
+        assert self.refused(tmp_path, own[1], less).startswith("blocks.py has changed since")
+
+    def test_another_network_or_data_set_is_named_alone(self, tmp_path: Path) -> None:
+        found = identity(resolve({}), "a" * 64)
+        wanted = found | {"model": "nets:small", "model_source": "s", "model_files": {"nets.py": "1"}}
+        assert "(model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
+        wanted = found | {"dataset": "pics:load", "data": "b" * 64}
+        assert "(dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
 
     def test_a_folder_of_an_older_training_code_is_refused(self, tmp_path: Path) -> None:
         now = identity(resolve({}), "d")

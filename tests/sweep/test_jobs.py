@@ -22,6 +22,7 @@ CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last wei
 STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
 HOST_GONE = Outcome(failure="host gone", reason="the machine was taken away")
 UNSEEN = Outcome(failure="folder unseen", reason="east does not see /results of head: give --out on storage")
+CHANGED = Outcome(failure="code changed", reason="nets.py has changed since the settings were read")
 OK = None
 
 
@@ -562,14 +563,23 @@ class TestHostGone:
 
 
 class TestEnd:
-    def test_a_host_that_does_not_see_the_folder_ends_the_sweep_with_its_words(self, make_driver: Any) -> None:
+    @pytest.mark.parametrize("outcome", [UNSEEN, CHANGED])
+    def test_a_host_that_does_not_see_the_folder_or_has_other_code_ends_the_sweep_with_its_words(
+        self, make_driver: Any, outcome: Outcome
+    ) -> None:
         driver = make_driver(lanes_per_pack=4)
         one, two = driver.next(), driver.next()
-        driver.jobs.done(one, UNSEEN)
-        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == UNSEEN.reason
+        driver.jobs.done(one, outcome)
+        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == outcome.reason
         assert driver.next() is None and driver.jobs.finished
         driver.succeed(two)
         assert len(driver.sweep.rows()) == 4
+
+    def test_other_code_found_by_the_measurement_ends_it_too(self, make_driver: Any) -> None:
+        driver = make_driver(Measure(8, 1, 1))
+        driver.jobs.done(driver.next(), CHANGED)
+        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == CHANGED.reason
+        assert driver.next() is None and driver.jobs.finished
 
     def test_rows_that_cannot_be_written_end_the_sweep(self, make_driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         driver = make_driver(lanes_per_pack=4)

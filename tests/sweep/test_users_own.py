@@ -1,8 +1,9 @@
 """A network and a data set of the user's own, named on the command line: functions in a file, nothing edited here."""
 
-import importlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import sweep
 from sweep import load
 from sweep.results import Results
-from sweep.worker import load_dataset
+from sweep.worker import Worker, load_dataset
+from trainables.spec import Lane, Pack
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 README = Path(__file__).parents[2] / "README.md"
@@ -82,17 +87,19 @@ INLINE = [*FLAGS, "--engine", "inline", "--out", "o"]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with networks, and with 150 pictures of 2 x 6 x 7 bytes of three classes, the last 30 for the test."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("nets", "pics"):
-        monkeypatch.delitem(sys.modules, name, raising=False)  # another test's
-    importlib.invalidate_caches()
-    (tmp_path / "nets.py").write_text(NETWORKS)
-    (tmp_path / "pics.py").write_text(PICTURES)
-    (tmp_path / "data").mkdir()
+    write_files(tmp_path)
+    return tmp_path
+
+
+def write_files(folder: Path) -> None:
+    (folder / "nets.py").write_text(NETWORKS)
+    (folder / "mine.py").write_text("from nets import small")
+    (folder / "pics.py").write_text(PICTURES)
+    (folder / "data").mkdir()
     rng = np.random.default_rng(0)
     labels = np.arange(150) % 3
     images = rng.integers(0, 156, (150, 2, 6, 7)) + 50 * labels.reshape(-1, 1, 1, 1)
-    np.savez(tmp_path / "data" / "pictures.npz", images=images.astype(np.uint8), labels=labels)
-    return tmp_path
+    np.savez(folder / "data" / "pictures.npz", images=images.astype(np.uint8), labels=labels)
 
 
 def left_in(folder: Path) -> set[str]:
@@ -102,10 +109,14 @@ def left_in(folder: Path) -> set[str]:
 def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source_is_part_of_every_lane(
     run: Run, here: Run, folder: Path
 ) -> None:
+    for name in ("sweep", "trainables", "torch", "numpy", "ray", "cyclopts"):  # which no module of the user's replaces
+        (folder / f"{name}.py").write_text("raise SystemExit('the file of the user')")
     arguments = ["oracle", "--model", "nets:small", "--dataset", "pics:load", "--split", "fixed_test", *FLAGS]
     for complete, engine in ((run, "ray"), (here, "inline")):
         result = complete(*arguments, "--engine", engine, "--out", engine, cwd=folder)
         assert result.returncode == 0, result.stderr
+        for name in ("nets:small", "pics:load"):
+            assert f"\n{name} is in {folder / name.split(':')[0]}.py\n" in result.stderr
     one, other = load(folder / "ray"), load(folder / "inline")
     assert isinstance(one, Results) and isinstance(other, Results)
     assert list(one.trials["trial_id"]) == list(other.trials["trial_id"])
@@ -113,7 +124,7 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
     assert one.trials["test_accuracy"].map(lambda accuracy: round(accuracy * 0.3, 9) % 1).eq(0).all()  # of 30 images
     (folder / "nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
     changed = here(*arguments, "--engine", engine, "--out", engine, cwd=folder)
-    assert changed.returncode == 2 and "model_source was" in changed.stderr
+    assert changed.returncode == 2 and f"nets.py has changed since {engine} was begun" in changed.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,12 +141,10 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
         ),
         ("nets:elsewhere", "nets:elsewhere, --dataset digits, --pruning imp: the network raised RuntimeError: "),
         ("nets:pair", "(4, 10), but returned tuple"),
-        ("nets:absent", "nets:absent raised AttributeError"),
+        ("nets:absent", "nets.py has no function absent; it has small, mixing, unstackable, raising,"),
         ("sys:exit", "there is no module sys in the working folder"),
-        (
-            "nowhere.else:small",
-            "--model nowhere.else:small cannot be found: ModuleNotFoundError: No module named 'nowhere'",
-        ),
+        ("nowhere.else:small", "--model nowhere.else:small: there is no module nowhere.else in the working folder"),
+        ("nets.inner:small", "--model nets.inner:small: there is no module nets.inner in the working folder"),
         ("nowhere:small", "there is no module nowhere in the working folder"),
         ("nets small", "--model: input should be 'mlp'"),
     ],
@@ -157,7 +166,7 @@ def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
         ("pics:raising", "pics:raising raised OSError: no pictures there"),
         ("pics:nothing", "pics:nothing must return (images, labels) or (images, labels, test images), but returned"),
         ("pics:floats", "pics:floats: images must be bytes (uint8, 0 to 255), but are float64"),
-        ("pics:absent", "pics:absent raised AttributeError"),
+        ("pics:absent", "pics.py has no function absent; it has load, raising, nothing, floats, changing"),
         ("nowhere:load", "nowhere:load: there is no module nowhere in the working folder"),
         ("pics load", "--dataset: input should be 'digits'"),
     ],
@@ -189,7 +198,7 @@ def test_a_function_whose_data_change_is_called_once_a_sweep_and_stops_the_next(
     assert here(*command, cwd=folder).returncode == 0
     load_dataset.cache_clear()  # as in a new process
     again = here(*command, "--tolerance", "1")
-    assert again.returncode == 2 and "o holds lanes of another experiment (data was" in again.stderr
+    assert again.returncode == 2 and "the data of pics:changing have changed since o was begun" in again.stderr
 
 
 def test_a_network_needs_a_preset_to_start_from(here: Run, folder: Path) -> None:
@@ -215,20 +224,188 @@ def test_results_open_where_the_files_are_not_and_after_they_have_changed(here: 
 def test_nothing_is_measured_with_another_network_or_other_data_than_was_trained(here: Run, folder: Path) -> None:
     assert here("oracle", "--model", "nets:small", "--dataset", "pics:load", *INLINE, cwd=folder).returncode == 0
     changes = [
-        ("pics:load has changed since o was trained", lambda: swap_labels(folder / "data" / "pictures.npz")),
-        ("nets:small has changed since o was trained", lambda: (folder / "nets.py").write_text(NETWORKS + "#")),
+        ("the data of pics:load have changed since o was", lambda: swap_labels(folder / "data" / "pictures.npz")),
+        ("nets.py has changed since o was begun", lambda: (folder / "nets.py").write_text(NETWORKS + "x = 1")),
         ("--model nets:small: there is no module nets", lambda: (folder / "nets.py").unlink()),
     ]
     for message, change in changes[::-1]:
         before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
         change()
         load_dataset.cache_clear()  # as in a new process
-        sys.modules.pop("nets", None)
-        importlib.invalidate_caches()
         result = here("gradients", "o")
         assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
         for path, content in before.items():
             path.write_bytes(content)
+
+
+SCYC = ["--scyc", "0.05,0.05,0,4"]
+BESIDE = {
+    "oracle": ["oracle", "--model", "mine:small", "--dataset", "pics:load", *INLINE],
+    "train": ["compare", "o", *SCYC, "--train"],
+    "confirm": ["compare", "o", *SCYC, "--confirm", "2"],
+    "control": ["control", "o"],
+    "gradients": ["gradients", "o"],
+    "tune": ["tune", "--model", "mine:small", "--dataset", "pics:load", *INLINE[:-1], "t", "--oracle", "o"],
+}
+BESIDE["joint"] = [*BESIDE["tune"], "--by", "joint"]
+"""What trains beside a folder, or reads its networks; each is an own process, or begins as one does."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, made: Callable[..., str]) -> Path:
+    """A working folder with an oracle `o` of a network whose module imports another, and of data of the user's."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        patch.chdir(folder)
+        made(*BESIDE["oracle"])
+    return folder
+
+
+@pytest.fixture
+def own(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder to work in, in a new process but for what is imported of others."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shutil.copytree(trained, tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    load_dataset.cache_clear()
+    return tmp_path / "own"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "nets.py has changed since o was begun": lambda: Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh")),
+    "mine.py has changed since o was begun": lambda: Path("mine.py").write_text("from nets import mixing as small"),
+    "the data of pics:load have changed since o was begun": lambda: swap_labels(Path("data/pictures.npz")),
+}
+ADVICE = {"oracle": "give another --out", "tune": "give another --oracle", "joint": "give another --oracle"}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+@pytest.mark.parametrize("command", BESIDE)
+def test_nothing_is_trained_or_measured_beside_another_network_or_other_data(
+    here: Run, own: Path, command: str, said: str
+) -> None:
+    CHANGES[said]()
+    before = contents(own)
+    result = here(*BESIDE[command])
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"scyc-sweep: {said}; ") and "Traceback" not in result.stderr and result.stdout == ""
+    assert last.endswith(ADVICE.get(command, "restore what it was, or begin another folder"))
+    assert contents(own) == before
+
+
+@pytest.mark.parametrize("command", BESIDE)
+def test_what_is_laid_out_otherwise_is_the_same_and_each_command_says_which_files_it_runs(
+    here: Run, own: Path, command: str
+) -> None:
+    (own / "nets.py").write_text(f'"""Networks."""\n# of mine\n\n\n{NETWORKS}')
+    result = here(*BESIDE[command])
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.splitlines()
+    for name in ("mine:small", "pics:load"):
+        assert f"{name} is in {own / name.split(':')[0]}.py" in said
+
+
+def test_a_worker_that_finds_other_code_than_the_settings_have_trains_nothing(own: Path) -> None:
+    results = load("o")
+    assert isinstance(results, Results)
+    worker = Worker(results.spec.training(), own / "s", "cpu", 1)
+    pack = Pack(0, 0, 1, (Lane(0.1, None),))
+    dataset = load_dataset("pics:load", own / "data", torch.device("cpu"), False)
+    Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
+    sys.modules.pop("mine", None)  # as in a new process
+    outcome = worker.do(pack, dataset)
+    assert outcome.failure == "code changed" and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
+    assert not (own / "s").exists()
+    Path("nets.py").write_text(NETWORKS)
+    assert worker.do(pack, dataset).failure == ""
+
+
+def test_opening_results_runs_nothing_of_the_users_and_does_without_it(here: Run, own: Path) -> None:
+    for command in ("train", "control"):
+        assert here(*BESIDE[command]).returncode == 0
+    commands = [
+        ["show", "o", "--format", "json"],
+        ["show", "o", "--trend", "--format", "json"],
+        ["show", "o", "--rescore", "--format", "json"],
+        ["show", "o/trained", "--format", "json"],
+        ["compare", "o", *SCYC, "--json"],
+        ["report", "o"],
+        ["status", "--storage", ".", "--json"],
+        ["collect", "o", "--storage", ".", "--to", "copied"],
+        ["show", "copied", "--format", "json"],
+    ]
+    before = [here(*command) for command in commands]
+    assert [result.returncode for result in before] == [0] * len(commands)
+    for name in ("mine.py", "nets.py", "pics.py"):
+        (own / name).unlink()
+    shutil.rmtree("copied")
+    after = [here(*command) for command in commands]
+    assert [(each.returncode, each.stdout, each.stderr) for each in after] == [
+        (each.returncode, each.stdout, each.stderr) for each in before
+    ]
+    result = here(*BESIDE["control"])
+    assert result.returncode == 2 and "--model mine:small: there is no module mine" in result.stderr
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with its digest", "without"])
+def test_a_strangers_results_run_no_code_of_theirs_where_the_working_folder_is_theirs(
+    here: Run, own: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    trace = own / "trace"
+    monkeypatch.chdir(own / "o")
+    Path("evil").mkdir()
+    for name in ("evil/__init__.py", "evil/sub.py", "evil/data.py"):
+        Path(name).write_text(f"open({str(trace)!r}, 'w').close()\ndef f(*_): open({str(trace)!r}, 'w').close()")
+    manifest = json.loads(Path("manifest.json").read_text())
+    evil = {"model": "evil.sub:f", "dataset": "evil.data:f"}
+    manifest["spec"] |= evil
+    manifest["identity"] |= evil
+    if not known:
+        manifest["identity"] |= {"model_source": "", "model_files": {}}
+    Path("manifest.json").write_text(json.dumps(manifest))
+    for command in (["show", "."], ["show", ".", "--trend"], ["report", "."], ["compare", ".", *SCYC]):
+        result = here(*command)
+        assert "Traceback" not in result.stderr and result.returncode in (0, 2)
+    assert isinstance(load("."), Results)
+    load(".").trials  # noqa: B018 - opened
+    for command in ("train", "confirm", "control", "gradients"):
+        result = here(*[word if word != "o" else "." for word in BESIDE[command]])
+        assert result.returncode == 2 and f"evil.sub:f is in {own / 'o' / 'evil' / 'sub.py'}\n" in result.stderr
+    assert not trace.exists() and not [name for name in sys.modules if name.startswith("evil")]
+
+
+@pytest.mark.parametrize("words", [["--model", "nets:small"], ["--dataset", "pics:load"], []], ids=" ".join)
+def test_an_own_network_or_own_data_are_judged_by_s_cyc_only_if_asked_and_none_asks_for_none(
+    here: Run, own: Path, words: list[str]
+) -> None:
+    oracle = ["oracle", *INLINE[:-1], "s", *words]
+    without = here(*oracle, *([] if words else ["--scyc", "none"]))
+    assert without.returncode == 0 and "S-Cyc" not in without.stdout
+    assert not Path("s/comparison.parquet").exists()
+    assert "S-Cyc" in here(*oracle, *SCYC).stdout and Path("s/comparison.parquet").exists()
+    Path("c.toml").write_text('scyc = "none"')
+    for again in ([*oracle, "--config", "c.toml"], ["compare", "s", "--scyc", "none"]):
+        result = here(*again)
+        assert result.returncode == 0 and result.stdout == without.stdout
+        assert not Path("s/comparison.parquet").exists()
+    assert here("compare", "s", "--scyc", "none", "--json").stdout.startswith('{"trajectory": [], ')
+    refused = here("compare", "s", "--scyc", "none", "--train")
+    assert refused.returncode == 2 and "--train and --confirm train what --scyc gives" in refused.stderr
+
+
+def test_run_as_a_module_the_command_searches_the_working_folder_last_too(own: Path) -> None:
+    (own / "cyclopts.py").write_text("raise SystemExit('the file of the user')")
+    words = ["trajectory", "--epsilon", "0.1", "--delta", "0.1", "--q", "1", "--beta", "4"]
+    env = os.environ | {"PYTHONPATH": str(Path(str(sweep.__file__)).parents[1])}
+    done = subprocess.run([sys.executable, "-m", "sweep", *words], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def swap_labels(path: Path) -> None:
