@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -18,6 +19,7 @@ from sweep import cli_cluster, cli_errors
 from sweep.console import err, out, print_json
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
+from sweep.messages import printable
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
 from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
@@ -57,6 +59,8 @@ def main() -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
+    if isinstance(sys.stdout, TextIOWrapper):  # as stderr is: what cannot be printed goes by its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = 0
     try:
         status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
@@ -115,13 +119,13 @@ def oracle(
     from sweep.progress import LiveView
     from sweep.run import run_oracle
 
-    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
     written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
-    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True, markup=False)
+    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True)
 
 
 @app.command
@@ -152,14 +156,14 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
         else:
             out.print(fit_table(fits))
             written = spec.out or oracle.folder.path
-            err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
+            err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
-    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_tuning(spec, view, command_line())
     _print_tuning(results, json)
-    err.print(f"tables, winner and picture in {spec.folder}")
+    err.print(f"tables, winner and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -194,12 +198,12 @@ def schedules(
     from sweep.run import run_schedules
 
     names = ", ".join(entry.name for entry in spec.entries)
-    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
     _say_own_files(spec)
     with LiveView(err) as view:
         results = run_schedules(spec, view, command_line())
     _print_schedules(results, json)
-    err.print(f"tables and picture in {spec.folder}")
+    err.print(f"tables and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -315,7 +319,7 @@ def control(
         print_json(columns(results.trend))
     else:
         out.print(trend_table(results))
-    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
+    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
 @app.command
@@ -368,7 +372,7 @@ def gradients(
         print_json(columns(found.tails))
         return
     out.print(tails_table(found))
-    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
+    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}", soft_wrap=True)
 
 
 @app.command
@@ -471,7 +475,7 @@ def report(
     from sweep.report import write_report
 
     write_report(folders, output)
-    err.print(f"{output}: open it in a browser", markup=False, soft_wrap=True)
+    err.print(f"{output}: open it in a browser", soft_wrap=True)
 
 
 @app.command
@@ -560,7 +564,7 @@ def _train_comparison(
         return
     for each in found:
         out.print(verdicts_table(each))
-        err.print(f"verdicts.parquet in {each.folder.path}")
+        err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:
@@ -591,5 +595,5 @@ def command_line() -> list[str]:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    err.print(f"scyc-sweep: {message}", soft_wrap=True, markup=False)
+    err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
     sys.exit(status)

@@ -98,7 +98,7 @@ def register(app: App) -> None:
         if not wait:
             told = f"--storage {shlex.quote(str(where))}"
             follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
-            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True, markup=False)
+            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True)
             return 0
         if not _follow(cluster, job.id, job.name):
             return 130
@@ -207,7 +207,7 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
             sys.stdout.write(lines)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True, markup=False)
+        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True)
         return False
     return True
 

@@ -53,6 +53,10 @@ def gradients(
     if isinstance(results, SchedulesResults) and not spec.histograms:
         path = results.folder.path
         raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
+    networks = list(_networks(results))
+    if not networks:
+        what = "schedule with a trained cycle" if isinstance(results, SchedulesResults) else "decided cycle"
+        raise FolderError(f"{results.folder.path} has no {what} yet, and so no network to measure")
     training = spec.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
@@ -70,7 +74,7 @@ def gradients(
     first: dict[tuple[str, str, int], Distribution] = {}
     """By schedule, kind and run, that of the unpruned network."""
     dtype = models.DTYPES[training.dtype]
-    for schedule, row in _networks(results):
+    for schedule, row in networks:
         state = _state(results, row)
         template.load_state_dict(state.tensors)
         train = datasets.split(dataset, spec.split, derive_seed(row["seed"], "split")).train[:images]

@@ -59,6 +59,15 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, in characters that can be printed and written: what else it has goes by its number.
+
+    A folder's name may hold anything, such as bytes that are no UTF-8.
+    """
+    line = " ".join(text.splitlines())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 def shown(value: object) -> str:
     """Return a value as a message shows it: short, and on one line."""
     if isinstance(value, bool):

@@ -16,10 +16,10 @@ class LiveView:
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         """`console`: where to show it, by default stdout; `quiet`: nowhere."""
-        self.console = console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.quiet = quiet
         self.bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("lanes"),

@@ -200,10 +200,10 @@ def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
         table.add_column(heading, justify="right")
     for row in results.chain.to_dict("records"):
         other = beside.get(row["cycle"])
-        write = told_apart(row["max_lr"], *(other[name] for name in REGION if other))
-        cells = (
-            (write(other["best_max_lr"]), _region(other, write), f"{other['test_accuracy_mean']:.2f}") if other else ()
-        )
+        write, cells = told_apart(row["max_lr"]), []
+        if other:
+            write = told_apart(row["max_lr"], *(other[name] for name in REGION))
+            cells = [write(other["best_max_lr"]), _region(other, write), f"{other['test_accuracy_mean']:.2f}"]
         table.add_row(
             str(row["cycle"]),
             f"{row['percent_remaining']:.3g}",

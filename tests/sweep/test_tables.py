@@ -158,7 +158,9 @@ class TestRefused:
         with pytest.raises(FolderError, match=r"oracle\.parquet is no table of oracle of scyc-sweep"):
             tables.read("oracle", path)
 
-    @pytest.mark.parametrize(("version", "way"), [("3", "use a newer scyc-sweep"), ("1", "that wrote it"), ("x", "newer")])
+    @pytest.mark.parametrize(
+        ("version", "way"), [("3", "use a newer scyc-sweep"), ("1", "that wrote it"), ("x", "newer")]
+    )
     def test_another_version_is_refused_by_its_number(self, tmp_path: Path, version: str, way: str) -> None:
         path = tmp_path / "oracle.parquet"
         schema = tables.schema("oracle")
