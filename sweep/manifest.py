@@ -146,6 +146,8 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
             raise ValueError("its content does not fit its digest")
         if _canonical(settings.model_dump(mode="json")) != _canonical(manifest["spec"]):
             raise ValueError("spec is not as settings are written")  # 1 for 1.0, "1" for 1, or one of them left out
+        if (manifest["given"] is not None) != getattr(settings, "takes_over", False):
+            raise ValueError("a tuning that takes over an oracle's cycle 0, and no other sweep, has given")
         plans = manifest["plans"]
         if plans is not None and len(plans["oracle"]) != settings.cycles + 1:
             raise ValueError("plans must have a max_lr for each cycle")

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -23,7 +23,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweep import load
-from sweep.cli import main
+from sweep.cli import app, main
 from sweep.errors import SweepError
 
 SECONDS = 20
@@ -96,9 +96,12 @@ class Base:
     home: Path
     gave: dict[str, list[Any]] = field(default_factory=dict)
     """What opening it gives, by the folder within it."""
+    drawing: ClassVar = False
+    """Whether pictures are drawn: that takes as long as all the rest."""
 
-    def check(self, cases: Iterable[tuple[Any, ...]], place: Path) -> None:
+    def check(self, cases: Iterable[tuple[Any, ...]], place: Path, drawing: bool) -> None:
         """Fail with all that is wrong in any of these cases, each given as a `Case` or its values."""
+        Base.drawing = drawing
         found = {case[0]: list(self.wrong(Case(*case), place)) for case in cases}
         wrong = {name: said for name, said in found.items() if said}
         text = "\n".join("\n    ".join([f"{self.name}, {name}:", *said]) for name, said in wrong.items())
@@ -227,6 +230,22 @@ def run(command: str) -> Ended:
     return guarded(main)
 
 
+def drawn(draw: Callable[..., None], *arguments: Any) -> None:
+    """Draw a picture, where pictures are drawn, and leave a few bytes, which takes no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **options: None)
+        if Base.drawing:
+            draw(*arguments)
+    arguments[-1].write_bytes(b"a picture")
+
+
+@cache
+def parsed(tokens: tuple[str, ...]) -> Callable[[], Any]:
+    """Return a command with its arguments; to parse it takes as long as to refuse a folder."""
+    command, given, _ = app.parse_args(tokens)
+    return partial(command, *given.args, **given.kwargs)
+
+
 def opened(part: str) -> list[Ended]:
     """Show, report and load a results folder."""
     folder = f"results/{part}".removesuffix("/")
@@ -255,15 +274,18 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
-    import sweep.run  # noqa: F401 - torch's libraries take more than MEMORY
+    import sweep.plots
+    import sweep.run  # torch's libraries take more than MEMORY
 
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        # Nothing waits for the disk, no picture is drawn, and statsmodels collects no garbage in each of its tests.
+        # Nothing waits for the disk, and statsmodels collects no garbage in each of its tests.
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr("gc.collect", lambda generation=2: 0)
-        patch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).write_bytes(b"a picture"))
+        for name in ("trajectory", "tuning", "schedules", "controls", "leads", "gaps"):
+            patch.setattr(f"sweep.plots.{name}", partial(drawn, getattr(sweep.plots, name)))
         patch.setattr(sys, "argv", sys.argv)
+        patch.setattr("sweep.cli.app", lambda tokens, **options: parsed(tuple(tokens))())
         for name, commands in SWEEPS.items():
             found[name] = base = Base(name, tmp_path_factory.mktemp(name))
             with chdir(base.home):
