@@ -211,9 +211,11 @@ class Results(Opened):
 
     @property
     def compared(self) -> pd.DataFrame | None:
-        """The comparison, or None where there is none."""
+        """The comparison, or None where there is none. Raises FolderError for what is wrong with the rows."""
+        if not self.folder.comparison.exists() or self.oracle.empty:
+            return None
         try:
-            return self.comparison if self.folder.comparison.exists() else None
+            return self.comparison
         except FolderError as error:
             logging.getLogger(__name__).warning("%s", error)
             return None

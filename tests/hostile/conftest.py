@@ -123,7 +123,7 @@ class Base:
                 if ended.wrong:
                     yield f"{how}: {ended.wrong}"
                 elif ended.code and (ended.code not in (1, 2) or len(lines(ended)) != 1):
-                    yield f"{how}: ends with {ended.code} and {ended.err[-300:]!r}"
+                    yield f"{how}: ends with {ended.code} and {ended.err[-600:]!r}"
                 if contents("outside") != outside or {path.name for path in Path().iterdir()} != SURROUNDINGS:
                     yield f"{how}: changed something outside"
                 if any(name.partition(".")[0] == "evil" for name in sys.modules):
@@ -136,7 +136,7 @@ class Base:
             for how, ended, right in zip(WAYS, opened(case.part), self.gave[case.part], strict=True):
                 yield from harm(how, ended)
                 if ended.code and not ended.wrong and ended.err.count("\n") != 1:
-                    yield f"{how}: more than one line: {ended.err[-300:]!r}"
+                    yield f"{how}: more than one line: {ended.err[-600:]!r}"
                 if not (ended.wrong or ended.code or case.forged or case.fewer or equal(ended.gave, right)):
                     yield f"{how}: another table, without a word"
             ended = run(SWEEPS[self.name][case.part])
