@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from sweep import tables
 from sweep.errors import FolderError, SpecError
@@ -64,7 +65,7 @@ def gradients(
     now = changed(spec, {})
     results.check_unchanged(now)
     try:
-        dataset = load_dataset(spec.dataset, spec.data_folder, place, False)
+        dataset = load_dataset(spec.dataset, spec.data_folder, place, False, spec.images)
         results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
@@ -75,7 +76,7 @@ def gradients(
     """By schedule, kind and run, that of the unpruned network."""
     dtype = models.DTYPES[training.dtype]
     for schedule, row in networks:
-        state = _state(results, row)
+        state = _state(results, row, template)
         template.load_state_dict(state.tensors)
         train = datasets.split(dataset, spec.split, derive_seed(row["seed"], "split")).train[:images]
         kinds: dict[str, Values | None] = {
@@ -114,9 +115,9 @@ def _networks(results: Results | SchedulesResults) -> Iterator[tuple[str, Row]]:
                 yield "oracle", row
 
 
-def _state(results: Results | SchedulesResults, row: Row) -> State:
+def _state(results: Results | SchedulesResults, row: Row, network: nn.Module) -> State:
     try:
-        return load_state(results.folder.states, row["state"])
+        return load_state(results.folder.states, row["state"], network.state_dict())
     except StateError as error:
         raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}") from error
 

@@ -37,9 +37,10 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
     start state's digest, what it is rewound to, its schedule, max_lr, and the version of the training code. Not the
     run's number, the pack, or the device.
     """
+    settings = {name: value for name, value in vars(training).items() if name != "images" or value is not None}
     content = {
         # What a schedule shrank or grew to need not fit the steps of cycle 0, which a TrainSpec checks it against.
-        "training": vars(training) | {"schedule": vars(training.schedule_of(pack.cycle, lane))},
+        "training": settings | {"schedule": vars(training.schedule_of(pack.cycle, lane))},
         "data": fingerprint,
         "seed": pack.seed,
         "cycle": pack.cycle,

@@ -27,7 +27,7 @@ from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import STATES, Ledger
-from sweep.plan import dataset_of, state_size
+from sweep.plan import check_network, dataset_of
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
@@ -43,7 +43,7 @@ from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
-"""Called with the progress of a sweep after every pack."""
+"""Called with the progress of a sweep when a pack goes out or comes back, and when something was decided."""
 
 HasState = Callable[[str], bool]
 
@@ -200,7 +200,7 @@ def run_control(
         for name in controls
     ]
     for spec in specs:
-        state_size(spec)  # all that can be wrong is found before the first is trained
+        check_network(spec)  # all that can be wrong is found before the first is trained
     for name, spec in zip(controls, specs, strict=True):
         run_oracle(spec, listener(name), command)
     results = Results(oracle.folder.path)
@@ -429,7 +429,11 @@ class _Sweep:
                 note(finished_at=lock.now())
             finish()
             return
-        self._check_disk()
+        network = check_network(spec)
+        for line in network.notes:
+            logging.getLogger(__name__).warning("%s", line)
+        chosen = 1 if network.alone else chosen
+        self._check_disk(network.state_bytes)
         engine = make_engine(spec)
         try:
             engine.connect(where.path.absolute())
@@ -440,14 +444,15 @@ class _Sweep:
             strategy = strategy_now(live=True)
             cycle = rehearsal.progress().cycle
 
+            def on_news() -> None:
+                self.listener(replace(strategy.progress(), under_way=jobs.under_way))
+
             def on_progress() -> None:
                 nonlocal cycle
                 where.check_lock()
-                progress = strategy.progress()
-                if progress.cycle != cycle:
+                if cycle != (cycle := strategy.progress().cycle):
                     note()
-                    cycle = progress.cycle
-                self.listener(progress)
+                on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
@@ -457,6 +462,7 @@ class _Sweep:
                 lambda lanes: note(lanes_per_pack=lanes),
                 on_progress,
                 measure,
+                on_news=on_news,
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
@@ -474,9 +480,9 @@ class _Sweep:
         note(finished_at=lock.now(), ended_early=strategy.ended)
         finish()
 
-    def _check_disk(self) -> None:
+    def _check_disk(self, state_bytes: int) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
+        where, needed = self.where, state_bytes * self.spec.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
         there = sum(path.lstat().st_size for path in Path(str(where.states)).glob("*"))

@@ -129,6 +129,13 @@ class SchedulesSpec(Spec):
         return rounds
 
     @property
+    def growth(self) -> list[tuple[int, int]]:
+        """See `Spec`: of every grid."""
+        rounds, last = MaxLrGrid.parse(self.max_lr).growth, any(entry.tuned_on == "last" for entry in self.entries)
+        first = [(0, width * len(self.grids)) for width in rounds if self.grids]
+        return first + [(self.cycles, width) for width in rounds if last]
+
+    @property
     def first(self) -> list[Entry]:
         """Those whose chains are trained first: all but warmup-2 where it is tuned, and then warmup-1 in any case."""
         known = [entry for entry in self.entries if entry.tuned_on != "last"]

@@ -83,22 +83,41 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) 
     return Group(table, *(Text(line) for line in _findings(results, comparison, certain)))
 
 
-def plan_table(plan: Plan, extra: str) -> RenderableType:
+def plan_table(plan: Plan) -> RenderableType:
     """Return a plan as two columns."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    evaluated = f"{plan.evaluations:,} a lane, of {plan.evaluated_images:,} validation and test images"
+    scored = f"; before each pruning gradients of {plan.scored_images:,} images" if plan.scored_images else ""
+    parts = {
+        "training": plan.training_seconds,
+        "evaluation": plan.evaluation_seconds,
+        "gradient scores": plan.scoring_seconds,
+        "start and end of packs": plan.pack_seconds,
+        "waiting at the end of cycles": plan.waiting_seconds,
+        "start-up": plan.start_seconds,
+        "tables and pictures": plan.end_seconds,
+    }
+    most = (
+        f" if no grid is extended; up to {duration(plan.at_most_seconds)} if every grid is, to four times its length"
+        if plan.at_most_seconds > plan.seconds
+        else ""
+    )
     rows = {
         "lanes": f"{plan.lanes:,} in {plan.cycles} cycles and {plan.runs} runs, {plan.abreast} side by side",
         "packs": f"{plan.packs:,} of up to {plan.lanes_per_pack} lanes",
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
+        "evaluations": evaluated + scored,
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
-        "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second and worker, measured here",
-        "time": f"about {duration(plan.seconds)} of training with {plan.workers} workers here",
+        "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second of one worker alone",
+        "time": f"about {duration(plan.seconds)} with {_count(plan.workers, 'worker')} here{most}",
+        "of it": ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items() if seconds >= 0.5),
+        "measured on": f"{plan.measured_on}, by {_count(plan.side_by_side, 'process')} at a time",
         **_power(plan),
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    return Group(table, Text(extra))
+    return table
 
 
 def _power(plan: Plan) -> dict[str, str]:
@@ -119,6 +138,10 @@ def _power(plan: Plan) -> dict[str, str]:
         "confirm": "to show a prediction that is as good within the tolerance at one cycle, likewise: "
         f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} of compare --confirm",
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _between(runs: tuple[int | None, int | None]) -> str:

@@ -83,6 +83,12 @@ class Spec(BaseModel):
         "(images, labels): bytes of shape (images, channels, height, width), and integers. As a third value it may "
         "return how many of the last images are the test part."
     )
+    images: int | None = Field(
+        None,
+        ge=1,
+        description="Take so many images of the data set: a fixed part, with its shares of classes and of the test "
+        "part. To try a large network where there is no GPU. Default: all.",
+    )
     data_dir: LocalFolder = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
     download: bool = Field(False, description="Fetch the data set into --data-dir if it is not there.")
     split: SplitName = Field(
@@ -300,6 +306,12 @@ class Spec(BaseModel):
         return [(cycle, self.abreast) for cycle in range(self.cycles + 1)]
 
     @property
+    def growth(self) -> list[tuple[int, int]]:
+        """What extensions of the grid add to `rounds` at most: as far as it may grow, in every cycle."""
+        rounds = MaxLrGrid.parse(self.max_lr).growth
+        return [(cycle, width) for cycle in range(self.cycles + 1) for width in rounds]
+
+    @property
     def peak_states(self) -> int:
         """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
         early = self.abreast if isinstance(self.rewind, int) else 0
@@ -324,6 +336,7 @@ class Spec(BaseModel):
             hidden=self.hidden if self.model == "mlp" else (),
             batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,
+            images=self.images,
             split=self.split,
             pruning="global_magnitude" if self.pruning == "imp" else self.pruning,
             prune_rate=self.prune_rate,

@@ -13,7 +13,7 @@ import itertools
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -114,23 +114,29 @@ def name_of(function: Any) -> str:
     raise ValueError(f"workers import the function by its name, but {why}: give a def of a file, such as nets.py")
 
 
-def call(name: str, *arguments: Any, source: str = "") -> Any:
-    """Return what a user's function returns.
+def function(name: str, source: str = "") -> Callable[..., Any]:
+    """Return a user's function, its module imported.
 
     `source`: the digest that its code must have; it is imported again where what is in memory has another. Raises
-    ChangedError where its files have another, and ValueError, naming it, where there is no such function or it raises.
+    ChangedError where its files have another, and ValueError, naming it, where there is no such function.
     """
-    function, module = name.partition(":")[2], _module(name, source)
-    found = getattr(module, function, None)
+    wanted, module = name.partition(":")[2], _module(name, source)
+    found = getattr(module, wanted, None)
     if callable(found):
-        with _told(name):
-            return found(*arguments)
+        return found  # type: ignore[no-any-return]
     there = [
         each
         for each, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", "") == module.__name__ and not each.startswith("_")
     ]
-    raise ValueError(f"{name}: {module.__file__} has no function {function}; it has {', '.join(there) or 'none'}")
+    raise ValueError(f"{name}: {module.__file__} has no function {wanted}; it has {', '.join(there) or 'none'}")
+
+
+def call(name: str, *arguments: Any, source: str = "") -> Any:
+    """Return what a user's function returns. Raises as `function`, and ValueError, naming it, where it raises."""
+    called = function(name, source)
+    with _told(name):
+        return called(*arguments)
 
 
 def search_path() -> tuple[str, ...]:

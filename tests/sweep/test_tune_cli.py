@@ -276,8 +276,8 @@ def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contr
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A ResNet-20 on digits stands in for CIFAR-10's: the comparison reads names alone."""
-    flags = {"steps": 17, "runs": 1, "cycles": 0, "max_lr": "0.05", "lanes": 1, "engine": "inline"}
-    sweep.build_oracle(**flags, model="resnet20", dataset="digits", out=tmp_path / "o", progress=False)
+    flags = {"steps": 17, "runs": 1, "cycles": 0, "max_lr": "0.05", "lanes": 1, "engine": "inline", "progress": False}
+    sweep.build_oracle(**flags, model="resnet20", dataset="digits", scyc="0.04,0.06,1,4", out=tmp_path / "o")
 
     def compare(*arguments: str) -> str:
         app(["compare", str(tmp_path / "o"), *arguments], exit_on_error=False, print_error=False)

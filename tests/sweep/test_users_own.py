@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,12 +20,15 @@ from sweep import load
 from sweep.results import Results
 from sweep.worker import Worker, load_dataset
 from trainables.spec import Lane, Pack
+from trainables.states import load_state
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 README = Path(__file__).parents[2] / "README.md"
 NETWORKS = """
+import sys
+import torch
 from torch import nn
 
 def small(shape, classes):
@@ -58,6 +62,62 @@ class Pair(nn.Sequential):
 
 def pair(shape, classes):
     return Pair(nn.Flatten(), nn.Linear(64, classes))
+
+class Dropping(nn.Sequential):
+    def forward(self, x):
+        return self[2](nn.functional.dropout(self[1](self[0](x)), 0.5, self.training))
+
+def dropping(shape, classes):
+    return Dropping(nn.Flatten(), nn.Linear(64, 16), nn.Linear(16, classes))
+
+def tied(shape, classes):
+    layer = nn.Linear(64, 64)
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(64, classes))
+
+def frozen(shape, classes):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, classes))
+    network[1].requires_grad_(False)
+    return network
+
+def still(shape, classes):
+    return frozen(shape, classes).requires_grad_(False)
+
+SHARED = frozen((1, 8, 8), 10)
+
+def shared(shape, classes):
+    return SHARED
+
+def fixed(shape, classes):
+    torch.manual_seed(0)
+    return frozen(shape, classes)
+
+def normal(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes))
+
+calls = 0
+
+class Exiting(nn.Sequential):
+    def forward(self, x):
+        global calls
+        calls += 1
+        if calls == 60:
+            sys.exit(0)
+        return super().forward(x)
+
+def exiting(shape, classes):
+    return Exiting(nn.Flatten(), nn.Linear(64, classes))
+
+def exiting_at_once(shape, classes):
+    global calls
+    calls = 59
+    return exiting(shape, classes)
+
+def exiting_in_a_later_call(shape, classes):
+    global calls
+    calls += 1
+    if calls == 4:
+        sys.exit(0)
+    return frozen(shape, classes)
 """
 PICTURES = """
 import numpy as np
@@ -81,6 +141,12 @@ def changing(data_dir):
 """
 FLAGS = ["--preset", "digits", "--cycles", "1", "--runs", "1", "--steps", "17", "--max-lr", "0.05,0.1", "--lanes", "2"]
 INLINE = [*FLAGS, "--engine", "inline", "--out", "o"]
+
+
+def inline(*flags: str) -> list[str]:
+    """`INLINE` with some of its flags, and others, as told."""
+    told = dict(zip(INLINE[::2], INLINE[1::2], strict=True)) | dict(zip(flags[::2], flags[1::2], strict=True))
+    return [part for flag in told.items() for part in flag]
 
 
 @pytest.fixture
@@ -142,6 +208,11 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
         ("nets:elsewhere", "nets:elsewhere, --dataset digits, --pruning imp: the network raised RuntimeError: "),
         ("nets:pair", "(4, 10), but returned tuple"),
         ("nets:absent", "nets.py has no function absent; it has small, mixing, unstackable, raising,"),
+        ("nets:dropping", "--lanes must be auto or 1 for nets:dropping, but got 2: stacked lanes do not train as"),
+        ("nets:tied", "--pruning imp: 1.weight and 3.weight are the same weights: every layer must have its own"),
+        ("nets:still", "--pruning imp: the network has no prunable weights: it trains no convolution or linear layer"),
+        ("nets:shared", "nets:shared returns the same weights at every call; it must make a network anew"),
+        ("nets:exiting_at_once", "the network raised SystemExit: 0, on images of shape (4, 1, 8, 8)"),
         ("sys:exit", "there is no module sys in the working folder"),
         ("nowhere.else:small", "--model nowhere.else:small: there is no module nowhere.else in the working folder"),
         ("nets.inner:small", "--model nets.inner:small: there is no module nets.inner in the working folder"),
@@ -153,10 +224,118 @@ def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
     here: Run, folder: Path, name: str, message: str
 ) -> None:
     before = left_in(folder)
-    result = here("oracle", "--model", name, *INLINE, cwd=folder)
-    assert result.returncode == 2, result.stderr
-    assert message in result.stderr.strip().splitlines()[-1] and "Traceback" not in result.stderr
-    assert left_in(folder) == before
+    for plan in ([], ["--plan"]):
+        result = here("oracle", "--model", name, *INLINE, *plan, cwd=folder)
+        assert result.returncode == 2, result.stderr
+        assert message in result.stderr.strip().splitlines()[-1] and "Traceback" not in result.stderr
+        assert left_in(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch-size", "1079"], "--batch-size must be at most 1078, a run's training images, but got 1079"),
+        (["--images", "49"], "--images must lie in 50..1797 (5 a class, and all there are), but got 49"),
+        (["--images", "1798"], "--images must lie in 50..1797 (5 a class, and all there are), but got 1798"),
+        (
+            ["--model", "nets:normal", "--batch-size", "359", "--steps", "4"],
+            "--batch-size 359 makes a batch of 1 of the 1078 training images, on which the network raised ValueError: "
+            "Expected more than 1 value per channel when training, got input size torch.Size([1, 8]), on images of "
+            "shape (1, 1, 8, 8); give another",
+        ),
+        (["--model", "nets:normal", "--batch-size", "1"], "makes a batch of 1 of the 1078 training images"),
+    ],
+)
+def test_batches_and_parts_that_cannot_be_are_one_clear_line_before_anything_is_written(
+    here: Run, folder: Path, flags: list[str], message: str
+) -> None:
+    before = left_in(folder)
+    for plan in ([], ["--plan"]):
+        result = here("oracle", *inline(*flags), *plan, cwd=folder)
+        assert result.returncode == 2, result.stderr
+        assert message in result.stderr.strip().splitlines()[-1] and "Traceback" not in result.stderr
+        assert left_in(folder) == before
+
+
+def test_a_last_batch_of_one_image_that_is_never_met_or_harms_nothing_is_taken(here: Run, folder: Path) -> None:
+    for name, steps in (("normal", "3"), ("frozen", "4")):
+        flags = inline("--model", f"nets:{name}", "--batch-size", "359", "--steps", steps, "--out", name)
+        result = here("oracle", *flags, "--schedule", "constant", cwd=folder)
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_network_that_must_train_alone_does_so_and_is_said_to(
+    here: Run, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "nets:dropping trains in packs of one lane: stacked lanes do not train as the network does alone: "
+    command = ["oracle", *inline("--model", "nets:dropping", "--lanes", "auto")]
+    planned = here(*command, "--plan", "--json", cwd=folder)
+    assert json.loads(planned.stdout)["lanes_per_pack"] == 1
+    assert sum(line in said for said in planned.stderr.splitlines()) == 1
+    trained = here(*command)
+    assert trained.returncode == 0, trained.stderr
+    assert sum(record.getMessage().startswith(line) for record in caplog.records) == 1
+    auto = load(folder / "o")
+    assert auto.manifest["lanes_per_pack"] == 1 and set(auto.trials["lanes_in_pack"]) == {1}
+    one = here("oracle", *inline("--model", "nets:dropping", "--lanes", "1", "--out", "one"))
+    assert one.returncode == 0, one.stderr
+    assert list(load(folder / "one").trials["val_accuracy"]) == list(auto.trials["val_accuracy"])
+
+
+def test_a_part_of_a_network_that_is_not_trained_is_the_same_at_the_end(here: Run, folder: Path) -> None:
+    assert here("oracle", *inline("--model", "nets:frozen"), cwd=folder).returncode == 0
+    trials = load(folder / "o").trials
+    first, last = (load_state(folder / "o" / "states", digest).tensors for digest in chain_of(trials))
+    assert torch.equal(first["1.weight"], last["1.weight"]) and torch.equal(first["1.bias"], last["1.bias"])
+    assert not torch.equal(first["3.weight"], last["3.weight"])
+
+
+def chain_of(trials: pd.DataFrame) -> tuple[str, str]:
+    """The digests of a chain's initial weights and of its last cycle's network."""
+    first, last = (trials[trials["cycle"] == cycle].sort_values("val_accuracy") for cycle in (0, 1))
+    return first["parent_state"].iloc[0], last["state"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "message"),
+    [
+        ("exiting", "inline", "nets:exiting called sys.exit(0)"),
+        ("exiting", "ray", "nets:exiting called sys.exit(0)"),
+        ("exiting_in_a_later_call", "inline", "nets:exiting_in_a_later_call raised SystemExit: 0"),
+    ],
+)
+def test_a_network_that_exits_in_training_is_one_line_and_status_1(
+    here: Run, run: Run, folder: Path, name: str, engine: str, message: str
+) -> None:
+    complete = run if engine == "ray" else here
+    result = complete("oracle", *inline("--model", f"nets:{name}", "--engine", engine), cwd=folder)
+    assert result.returncode == 1, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"scyc-sweep: {message}") and "Traceback" not in result.stderr
+
+
+def test_a_network_that_starts_alike_in_every_run_is_trained_and_named(
+    here: Run, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "nets:fixed starts from the same weights in every run"
+    assert line in here("oracle", *inline("--model", "nets:fixed"), "--plan", cwd=folder).stderr
+    assert here("oracle", *inline("--model", "nets:fixed")).returncode == 0
+    assert line in caplog.text
+
+
+def test_a_part_of_a_data_set_is_another_experiment(here: Run, folder: Path) -> None:
+    assert here("oracle", *INLINE, "--images", "100", cwd=folder).returncode == 0
+    tested = load(folder / "o").trials["test_accuracy"]
+    assert tested.map(lambda accuracy: round(accuracy * 0.2, 9) % 1).eq(0).all()  # of 20 images
+    assert here("gradients", "o").returncode == 0
+    for images in ([], ["--images", "101"]):
+        other = here("oracle", *INLINE, *images)
+        assert other.returncode == 2 and "images was 100, now" in other.stderr
+    planned = here("oracle", *INLINE, "--images", "100", "--plan", "--json")
+    assert json.loads(planned.stdout)["epochs"] == 17 / 2  # 60 training images in batches of 32
+    own = inline("--dataset", "pics:load", "--images", "50", "--split", "fixed_test", "--batch-size", "30")
+    planned = here("oracle", *own, "--plan", "--json")
+    assert json.loads(planned.stdout)["epochs"] == 17  # 40 are no test images, of which 30 are training images
 
 
 @pytest.mark.parametrize("plan", [[], ["--plan"]], ids=["trained", "planned"])
@@ -194,7 +373,7 @@ def test_a_plan_knows_the_sizes_of_a_users_data_and_writes_nothing(here: Run, fo
 
 
 def test_a_function_whose_data_change_is_called_once_a_sweep_and_stops_the_next(here: Run, folder: Path) -> None:
-    command = ["oracle", "--dataset", "pics:changing", *INLINE]
+    command = ["oracle", "--dataset", "pics:changing", "--batch-size", "16", *INLINE]
     assert here(*command, cwd=folder).returncode == 0
     load_dataset.cache_clear()  # as in a new process
     again = here(*command, "--tolerance", "1")
@@ -321,7 +500,7 @@ def test_a_worker_that_finds_other_code_than_the_settings_have_trains_nothing(ow
     Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
     sys.modules.pop("mine", None)  # as in a new process
     outcome = worker.do(pack, dataset)
-    assert outcome.failure == "code changed" and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
+    assert outcome.failure == "code failed" and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
     assert not (own / "s").exists()
     Path("nets.py").write_text(NETWORKS)
     assert worker.do(pack, dataset).failure == ""

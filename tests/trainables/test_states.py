@@ -206,3 +206,18 @@ def test_what_is_no_file_is_a_state_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{digest}.safetensors")
     with pytest.raises(StateError, match=r"cannot be read: it is a named pipe, not a file$"):
         load_state(tmp_path, digest)
+
+
+def test_a_state_of_another_network_is_a_state_error(tmp_path: Path) -> None:
+    digest = save_state(tmp_path, a_state())
+    network = a_state().tensors
+    assert load_state(tmp_path, digest, network).tensors.keys() == network.keys()
+    with pytest.raises(StateError, match=r"another network: fc.weight has the shape \(2, 3\), not \(3, 2\)"):
+        load_state(tmp_path, digest, network | {"fc.weight": torch.zeros(3, 2)})
+    for other in (network | {"fc.bias": torch.zeros(2)}, {"fc.weight": network["fc.weight"]}):
+        with pytest.raises(StateError, match="of another network: its tensors have other names"):
+            load_state(tmp_path, digest, other)
+    state = a_state()
+    state.masks["fc.weight"] = torch.ones(3, dtype=torch.bool)
+    with pytest.raises(StateError, match=r"fc.weight has the shape \(3,\), not \(2, 3\)"):
+        load_state(tmp_path, save_state(tmp_path, state), network)
