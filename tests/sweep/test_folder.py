@@ -216,16 +216,21 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
-            ({"prune_rate": 0.3}, ["prune_rate was 0.2, now 0.3"]),
-            ({"seed": 5}, ["seed was 0, now 5"]),
-            ({"hidden": (8, 4)}, ["hidden was [64, 64, 64], now [8, 4]"]),
+            ({"prune_rate": 0.3}, ["--prune-rate was 0.2, now 0.3"]),
+            ({"seed": 5}, ["--seed was 0, now 5"]),
+            ({"hidden": (8, 4)}, ["--hidden was 64 64 64, now 8 4"]),
             (
                 {"pruning": "layer_magnitude"},
-                ["pruning was global_magnitude, now layer_magnitude", "rewind was init, now none"],
+                ["--pruning was global_magnitude, now layer_magnitude", "--rewind was init, now none"],
             ),
-            ({"dataset": "fashion_mnist"}, ["dataset was digits, now fashion_mnist"]),
-            ({"eval_every": 7}, ["eval_every was null, now 7"]),
-            ({"keep_output": True, "score": "last"}, ["keep_output was false, now true", "score was best, now last"]),
+            ({"dataset": "fashion_mnist"}, ["--dataset was digits, now fashion_mnist"]),
+            ({"eval_every": 7}, ["--eval-every was not given, now 7"]),
+            ({"keep_output": True, "score": "last"}, ["--keep-output was off, now on", "--score was best, now last"]),
+            ({"warmup_steps": 50}, ["--warmup-steps was 82, now 50"]),
+            ({"milestones": (300,)}, ["--milestones was 255 382, now 300"]),
+            # What follows from a difference is not told as another.
+            ({"schedule": "constant"}, ["--schedule was warmup, now constant"]),
+            ({"model": "resnet20", "preset": "digits"}, ["--model was mlp, now resnet20"]),
         ],
     )
     def test_every_setting_that_differs_is_named_with_both_values(
@@ -245,7 +250,7 @@ class TestIdentity:
         new = own[1] | {"model_source": "t", "model_files": files | {"nets.py": "2", "other.py": "2"}}
         assert self.refused(tmp_path, own[1], new).startswith(f"nets.py has changed since {tmp_path} was begun; ")
         assert self.refused(tmp_path, own[0], new).startswith("nets.py has changed and the data of digits have changed")
-        assert "experiment (seed was 0, now 1; nets.py has changed);" in self.refused(
+        assert "experiment (--seed was 0, now 1; nets.py has changed);" in self.refused(
             tmp_path, own[1], new | {"seed": 1}
         )
         less = own[1] | {"model_source": "t", "model_files": {"nets.py": "1"}}
@@ -254,14 +259,14 @@ class TestIdentity:
     def test_another_network_or_data_set_is_named_alone(self, tmp_path: Path) -> None:
         found = identity(resolve({}), "a" * 64)
         wanted = found | {"model": "nets:small", "model_source": "s", "model_files": {"nets.py": "1"}}
-        assert "(model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
+        assert "(--model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
         wanted = found | {"dataset": "pics:load", "data": "b" * 64}
-        assert "(dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
+        assert "(--dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
 
     def test_a_folder_of_an_older_training_code_is_refused(self, tmp_path: Path) -> None:
         now = identity(resolve({}), "d")
         message = self.refused(tmp_path, now | {"training_version": 0}, now)
-        assert "training_version was 0, now 1" in message
+        assert "the training code of scyc-sweep has changed since" in message
 
     @pytest.mark.parametrize(
         "settings",

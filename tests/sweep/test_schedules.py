@@ -431,8 +431,8 @@ class TestEntries:
         [
             (("warmup-1",), {"schedule": "constant", "steps": 34, "milestones": (40,)}, "milestones must lie after"),
             (("warmup-2=1",), {"schedule": "constant", "steps": 9, "warmup_steps": 10}, "warmup_steps must lie in"),
-            (("cosine",), {}, "--schedules cosine: unknown schedule; known are constant, decay"),
-            (("decoy",), {}, "unknown schedule; did you mean decay?"),
+            (("cosine",), {}, "unknown schedule 'cosine'; known are constant, decay"),
+            (("decoy",), {}, "unknown schedule 'decoy'; did you mean decay?"),
             (("constant=fast",), {}, "--schedules constant=fast: MAX_LR must be a number above 0, but got 'fast'"),
             (("decay=0",), {}, "MAX_LR must be a number above 0, but got '0'"),
             (("decay=inf",), {}, "MAX_LR must be a number above 0"),

@@ -354,7 +354,7 @@ class TestRefusedOracles:
 
     def test_one_of_other_lanes(self, oracle: Path, tmp_path: Path) -> None:
         line = self.refused(oracle, tmp_path, batch_size=16)
-        assert "batch_size was 32, now 16" in line and "give another --oracle" in line
+        assert "--batch-size was 32, now 16" in line and "give another --oracle" in line
 
     def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
         assert "holds an earlier tuning, not what `oracle` leaves" in self.refused(tuned, tmp_path)

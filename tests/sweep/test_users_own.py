@@ -197,7 +197,7 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
     ("name", "message"),
     [
         ("nets:mixing", "stacked lanes do not compute what the network computes alone"),
-        ("nets:unstackable", "Bilinear has no stacked form"),
+        ("nets:unstackable", "(Bilinear) has no stacked form"),
         ("nets:raising", "nets:raising raised KeyError: 'no such width'"),
         ("nets:nothing", "nets:nothing must return a torch module, but returned str"),
         (
@@ -217,7 +217,7 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
         ("nowhere.else:small", "--model nowhere.else:small: there is no module nowhere.else in the working folder"),
         ("nets.inner:small", "--model nets.inner:small: there is no module nets.inner in the working folder"),
         ("nowhere:small", "there is no module nowhere in the working folder"),
-        ("nets small", "--model: input should be 'mlp'"),
+        ("nets small", "unknown network 'nets small'; known are mlp"),
     ],
 )
 def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
