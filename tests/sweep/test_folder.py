@@ -250,7 +250,7 @@ class TestIdentity:
         new = own[1] | {"model_source": "t", "model_files": files | {"nets.py": "2", "other.py": "2"}}
         assert self.refused(tmp_path, own[1], new).startswith(f"nets.py has changed since {tmp_path} was begun; ")
         assert self.refused(tmp_path, own[0], new).startswith("nets.py has changed and the data of digits have changed")
-        assert "experiment (seed was 0, now 1; nets.py has changed);" in self.refused(
+        assert "experiment (--seed was 0, now 1; nets.py has changed);" in self.refused(
             tmp_path, own[1], new | {"seed": 1}
         )
         less = own[1] | {"model_source": "t", "model_files": {"nets.py": "1"}}
@@ -259,9 +259,9 @@ class TestIdentity:
     def test_another_network_or_data_set_is_named_alone(self, tmp_path: Path) -> None:
         found = identity(resolve({}), "a" * 64)
         wanted = found | {"model": "nets:small", "model_source": "s", "model_files": {"nets.py": "1"}}
-        assert "(model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
+        assert "(--model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
         wanted = found | {"dataset": "pics:load", "data": "b" * 64}
-        assert "(dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
+        assert "(--dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
 
     def test_a_folder_of_an_older_training_code_is_refused(self, tmp_path: Path) -> None:
         now = identity(resolve({}), "d")
