@@ -75,6 +75,8 @@ class Ledger:
         """The lanes of every whole file."""
         self.file_of: dict[str, Location] = {}
         """The file whose row of a lane counts: the newest, since a lane whose state got lost is trained again."""
+        self.fresh: set[str] = set()
+        """Lanes that were trained since: their rows are what was trained, whatever they say."""
         for path, found in self._packs():
             if isinstance(found, DamagedError):
                 self.damaged[path] = str(found)
@@ -132,6 +134,7 @@ class Ledger:
         kept = self._kept(rows)
         self.rows |= {row["trial_id"]: row for row in kept}
         self.file_of |= dict.fromkeys(self.files[path], path)
+        self.fresh |= set(ids)
         return kept
 
     def take(self, path: Location) -> None:
@@ -214,13 +217,14 @@ def rows_in(path: Location) -> list[dict[str, Any]]:
     content = tables.content_of(path)
     if path.stem.rpartition("-")[2] != hashlib.sha256(content).hexdigest()[:16]:
         raise DamagedError(f"{path} is damaged: its content does not fit its name")
-    rows: list[dict[str, Any]] = tables.decode("trials", content, path).to_pylist()
+    table = tables.decode("trials", content, path)
     try:
+        rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:
             check(row)
         if {name_of(row, content) for row in rows} != {path.name} or len({r["trial_id"] for r in rows}) != len(rows):
             raise ValueError("its rows do not fit its name")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a time that Python has no number for
         raise DamagedError(f"{path} is damaged: {error}") from error
     return rows
 

@@ -144,12 +144,16 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
         settings = settings_of(manifest)
         if manifest["digest"] != digest_of(found):
             raise ValueError("its content does not fit its digest")
+        if _canonical(settings.model_dump(mode="json")) != _canonical(manifest["spec"]):
+            raise ValueError("spec is not as settings are written")  # 1 for 1.0, "1" for 1, or one of them left out
+        if (manifest["given"] is not None) != getattr(settings, "takes_over", False):
+            raise ValueError("a tuning that takes over an oracle's cycle 0, and no other sweep, has given")
         plans = manifest["plans"]
         if plans is not None and len(plans["oracle"]) != settings.cycles + 1:
             raise ValueError("plans must have a max_lr for each cycle")
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{path} is damaged ({_said(error)}): {WAY_BACK}") from error
-    return manifest | {"spec": settings.model_dump(mode="json")}
+    return manifest
 
 
 def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
@@ -172,7 +176,11 @@ def settings_of(manifest: Mapping[str, Any]) -> Any:
 def digest_of(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of a manifest's content, its digest aside."""
     rest = {name: value for name, value in manifest.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_canonical(rest).encode()).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, allow_nan=False)
 
 
 def _no_number(text: str) -> None:

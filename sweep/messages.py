@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 USERS_OWN = "package.module:function"
-NOUNS = {"model": "network", "dataset": "data set", "by": "way to tune"}
+NOUNS = {"model": "network", "dataset": "data set", "by": "way to tune", "decide": "way to decide"}
 """What the choices of a setting are called, where its name does not say so."""
 
 TAKES = {
@@ -103,7 +103,8 @@ def _said(label: str, setting: str, details: Sequence[Any]) -> str:
     for detail in details:
         if detail["type"] in ("value_error", "assertion_error"):  # a rule of our own, which says what it got
             said = str(detail["ctx"]["error"])
-            return f"{label}: {said}" if label else said
+            between = " " if said.startswith("must ") else ": "
+            return f"{label}{between}{said}" if label else said
     choices = [name for detail in details for name in _choices(detail)]
     kinds = {detail["type"] for detail in details}
     if choices and kinds <= {"literal_error", "string_pattern_mismatch", "string_type"}:

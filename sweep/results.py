@@ -191,8 +191,8 @@ class Results(Opened):
     def comparison(self) -> pd.DataFrame:
         """The oracle beside S-Cyc, as last written by `oracle` or `compare`.
 
-        Where its file is damaged, or of the oracle as it was before, it is made anew with the settings' S-Cyc. Raises
-        FolderError if there is none, or the settings have none.
+        Where its file is damaged or unreadable, or of the oracle as it was before, it is made anew with the settings'
+        S-Cyc. Raises FolderError if there is none, or the settings have none.
         """
         where = self.folder.path
         if not self.folder.comparison.exists():
@@ -202,7 +202,7 @@ class Results(Opened):
             if compare.fits(found, self.oracle):
                 return found
             wrong = f"{self.folder.comparison} is older than its oracle"
-        except DamagedError as error:
+        except FolderError as error:
             wrong = str(error)
         if self.spec.scyc is None:
             raise FolderError(f"{wrong}: run `scyc-sweep compare {where} --scyc ...` again")
@@ -211,9 +211,11 @@ class Results(Opened):
 
     @property
     def compared(self) -> pd.DataFrame | None:
-        """The comparison, or None where there is none."""
+        """The comparison, or None where there is none. Raises FolderError for what is wrong with the rows."""
+        if not self.folder.comparison.exists() or self.oracle.empty:
+            return None
         try:
-            return self.comparison if self.folder.comparison.exists() else None
+            return self.comparison
         except FolderError as error:
             logging.getLogger(__name__).warning("%s", error)
             return None

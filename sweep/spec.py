@@ -443,7 +443,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
         settings["scyc"] = None  # it was found for the preset's network and data
     try:
         factor = float(settings.get("scale", 1.0))
-        stretched = factor * float(settings["steps"]) / base["steps"]
+        stretched = max(0.0, factor * float(settings["steps"]) / base["steps"])
         for name, multiplier in (
             ("steps", factor),
             ("retrain_steps", factor),
@@ -477,6 +477,8 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in kind.model_fields:
             raise SpecError(f"{path}: {_no_setting(name, 'key', kind)}")
+        if name == "max_lr":  # a text, a number or a list, as in Python: the spec says what is wrong
+            continue
         field = kind.model_fields[name]
         loose = Path in _parts(field.annotation)
         checked = tuple(value) if isinstance(value, list) else value

@@ -128,7 +128,7 @@ class Strategy(ABC):
         """Return a lane's row, if the ledger has one that the lane would have left; another one counts as lost."""
         key = self.id_of(pack, lane)
         row = self.ledger.rows.get(key)
-        if row is None or self._right.get(key) is row:
+        if row is None or key in self.ledger.fresh or self._right.get(key) is row:
             return row
         wrong = self._wrong(pack, lane, row)
         if wrong:

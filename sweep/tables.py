@@ -442,9 +442,9 @@ def decode(table: str, content: bytes, path: Location) -> pa.Table:
                 raise DamagedError(f"{path} is no table of {table} of scyc-sweep: it does not belong in this folder")
             version = metadata.get(b"schema_version", b"none").decode()
             check_version(int(version) if version.isdecimal() else version, path)
-            wanted = schema(table)
-            if not file.schema_arrow.equals(wanted):
-                different = sorted({field.name for field in set(wanted) ^ set(file.schema_arrow)})
+            found, wanted = ({field.name: field.type for field in each} for each in (file.schema_arrow, schema(table)))
+            if list(found.items()) != list(wanted.items()):
+                different = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
                 raise DamagedError(f"{path} has other columns than a table of {table}: {', '.join(different)[:200]}")
             return file.read(use_threads=False)
     except FolderError:

@@ -108,19 +108,20 @@ def damaged_files(base: Any) -> Cases:
     """
     for part in base.gave:
         here = base.home / "results" / part
-        rows = sorted((here / "trials").glob("*.parquet"))
-        states = sorted((here / "states").glob("*.safetensors"))
-        found = [path for path in sorted(here.iterdir()) if path.suffix != ".txt"]
-        made = [path for path in found if path.is_file() and path.name != "manifest.json"]
+        rows, states = sorted((here / "trials").glob("*.parquet")), sorted((here / "states").glob("*.safetensors"))
+        made = [path for path in sorted(here.iterdir()) if path.suffix in (".parquet", ".png", ".toml", ".log", "")]
+        made = [path for path in made if path.is_file()]
+        whole = [here / "manifest.json", *(path for path in sorted(here.iterdir()) if path.is_dir())]
         for turn, (sort, ways) in enumerate((CONTENT | PLACE | {"moved": [move_out]}).items()):
             extra = [here / name for name in ABSENT] if sort in PLACE and sort not in TOGETHER else []
             many = [rows[turn % len(rows)], states[turn % len(states)]]
-            groups = [[path] for path in [*found, *many, *extra] if path not in made or sort not in TOGETHER]
+            single = [*extra, *(made if sort not in TOGETHER else ())]
+            groups = [[path] for path in [*whole, *many, *(single[turn % 3 :: 3] if part else single)]]
             groups += [made] if sort in TOGETHER else []
             for number, group in enumerate(groups):
                 if (sort in CONTENT and group[0].is_dir()) or not ways:
                     continue
-                for way in [ways[number % len(ways)]] if part or group[0] in [*made, *extra] else ways:
+                for way in ways if group[0] in [*whole, *many] and not part else [ways[number % len(ways)]]:
                     within = [path.relative_to(base.home) for path in group]
                     names = {path.name for path in group if sort in ("missing", "a folder")}
                     # As if that had not been run: by another command, or by this one, which makes it again.
@@ -137,18 +138,17 @@ def done(way: Callable[[Path], object], paths: list[Path]) -> None:
 # The manifest
 
 DEEP = "nested so deep that no stack holds it"
-VALUES: dict[str, Any] = {
-    "null": None,
-    "a number": -1,
-    "a large number": 10**12,
-    "not a number": float("nan"),
-    "infinite": float("inf"),
-    "a text": "../outside/file.txt\n[/x]",
-    "a user's function": "evil.sub:f",
-    "a list": [],
-    "an object": {"a": 1},
-    "nested": DEEP,
+VALUES: dict[str, list[Any]] = {
+    "missing": [],
+    "null": [None],
+    "of another type": [{"a": 1}, [], "../outside/file.txt\n[/x]", True, [[1]], 0.5],
+    "out of range": [-1, 0],
+    "absurdly large": [10**12, 10**40],
+    "not a number": [float("nan"), float("inf")],
+    "a user's function": ["evil.sub:f"],
+    "nested": [DEEP],
 }
+"""What may be wrong with a key; where there are several values they take turns."""
 
 
 def keys(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -179,12 +179,12 @@ def damaged_manifests(base: Any) -> Cases:
     part = "trained" if base.name == "oracle" else ""
     path = Path("results", part, "manifest.json")
     for number, key in enumerate(keys(json.loads((base.home / path).read_text()))):
-        for turn, (name, value) in enumerate([("missing", ()), *VALUES.items()]):
-            if (number + turn) % len(KINDS) == KINDS.index(base.name) or key[0] in ("plans", "given"):
-                values = [] if name == "missing" else [value]
+        for turn, (sort, values) in enumerate(VALUES.items()):
+            if key[0] == "plans" or (not part and (number + turn) % 2 == KINDS.index(base.name) - 1):
+                value = values[number % len(values)] if values else None
                 forged = number % len(VALUES) != turn
-                damage = partial(edit, path, key, values, forged)
-                yield f"{'.'.join(map(str, key))} {name}{' and forged' * forged}", damage, part, forged
+                damage = partial(edit, path, key, [value][: len(values)], forged)
+                yield f"{'.'.join(map(str, key))} {sort}{' and forged' * forged}", damage, part, forged
 
 
 # Rows
@@ -249,4 +249,4 @@ def damaged_rows(base: Any) -> Cases:
 def test_a_damaged_folder_gives_the_right_tables_or_one_line_and_harms_nothing(
     bases: dict[str, Any], tmp_path: Path, damaged: Callable[[Any], Cases], kind: str
 ) -> None:
-    bases[kind].check(damaged(bases[kind]), tmp_path / "case")
+    bases[kind].check(damaged(bases[kind]), tmp_path / "case", drawing=damaged is damaged_rows)

@@ -61,6 +61,8 @@ class Simulation:
         schedule = self.training.schedule_of(pack.cycle, lane)
         accuracy = self.by_schedule.get(schedule.name, self.truth)(pack.cycle, pack.run, lane.max_lr)
         ok = accuracy is not None
+        test_accuracy = self.test_accuracy(pack.cycle, pack.run, lane.max_lr)
+        steps = self.training.steps_of(pack.cycle)
         state = digest_of("state", pack.seed, pack.cycle, schedule, lane.max_lr, lane.parent) if ok else None
         if state:
             self._save(state)
@@ -76,16 +78,16 @@ class Simulation:
             schedule=schedule.name,
             rewind_state=rewind_state,
             status="ok" if ok else "diverged",
-            steps=10 if ok else 4,
-            best_step=8 if ok else None,
+            steps=steps if ok else 4,
+            best_step=steps if ok else None,
             val_accuracy=accuracy,
-            test_accuracy=self.test_accuracy(pack.cycle, pack.run, lane.max_lr) if ok else None,
+            test_accuracy=test_accuracy if ok else None,
             val_loss=0.5 if ok else None,
             train_loss=0.25 if ok else None,
             wall_seconds=0.125,
-            eval_steps=[4, 8] if ok else [],
-            eval_val_accuracy=[1.0, accuracy] if accuracy is not None else [],
-            eval_test_accuracy=[1.0, 2.0] if ok else [],
+            eval_steps=[4, steps] if ok else [],
+            eval_val_accuracy=[0.0, accuracy] if accuracy is not None else [],
+            eval_test_accuracy=[1.0, test_accuracy] if ok else [],
             eval_val_loss=[2.0, 0.5] if ok else [],
         )
 

@@ -24,7 +24,7 @@ PEAKS = (0.0316228, 0.1, 0.316228)
 
 def hill(max_lr: float, peak: float) -> float:
     """5 points lower half a decade off the peak: with the usual tolerance nothing but the peak is feasible."""
-    return 90.0 - 20 * math.log10(max_lr / peak) ** 2
+    return max(1.0, 90.0 - 20 * math.log10(max_lr / peak) ** 2)
 
 
 def moving(cycle: int, run: int, max_lr: float) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import sweep
 from sweep import trajectories
+from sweep.folder import Folder
 from sweep.formats import Cells, parts_of
 from sweep.plots import VERDICTS
 from sweep.report import WIDTH, write_report
@@ -356,7 +357,7 @@ def test_a_control_and_a_comparison_that_were_only_begun_do_not_spoil_the_page(o
     for part in (folder / "controls/random", folder / "confirmed"):
         shutil.rmtree(part / "trials")
         manifest = json.loads((part / "manifest.json").read_text())
-        (part / "manifest.json").write_text(json.dumps(manifest | {"finished_at": None}))
+        Folder(part).write_manifest(manifest | {"finished_at": None, "lanes": []})
     shutil.rmtree(folder / "trained")
     found = page_of(folder, tmp_path)
     text = " ".join(found.texts)

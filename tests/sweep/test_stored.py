@@ -338,6 +338,25 @@ class TestCollect:
         (source / "v1.0" / "figure.svg").write_text("mine")
         assert collect(tmp_path / "s", "done", tmp_path / "here") == ["README", "manifest.json", "v1.0/figure.svg"]
 
+    def test_rows_that_the_sweep_has_moved_since_lie_once_in_the_copy_too(
+        self, tmp_path: Path, tiny: Tiny, quick_pictures: None
+    ) -> None:
+        source = tmp_path / "s" / "done"
+        run_oracle(tiny(source, runs=2, cycles=0))
+        collect(tmp_path / "s", "done", tmp_path / "here")
+        for runs in (1, 2):
+            run_oracle(tiny(source, runs=runs, cycles=0))
+            lost = next((source / "trials").iterdir())
+            content = lost.read_bytes()
+            lost.unlink()  # what the source lost stays in the copy
+            collect(tmp_path / "s", "done", tmp_path / "here")
+            lost.write_bytes(content)
+            wanted, found = (
+                sorted(each.name for each in (place / "trials").iterdir()) for place in (source, tmp_path / "here")
+            )
+            assert found == wanted
+            assert load(tmp_path / "here").trials.equals(load(source).trials)
+
     def test_a_file_that_goes_meanwhile_is_not_missed(
         self, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

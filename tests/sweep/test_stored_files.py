@@ -7,20 +7,21 @@ import pytest
 from sweep import stored
 from sweep.cluster import Cluster
 from sweep.errors import SweepError
+from sweep.folder import Folder, new_manifest
+from sweep.spec import resolve
 from trainables.storage import locate
-
-MANIFEST = '{"schema_version": 1}'
 
 
 def test_names_that_lead_out_of_a_folder_and_what_notebooks_leave_are_not_copied(bucket: str, tmp_path: Path) -> None:
     there = locate(f"{bucket}/s")
-    (there / "digits" / "manifest.json").write_text(MANIFEST)
+    manifest = new_manifest("oracle", resolve({}), "fingerprint", [], None)
+    Folder(there / "digits").write_manifest(manifest)
     for key in ("a/../../../out.txt", "../out.txt", "b\\..\\out.txt", ".ipynb_checkpoints/x.txt", ".driver.json"):
         (there / "digits" / key).write_text("x")
     assert stored.collect(there, "digits", tmp_path / "to") == ["manifest.json"]
     folder = tmp_path / "s" / "digits"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)
-    (folder / "manifest.json").write_text(MANIFEST)
+    Folder(folder).write_manifest(manifest)
     assert stored.collect(tmp_path / "s", "digits", tmp_path / "too") == ["manifest.json"]
 
 

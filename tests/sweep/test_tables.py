@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep import tables
-from sweep.errors import FolderError
+from sweep.errors import DamagedError, FolderError
 
 COLUMNS = {
     "trials": """trial_id cycle run seed percent_remaining schedule max_lr val_accuracy test_accuracy best_step val_loss
@@ -96,7 +96,7 @@ def test_the_schema_version_is_in_the_file_metadata(table: str, tmp_path: Path) 
     for data in ([full_row(table)], tables.frame(table, [full_row(table)])):
         tables.write(table, data, tmp_path / "t.parquet")
         metadata = pq.read_schema(tmp_path / "t.parquet").metadata
-        assert metadata[b"schema_version"] == b"1" == str(tables.SCHEMA_VERSION).encode()
+        assert metadata[b"schema_version"] == b"2" == str(tables.SCHEMA_VERSION).encode()
         assert metadata[b"scyc_sweep_table"] == table.encode()
 
 
@@ -148,7 +148,7 @@ class TestRefused:
     def test_what_is_no_parquet_file_is_named(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "oracle.parquet"
         path.write_bytes(content)
-        with pytest.raises(FolderError, match="truncated or no Parquet file") as raised:
+        with pytest.raises(FolderError, match="damaged or no Parquet file") as raised:
             tables.read("oracle", path)
         assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
@@ -158,16 +158,48 @@ class TestRefused:
         with pytest.raises(FolderError, match=r"oracle\.parquet is no table of oracle of scyc-sweep"):
             tables.read("oracle", path)
 
-    def test_a_newer_version_is_refused_by_its_number(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("version", "way"), [("3", "use a newer scyc-sweep"), ("1", "that wrote it"), ("x", "newer")]
+    )
+    def test_another_version_is_refused_by_its_number(self, tmp_path: Path, version: str, way: str) -> None:
         path = tmp_path / "oracle.parquet"
         schema = tables.schema("oracle")
-        newer = schema.with_metadata({**schema.metadata, b"schema_version": b"2"})
-        pq.write_table(pa.Table.from_pylist([], schema=newer), path)
-        with pytest.raises(FolderError, match=r"schema version 2, this scyc-sweep reads up to 1: use a newer"):
+        other = schema.with_metadata({**schema.metadata, b"schema_version": version.encode()})
+        pq.write_table(pa.Table.from_pylist([], schema=other), path)
+        with pytest.raises(FolderError, match=rf"schema version {version}, this scyc-sweep reads version 2: .*{way}"):
             tables.read("oracle", path)
 
-    @pytest.mark.parametrize("version", [2, "1", None, 1.0])
-    def test_a_version_that_is_not_known_is_refused(self, tmp_path: Path, version: object) -> None:
+    @pytest.mark.parametrize("version", [3, 1, "2", None, 2.0, True])
+    def test_a_version_that_is_not_this_one_s_is_refused(self, tmp_path: Path, version: object) -> None:
         with pytest.raises(FolderError, match="schema version"):
             tables.check_version(version, tmp_path)
         tables.check_version(tables.SCHEMA_VERSION, tmp_path)
+
+    @TABLE
+    def test_a_file_with_other_columns_is_damaged(self, tmp_path: Path, table: str) -> None:
+        path, schema = tmp_path / "t.parquet", tables.schema(table)
+        for other in (
+            schema.remove(0),
+            schema.append(pa.field("more", pa.int32())),
+            schema.set(0, pa.field(schema.names[0], pa.binary())),
+        ):
+            pq.write_table(pa.Table.from_pylist([], schema=other), path)
+            with pytest.raises(DamagedError, match=f"other columns than a table of {table}: (more|{schema.names[0]})"):
+                tables.read(table, path)
+
+    def test_a_changed_byte_of_a_column_is_noticed_or_changes_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "oracle.parquet"
+        tables.write("oracle", [full_row("oracle") | {"best_max_lr": 0.1 * i} for i in range(9)], path)
+        content, wanted = path.read_bytes(), tables.read_rows("oracle", path)
+        with pq.ParquetFile(path) as file:
+            group = file.metadata.row_group(0)
+            column = next(group.column(i) for i in range(group.num_columns) if "best" in group.column(i).path_in_schema)
+        start = column.dictionary_page_offset or column.data_page_offset
+        noticed = 0
+        for at in range(start, start + column.total_compressed_size):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+            try:
+                assert tables.read_rows("oracle", path) == wanted
+            except DamagedError:
+                noticed += 1
+        assert noticed > 100

@@ -20,6 +20,7 @@ from search_spaces.scyc import SCyc
 from sweep import tables
 from sweep.cli import app
 from sweep.errors import SweepError
+from sweep.folder import Folder
 from sweep.results import TuningResults
 from sweep.trajectories import read
 from sweep.tuning_spec import TuningFlags, TuningSpec
@@ -291,7 +292,7 @@ def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contr
     path = tmp_path / "o" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["spec"]["dataset"] = "cifar10"
-    path.write_text(json.dumps(manifest))
+    Folder(tmp_path / "o").write_manifest(manifest)
     text = compare("--scyc", "paper", "--scyc", "silo", "--paper")
     assert "the paper's Table 7 beside this oracle" in text
     assert "[0.028, 0.036]" in text and "Table 7: the text says global gradient" in text
@@ -331,7 +332,7 @@ class TestRefusedOracles:
     def changed(self, oracle: Path, tmp_path: Path, **changes: object) -> Path:
         shutil.copytree(oracle, tmp_path / "o")
         path = tmp_path / "o" / "manifest.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        Folder(tmp_path / "o").write_manifest(json.loads(path.read_text()) | changes)
         return tmp_path / "o"
 
     def test_an_unfinished_one(self, oracle: Path, tmp_path: Path) -> None:
@@ -353,7 +354,7 @@ class TestRefusedOracles:
 
     def test_one_of_other_lanes(self, oracle: Path, tmp_path: Path) -> None:
         line = self.refused(oracle, tmp_path, batch_size=16)
-        assert "batch_size was 32, now 16" in line and "give another --oracle" in line
+        assert "--batch-size was 32, now 16" in line and "give another --oracle" in line
 
     def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
         assert "holds an earlier tuning, not what `oracle` leaves" in self.refused(tuned, tmp_path)

@@ -97,13 +97,12 @@ def fixed(shape, classes):
 def normal(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes))
 
-calls = 0
-
 class Exiting(nn.Sequential):
+    calls = 0
+
     def forward(self, x):
-        global calls
-        calls += 1
-        if calls == 60:
+        self.calls += 1
+        if self.calls == 10:
             sys.exit(0)
         return super().forward(x)
 
@@ -111,14 +110,12 @@ def exiting(shape, classes):
     return Exiting(nn.Flatten(), nn.Linear(64, classes))
 
 def exiting_at_once(shape, classes):
-    global calls
-    calls = 59
-    return exiting(shape, classes)
+    network = exiting(shape, classes)
+    network.calls = 9
+    return network
 
-def exiting_in_a_later_call(shape, classes):
-    global calls
-    calls += 1
-    if calls == 4:
+def exiting_in_a_run(shape, classes):
+    if torch.initial_seed() > 1:
         sys.exit(0)
     return frozen(shape, classes)
 """
@@ -304,7 +301,7 @@ def chain_of(trials: pd.DataFrame) -> tuple[str, str]:
     [
         ("exiting", "inline", "nets:exiting called sys.exit(0)"),
         ("exiting", "ray", "nets:exiting called sys.exit(0)"),
-        ("exiting_in_a_later_call", "inline", "nets:exiting_in_a_later_call raised SystemExit: 0"),
+        ("exiting_in_a_run", "inline", "nets:exiting_in_a_run raised SystemExit: 0"),
     ],
 )
 def test_a_network_that_exits_in_training_is_one_line_and_status_1(
