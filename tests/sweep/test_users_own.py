@@ -159,7 +159,7 @@ def test_what_is_no_network_is_one_clear_line_before_anything_is_written(
         ("pics:floats", "pics:floats: images must be bytes (uint8, 0 to 255), but are float64"),
         ("pics:absent", "pics:absent raised AttributeError"),
         ("nowhere:load", "nowhere:load: there is no module nowhere in the working folder"),
-        ("pics load", "--dataset: input should be 'digits'"),
+        ("pics load", "unknown data set 'pics load'"),
     ],
 )
 def test_what_is_no_data_set_is_one_clear_line_and_nothing_is_written(
