@@ -257,7 +257,7 @@ def test_a_line_is_one_line_that_can_be_printed() -> None:
     assert printable("a\nb\x1b[31m\udcff λ") == r"a b\x1b[31m\udcff λ"
 
 
-def test_any_name_can_be_drawn(tmp_path: Path) -> None:
+def test_any_name_can_be_drawn() -> None:
     names = ["$x", "$x$", "$^$", "_x", r"\$x$", "caf\udce9", "a_b"]
     figure, axes = plt.subplots()
     for name in names:
