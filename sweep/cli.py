@@ -4,19 +4,21 @@ Torch, Ray and pandas are imported by the commands that need them, so that help 
 """
 
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import BaseModel
 
-from sweep import cli_cluster, cli_errors
-from sweep.console import err, out, print_json
+from sweep import cli_cluster, cli_errors, ending
+from sweep.console import Console, err, out, print_json, print_text, results_alone
 from sweep.errors import SweepError, TrainingError
 from sweep.lock import SUBMISSION
 from sweep.messages import printable
@@ -45,37 +47,74 @@ Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type:
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
+BROKEN_PIPE = 128 + 13
+"""Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
+
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted, 143 terminated."""
-    terminated = False
+    """Run the command line and exit.
 
-    def terminate(number: int, frame: object) -> NoReturn:
-        """Leave as by Ctrl-C: a cluster stops a job so, a batch system a run, a machine its processes."""
-        nonlocal terminated
-        terminated = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)
-    if isinstance(sys.stdout, TextIOWrapper):  # as stderr is: what cannot be printed goes by its number
-        sys.stdout.reconfigure(errors="backslashreplace")
-    status = 0
-    try:
-        status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
-    except KeyboardInterrupt:
-        said, status = ("terminated", 143) if terminated else ("interrupted", 130)
-        again = "submit it again" if SUBMISSION in os.environ else " ".join(command_line())
-        _fail(f"{said}; all finished lanes are kept. To go on: {again}", status)
-    except TrainingError as error:
-        _fail(str(error), 1)
-    except SweepError as error:
-        _fail(str(error), 2)
-    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
-        _fail(" ".join(str(error).split()), 1)
-    except CycloptsError as error:
-        _fail(cli_errors.said(error), 2)
+    0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
+    """
+    before = set(threading.enumerate())
+    with results_alone(), ending.Watch(interrupted) as watch:
+        try:
+            status, message = _carry_out()
+        except BaseException as error:
+            if not (watch.number or isinstance(error, KeyboardInterrupt)):
+                raise
+            status, message = 128 + (watch.number or signal.SIGINT), interrupted(watch.number)
+        watch.claim()
+        if watch.number and status < 128:  # a library swallowed it, or made another error of it
+            status, message = 128 + watch.number, interrupted(watch.number)
+        with suppress(BrokenPipeError):
+            if message:
+                err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
+        lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
+        if watch.number or lingering or status == BROKEN_PIPE:
+            ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
     sys.exit(status)
+
+
+def _carry_out() -> tuple[int, str]:
+    """Carry out the command line; return the exit status and what is to be said of it."""
+    try:
+        status = app(sys.argv[1:], console=Console(file=out.file), exit_on_error=False, print_error=False)
+        out.file.flush()
+        return status or 0, ""
+    except TrainingError as error:
+        return 1, str(error)
+    except SweepError as error:
+        return 2, str(error)
+    except BrokenPipeError:
+        return BROKEN_PIPE, ""
+    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
+        return 1, " ".join(str(error).split())
+    except CycloptsError as error:
+        return 2, cli_errors.said(error)
+
+
+def interrupted(number: int) -> str:
+    """Return what is said of a command that a signal ended."""
+    said = "terminated" if number == signal.SIGTERM else "interrupted"
+    if not _keeps_lanes(sys.argv[1:]):
+        return said
+    again = "submit it again" if SUBMISSION in os.environ else shlex.join(command_line())
+    return f"{said}; all finished lanes are kept. To go on: {again}"
+
+
+def _keeps_lanes(words: list[str]) -> bool:
+    """Whether a command trains, and so has something to go on with."""
+    flags = {word.partition("=")[0] for word in words}
+    match words[:1]:
+        case ["oracle" | "schedules"]:
+            return "--plan" not in flags
+        case ["compare"]:
+            return bool(flags & {"--train", "--confirm"})
+        case ["tune"]:
+            return "--by fit" not in " ".join(words).replace("=", " ")
+        case command:
+            return command == ["control"]
 
 
 @app.command
@@ -440,7 +479,7 @@ def show(
     if format == "text":
         out.print(view.table)
     else:
-        sys.stdout.write(write(view, format))
+        print_text(write(view, format))
 
 
 @app.command
@@ -570,8 +609,3 @@ def _print_schedules(results: "SchedulesResults", json: bool) -> None:
 def command_line() -> list[str]:
     """Return the command that this process was started with, as it can be typed again."""
     return ["scyc-sweep", *sys.argv[1:]]
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
-    sys.exit(status)

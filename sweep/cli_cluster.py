@@ -2,14 +2,13 @@
 
 import json as json_text
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from sweep.console import err, out, print_json
+from sweep.console import err, out, print_json, print_text
 from sweep.errors import SweepError
 from sweep.schedules_spec import SchedulesSpec
 from sweep.spec import LocalFolder, Place, Spec, resolve
@@ -154,7 +153,7 @@ def register(app: App) -> None:
         cluster, job, _ = _newest(name, storage, address)
         if follow:
             return 0 if _follow(cluster, job, name) else 130
-        sys.stdout.write(cluster.logs(job))
+        print_text(cluster.logs(job))
         return 0
 
     @app.command
@@ -204,8 +203,8 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
     """Print what a job prints until it ends; return whether it did, or Ctrl-C ended this alone."""
     try:
         for lines in cluster.follow(job):
-            sys.stdout.write(lines)
-            sys.stdout.flush()
+            print_text(lines)
+            out.file.flush()
     except KeyboardInterrupt:
         err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True)
         return False
@@ -218,13 +217,13 @@ def _print_dry(asked: Any, storage: Any) -> None:
     draft = submission.new(asked, 1, "")
     with submission.parcel(asked) as folder:
         brought = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    sys.stdout.write(draft.entrypoint + "\n")
+    print_text(draft.entrypoint + "\n")
     content = {
         "submission_id": draft.id,
         "folder": draft.folder,
         "runtime_env": {"working_dir": brought, "env_vars": submission.environment(draft, storage)},
     }
-    sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
+    print_text(json_text.dumps(content, indent=2) + "\n")
 
 
 def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str, str]":

@@ -190,7 +190,7 @@ class Jobs:
             try:
                 self._set_lanes_per_pack(job.best(outcome.rates))
             except OSError as error:
-                self.error = _unwritten(error)
+                self.error = self._unwritten(error)
             return
         found = self._open.get(job)
         if found is None:
@@ -213,6 +213,10 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
+            elif outcome.failure == "disk full":
+                raise TrainingError(
+                    f"{outcome.reason}; all that is finished is kept: make room, and the same command goes on"
+                )
             elif outcome.failure == "folder unseen":
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
@@ -225,7 +229,7 @@ class Jobs:
         except SweepError as error:
             self.error = error
         except OSError as error:
-            self.error = _unwritten(error)
+            self.error = self._unwritten(error)
         try:
             self.on_progress()
         except SweepError as error:
@@ -263,13 +267,14 @@ class Jobs:
         task.parts += len(halves) - 1
         self._parts.extend((half, 0 if no_memory else attempts, task) for half in halves)
 
+    def _unwritten(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"results cannot be written to {self.states.parent} any more: {error}; all that is finished is kept"
+        )
+
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
-
-
-def _unwritten(error: OSError) -> TrainingError:
-    return TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
 
 
 def _named(pack: Pack) -> str:

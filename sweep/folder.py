@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -175,7 +176,7 @@ def new_manifest(
     and versions.
     """
     session = {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),

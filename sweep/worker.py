@@ -5,6 +5,7 @@ learns that a trial failed. Next: `sweep.engines.Jobs` decides what a failure me
 """
 
 import ctypes
+import errno
 import functools
 import socket
 import sys
@@ -25,7 +26,9 @@ from trainables.storage import Location
 NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
-Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died", "host gone", "folder unseen"]
+Failure = Literal[
+    "", "out of memory", "chain ended", "state lost", "disk full", "worker died", "host gone", "folder unseen"
+]
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class Worker:
             outcome = Outcome(failure="chain ended", reason=str(error))
         except StateError as error:
             outcome = Outcome(failure="state lost", reason=str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = f"{self.states} on {socket.gethostname()} cannot be written: {error.strerror}"
+            outcome = Outcome(failure="disk full", reason=reason)
         except (MemoryError, RuntimeError) as error:
             if not measure.is_out_of_memory(error):
                 raise

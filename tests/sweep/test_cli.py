@@ -364,3 +364,59 @@ def test_an_interrupt_while_libraries_are_imported_imports_nothing_more(
     result = here("oracle", "--cycles", "1")
     assert result.returncode == 130
     assert result.stderr.strip().endswith("To go on: scyc-sweep oracle --cycles 1")
+
+
+GOES_ON = "; all finished lanes are kept. To go on: scyc-sweep"
+INTERRUPTED = {
+    "an oracle": (["oracle", "--cycles", "1"], f"{GOES_ON} oracle --cycles 1"),
+    "names that a shell would split": (["oracle", "--out", "my $HOME"], f"{GOES_ON} oracle --out 'my $HOME'"),
+    "a tuning": (["tune", "--by", "joint"], f"{GOES_ON} tune --by joint"),
+    "a comparison of schedules": (["schedules"], f"{GOES_ON} schedules"),
+    "controls": (["control", "o"], f"{GOES_ON} control o"),
+    "a comparison that trains": (["compare", "o", "--confirm=5"], f"{GOES_ON} compare o --confirm=5"),
+    "a comparison that trains nothing": (["compare", "o"], ""),
+    "a fit": (["tune", "--by=fit", "--oracle", "o"], ""),
+    "a plan": (["oracle", "--plan"], ""),
+    "a plan of schedules": (["schedules", "--cycles", "2", "--plan"], ""),
+    "a report": (["report", "o"], ""),
+    "a table": (["show", "o"], ""),
+    "nothing": ([], ""),
+}
+
+
+@pytest.mark.parametrize("words, then", INTERRUPTED.values(), ids=INTERRUPTED.keys())
+def test_an_interrupted_command_says_how_to_go_on_if_it_keeps_lanes(
+    here: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], then: str
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.cli.app", interrupted)
+    result = here(*words)
+    assert (result.returncode, result.stderr) == (130, f"scyc-sweep: interrupted{then}\n")
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["pass", "raise RuntimeError('cancelled')", "raise sweep.errors.TrainingError('a pack failed')"],
+    ids=["swallowed", "turned into another error", "turned into one of ours"],
+)
+def test_an_interrupt_that_a_library_keeps_to_itself_is_one_all_the_same(after: str) -> None:
+    code = f"""
+import os, signal, sys
+import sweep.cli, sweep.errors
+
+def swallow(*arguments, **options):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        import time; time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    {after}
+
+sweep.cli.app = swallow
+sys.argv = ["scyc-sweep", "show", "o"]
+sweep.cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (143, "scyc-sweep: terminated\n")

@@ -22,6 +22,7 @@ CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last wei
 STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
 HOST_GONE = Outcome(failure="host gone", reason="the machine was taken away")
 UNSEEN = Outcome(failure="folder unseen", reason="east does not see /results of head: give --out on storage")
+DISK_FULL = Outcome(failure="disk full", reason="/results/states on east cannot be written: No space left on device")
 OK = None
 
 
@@ -236,6 +237,11 @@ class TestTelling:
         driver = make_driver().run([STATE_LOST])
         assert isinstance(driver.jobs.error, TrainingError)
         assert "state abc is damaged; remove it, and the same command" in str(driver.jobs.error)
+
+    def test_a_full_disk_stops_the_sweep_at_once_and_names_it(self, make_driver: Any) -> None:
+        driver = make_driver().run([DISK_FULL])
+        assert driver.points() == [EIGHT] and isinstance(driver.jobs.error, TrainingError)
+        assert "/results/states on east cannot be written: No space left on device; all" in str(driver.jobs.error)
 
     def test_an_error_of_the_strategy_ends_the_jobs(self, make_sweep: MakeSweep) -> None:
         driver = Driver(make_sweep(lambda cycle, run, max_lr: None, max_lr="0.1,0.2", cycles=1)).run()
@@ -581,7 +587,9 @@ class TestEnd:
         monkeypatch.setattr(driver.strategy.ledger, "append", full)
         driver.succeed(driver.next())
         assert isinstance(driver.jobs.error, TrainingError)
-        assert "results cannot be written any more: [Errno 28] No space left on device; all" in str(driver.jobs.error)
+        where = driver.jobs.states.parent
+        told = f"results cannot be written to {where} any more: [Errno 28] No space left on device; all"
+        assert told in str(driver.jobs.error)
         assert driver.next() is None and driver.jobs.finished
         assert len(driver.sweep.rows()) == 4
 
