@@ -254,9 +254,11 @@ class Spec(BaseModel):
         if ":" in self.model:
             self._model_source = recorded or source_digest(self.model)
         self.training()  # raises ValueError where the schedule does not fit the steps
-        lanes = self.runs * len(MaxLrGrid.parse(self.max_lr).values)
+        lanes = self.runs * max(self.abreast, len(MaxLrGrid.parse(self.max_lr).values))
         if lanes > MAX_LANES:
-            raise ValueError(f"--runs times the points of --max-lr must be at most {MAX_LANES:,}, but got {lanes:,}")
+            raise ValueError(
+                f"a cycle may have at most {MAX_LANES:,} lanes (--runs times its points), but got {lanes:,}"
+            )
         return self
 
     @property
