@@ -140,7 +140,7 @@ def test_a_value_of_another_type_is_one_line_wherever_it_stands(tmp_path: Path, 
         ("spec.more", 1, "is damaged (unknown key more)"),
         ("spec.runs", 10**12, "is damaged (runs: input should be less than or equal to 10000, but got 1000000000000)"),
         ("spec.cycles", 10**9, "is damaged (cycles: input should be less than or equal to 1000"),
-        ("spec.max_lr", "0.001:1:x9999", "is damaged (a cycle has at most 200,000 lanes"),
+        ("spec.max_lr", "0.001:1:x9999", "is damaged (a cycle may have at most 200,000 lanes"),
         ("spec.runs", "5", "is damaged (spec is not as settings are written)"),
         ("spec.runs", True, "is damaged (spec is not as settings are written)"),
         ("spec.prune_rate", 2, "is damaged (prune_rate: input should be less than 1, but got 2)"),
@@ -169,7 +169,7 @@ def test_what_is_wrong_is_said(
 
 
 def test_a_tuning_of_more_lanes_than_memory_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"a cycle has at most 200,000 lanes .* but got 25,000,000"):
+    with pytest.raises(SpecError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
         resolve({"trials": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSpec)
 
 
