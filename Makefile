@@ -25,6 +25,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python tests/benchmarks/lanes.py
 	$(BIN)/python tests/benchmarks/oracle.py
+	$(BIN)/python tests/benchmarks/plan.py
 	$(BIN)/python tests/benchmarks/naive.py
 	$(BIN)/python tests/benchmarks/tuning.py
 	$(BIN)/python tests/benchmarks/overhead.py

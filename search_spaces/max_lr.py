@@ -82,6 +82,19 @@ class MaxLrGrid:
         upper = _beyond(self.values[::-1], above)
         return (*reversed(lower), *self.values, *upper)
 
+    @property
+    def floor(self) -> float:
+        """The lowest point that the grid can be extended to by its spacing, however far; above 0."""
+        return self.points(MAX_POINTS)[0]
+
+    @property
+    def growth(self) -> list[int]:
+        """How many points come at a time where the grid grows as far as it may, on both sides."""
+        growing, widths = GrowingGrid(self), []
+        while new := growing.grow(low=True, high=True):
+            widths.append(len(new))
+        return widths
+
     def __str__(self) -> str:
         """Write the comma list that `parse` reads back to an equal grid."""
         return ",".join(f"{value:.{SIGNIFICANT_DIGITS}g}" for value in self.values)

@@ -21,8 +21,9 @@ __all__ = ["build_oracle", "compare_schedules", "confirm", "control", "fit_scyc"
 def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "Results":
     """Build the greedy oracle, or go on with one, as `scyc-sweep oracle` does; return its results.
 
-    `settings` are the command's flags, with underscores, as `runs=2`; `config` is a TOML file of them. `progress` shows
-    how far it is. Raises SweepError where the command would print one line and exit.
+    `settings` are the command's flags, with underscores, as `runs=2`; `config` is a TOML file of them. `max_lr` may be
+    a list of numbers, `model` and `dataset` functions that a module defines.
+    `progress` shows how far it is. Raises SweepError where the command would print one line and exit.
     """
     from sweep.progress import LiveView
     from sweep.run import run_oracle

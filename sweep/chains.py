@@ -58,6 +58,7 @@ class ChainStrategy(Strategy):
 
     def _begin(self) -> None:
         """Forget everything that the program found; it runs again from the top."""
+        self.decided = []
         self.found: dict[tuple[int, Chain], Row] = {}
         """The rows of a run after the cycles of a chain."""
         self.kept: set[Chain] = set()

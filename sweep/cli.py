@@ -4,23 +4,28 @@ Torch, Ray and pandas are imported by the commands that need them, so that help 
 """
 
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sweep import cli_cluster
-from sweep.console import err, out, print_json
-from sweep.errors import SweepError, TrainingError
+from sweep import cli_cluster, cli_errors, ending
+from sweep.console import Console, err, out, print_json, print_text, results_alone
+from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.lock import SUBMISSION
+from sweep.messages import printable
 from sweep.schedules_spec import SchedulesFlags, SchedulesSpec
-from sweep.spec import ExecutionFlags, Flags, Place, Spec, one_line, resolve
+from sweep.spec import ExecutionFlags, Flags, Place, Spec, resolve
 from sweep.tuning_spec import TuningFlags, TuningSpec
+from trainables import users_own
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,42 +42,80 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
-Settings = Annotated[Flags, Parameter(name="*")]  # type: ignore[valid-type]
-Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=True)]  # type: ignore[valid-type]
-Tuned = Annotated[TuningFlags, Parameter(name="*")]  # type: ignore[valid-type]
+Settings = Annotated[Flags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(negative="")]
 
+BROKEN_PIPE = 128 + 13
+"""Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
+
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 training failed, 2 bad input, 130 interrupted, 143 terminated."""
-    terminated = False
+    """Run the command line and exit.
 
-    def terminate(number: int, frame: object) -> NoReturn:
-        """Leave as by Ctrl-C: a cluster stops a job so, a batch system a run, a machine its processes."""
-        nonlocal terminated
-        terminated = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)
-    status = 0
-    try:
-        status = app(sys.argv[1:], exit_on_error=False, print_error=False) or 0
-    except KeyboardInterrupt:
-        said, status = ("terminated", 143) if terminated else ("interrupted", 130)
-        again = "submit it again" if SUBMISSION in os.environ else " ".join(command_line())
-        _fail(f"{said}; all finished lanes are kept. To go on: {again}", status)
-    except TrainingError as error:
-        _fail(str(error), 1)
-    except SweepError as error:
-        _fail(str(error), 2)
-    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
-        _fail(" ".join(str(error).split()), 1)
-    except CycloptsError as error:
-        cause = error.__cause__
-        _fail(one_line(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split()), 2)
+    0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
+    """
+    before = set(threading.enumerate())
+    with results_alone(), ending.Watch(interrupted) as watch:
+        try:
+            status, message = _carry_out()
+        except BaseException as error:
+            if not (watch.number or isinstance(error, KeyboardInterrupt)):
+                raise
+            status, message = 128 + (watch.number or signal.SIGINT), interrupted(watch.number)
+        watch.claim()
+        if watch.number and status < 128:  # a library swallowed it, or made another error of it
+            status, message = 128 + watch.number, interrupted(watch.number)
+        with suppress(BrokenPipeError):
+            if message:
+                err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
+        lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
+        if watch.number or lingering or status == BROKEN_PIPE:
+            ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
     sys.exit(status)
+
+
+def _carry_out() -> tuple[int, str]:
+    """Carry out the command line; return the exit status and what is to be said of it."""
+    try:
+        status = app(sys.argv[1:], console=Console(file=out.file), exit_on_error=False, print_error=False)
+        out.file.flush()
+        return status or 0, ""
+    except TrainingError as error:
+        return 1, str(error)
+    except SweepError as error:
+        return 2, str(error)
+    except BrokenPipeError:
+        return BROKEN_PIPE, ""
+    except OSError as error:  # a bucket that is not there or does not answer, a disk that is full
+        return 1, " ".join(str(error).split())
+    except CycloptsError as error:
+        return 2, cli_errors.said(error)
+
+
+def interrupted(number: int) -> str:
+    """Return what is said of a command that a signal ended."""
+    said = "terminated" if number == signal.SIGTERM else "interrupted"
+    if not _keeps_lanes(sys.argv[1:]):
+        return said
+    again = "submit it again" if SUBMISSION in os.environ else shlex.join(command_line())
+    return f"{said}; all finished lanes are kept. To go on: {again}"
+
+
+def _keeps_lanes(words: list[str]) -> bool:
+    """Whether a command trains, and so has something to go on with."""
+    flags = {word.partition("=")[0] for word in words}
+    match words[:1]:
+        case ["oracle" | "schedules"]:
+            return "--plan" not in flags
+        case ["compare"]:
+            return bool(flags & {"--train", "--confirm"})
+        case ["tune"]:
+            return "--by fit" not in " ".join(words).replace("=", " ")
+        case command:
+            return command == ["control"]
 
 
 @app.command
@@ -96,7 +139,7 @@ def oracle(
     config
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
-        Print lanes, steps, bytes of states and a time measured on made data, and train nothing but a --pilot.
+        Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     pilot
         With --plan: train three max_lr of the unpruned network in so many runs (5 or more), and say how many runs it
         takes to tell a max_lr that is worse by the tolerance from the best.
@@ -115,12 +158,13 @@ def oracle(
     from sweep.progress import LiveView
     from sweep.run import run_oracle
 
-    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_oracle(spec, view, command_line())
     _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
     written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
-    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True, markup=False)
+    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True)
 
 
 @app.command
@@ -151,13 +195,14 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
         else:
             out.print(fit_table(fits))
             written = spec.out or oracle.folder.path
-            err.print(f"fit.parquet, scyc.toml and fit.png in {written}")
+            err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
-    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_tuning(spec, view, command_line())
     _print_tuning(results, json)
-    err.print(f"tables, winner and picture in {spec.folder}")
+    err.print(f"tables, winner and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -179,7 +224,7 @@ def schedules(
     config
         TOML file of settings, with the flags' names (max_lr for --max-lr).
     plan
-        Train nothing: print lanes, steps, bytes of states and a time measured on made data.
+        Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     json
         Print the table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
@@ -192,11 +237,12 @@ def schedules(
     from sweep.run import run_schedules
 
     names = ", ".join(entry.name for entry in spec.entries)
-    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}")
+    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
+    _say_own_files(spec)
     with LiveView(err) as view:
         results = run_schedules(spec, view, command_line())
     _print_schedules(results, json)
-    err.print(f"tables and picture in {spec.folder}")
+    err.print(f"tables and picture in {spec.folder}", soft_wrap=True)
 
 
 @app.command
@@ -223,7 +269,7 @@ def compare(
         Results folder of an oracle, finished or not.
     scyc
         S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
-        times. Default: those the oracle was run with.
+        times. Default: those the oracle was run with. `none`: the oracle alone.
     train
         Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained, which keeps those it has.
     confirm
@@ -253,13 +299,18 @@ def compare(
     execution = _given(settings)
     if execution and not asked:
         raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
+    if asked and not predicted:
+        raise SweepError(f"--train and --confirm train what --scyc gives: {trajectories.FORMS}")
+    if asked:
+        _say_own_files(results.spec)
     for fresh_runs in asked:
         trained_spec(results, fresh_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
     else:
-        _print_oracle(results, results.comparison, json, lambda r: r.comparison)
+        comparison = results.compare(predicted)
+        _print_oracle(results, comparison if predicted else None, json, lambda r: comparison)
     if paper and printed is not None and not json:
         from sweep.screen import paper_table
 
@@ -271,7 +322,7 @@ def control(
     folder: Place,
     /,
     *,
-    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
     settings: Execution | None = None,
     json: Json = False,
 ) -> None:
@@ -299,6 +350,7 @@ def control(
     from sweep.screen_evidence import trend_table
 
     results = Results(folder)
+    _say_own_files(results.spec)
     with LiveView(err) as view:
         names = pruning or controls_of(results.spec)
         results = run_control(results, names, _given(settings), view.labelled, command_line())
@@ -306,7 +358,7 @@ def control(
         print_json(columns(results.trend))
     else:
         out.print(trend_table(results))
-    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
+    err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
 @app.command
@@ -352,13 +404,14 @@ def gradients(
         low, high = (float(part) for part in beyond.split(","))
     except ValueError as error:
         raise SweepError(f"--beyond takes LO,HI, but got {beyond!r}") from error
+    _say_own_files(results.spec)
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
     if json:
         print_json(columns(found.tails))
         return
     out.print(tails_table(found))
-    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
+    err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}", soft_wrap=True)
 
 
 @app.command
@@ -437,12 +490,12 @@ def show(
     if format == "text":
         out.print(view.table)
     else:
-        sys.stdout.write(write(view, format))
+        print_text(write(view, format))
 
 
 @app.command
 def report(
-    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=True)],
+    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=1)],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
@@ -461,7 +514,7 @@ def report(
     from sweep.report import write_report
 
     write_report(folders, output)
-    err.print(f"{output}: open it in a browser", markup=False, soft_wrap=True)
+    err.print(f"{output}: open it in a browser", soft_wrap=True)
 
 
 @app.command
@@ -479,6 +532,16 @@ def _given(settings: BaseModel | None) -> dict[str, Any]:
     return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
+def _say_own_files(spec: Spec) -> None:
+    """Say which files of the user's a command is about to run. Raises SpecError where there is no such file."""
+    for flag, name in (("--model", spec.model), ("--dataset", spec.dataset)):
+        if ":" in name:
+            try:
+                err.print(f"{name} is in {users_own.source(name)}", soft_wrap=True, markup=False)
+            except ValueError as error:
+                raise SpecError(f"{flag} {error}") from error
+
+
 def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | None = None) -> None:
     from dataclasses import asdict
 
@@ -487,20 +550,23 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
     from sweep.results import Results
     from sweep.screen import plan_table
 
+    _say_own_files(spec)
     manifest = Folder(spec.folder).manifest()
     begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
-    if pilot and spread:
+    if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = plan.pilot(spec, pilot) if pilot else plan.spread_of(Results(spread)) if spread else None
+    seen = plan.pilot(spec, pilot) if pilot is not None else plan.spread_of(Results(spread)) if spread else None
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
         )
     result = plan.plan(spec, begun, seen)
+    for note in result.notes:
+        err.print(note, soft_wrap=True, markup=False)
     if json:
         print_json(asdict(result))
     else:
-        out.print(plan_table(result, "evaluations, start-up and extensions of the grid come on top"))
+        out.print(plan_table(result))
 
 
 def _print_oracle(
@@ -539,7 +605,7 @@ def _train_comparison(
         return
     for each in found:
         out.print(verdicts_table(each))
-        err.print(f"verdicts.parquet in {each.folder.path}")
+        err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:
@@ -567,8 +633,3 @@ def _print_schedules(results: "SchedulesResults", json: bool) -> None:
 def command_line() -> list[str]:
     """Return the command that this process was started with, as it can be typed again."""
     return ["scyc-sweep", *sys.argv[1:]]
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    err.print(f"scyc-sweep: {message}", soft_wrap=True, markup=False)
-    sys.exit(status)

@@ -2,18 +2,18 @@
 
 import json as json_text
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from sweep.console import err, out, print_json
+from sweep.console import err, out, print_json, print_text
 from sweep.errors import SweepError
 from sweep.schedules_spec import SchedulesSpec
-from sweep.spec import Place, Spec, resolve
+from sweep.spec import LocalFolder, Place, Spec, resolve
 from sweep.tuning_spec import TuningSpec
+from trainables.storage import expanded
 
 if TYPE_CHECKING:
     from sweep.cluster import Cluster
@@ -97,7 +97,7 @@ def register(app: App) -> None:
         if not wait:
             told = f"--storage {shlex.quote(str(where))}"
             follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
-            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True, markup=False)
+            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True)
             return 0
         if not _follow(cluster, job.id, job.name):
             return 130
@@ -153,7 +153,7 @@ def register(app: App) -> None:
         cluster, job, _ = _newest(name, storage, address)
         if follow:
             return 0 if _follow(cluster, job, name) else 130
-        sys.stdout.write(cluster.logs(job))
+        print_text(cluster.logs(job))
         return 0
 
     @app.command
@@ -175,7 +175,9 @@ def register(app: App) -> None:
         err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
 
     @app.command
-    def collect(name: str, /, *, to: Path | None = None, storage: Storage = "results", states: Flag = False) -> None:
+    def collect(
+        name: str, /, *, to: LocalFolder | None = None, storage: Storage = "results", states: Flag = False
+    ) -> None:
         """Copy the results of a name to this machine: tables, pictures, manifest.
 
         Parameters
@@ -192,7 +194,7 @@ def register(app: App) -> None:
         """
         from sweep import stored, submission
 
-        target = (to or Path("results") / name).expanduser()
+        target = expanded(to or Path("results") / name)
         copied = stored.collect(submission.storage_of(storage), name, target, states)
         err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
 
@@ -201,10 +203,10 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
     """Print what a job prints until it ends; return whether it did, or Ctrl-C ended this alone."""
     try:
         for lines in cluster.follow(job):
-            sys.stdout.write(lines)
-            sys.stdout.flush()
+            print_text(lines)
+            out.file.flush()
     except KeyboardInterrupt:
-        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True, markup=False)
+        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True)
         return False
     return True
 
@@ -215,13 +217,13 @@ def _print_dry(asked: Any, storage: Any) -> None:
     draft = submission.new(asked, 1, "")
     with submission.parcel(asked) as folder:
         brought = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    sys.stdout.write(draft.entrypoint + "\n")
+    print_text(draft.entrypoint + "\n")
     content = {
         "submission_id": draft.id,
         "folder": draft.folder,
         "runtime_env": {"working_dir": brought, "env_vars": submission.environment(draft, storage)},
     }
-    sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
+    print_text(json_text.dumps(content, indent=2) + "\n")
 
 
 def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str, str]":

@@ -105,11 +105,15 @@ class Jobs:
         on_progress: Callable[[], None],
         measure: Measure | None,
         clock: Callable[[], float] = time.monotonic,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_lanes_per_pack` is called with the packs' size when it is known or changes."""
+        """`on_lanes_per_pack` is called with the packs' size when it is known or changes.
+
+        `on_progress` is called after every pack, `on_news` when one is handed out or something was decided.
+        """
         self.clock = clock
         self.strategy, self.ledger, self.states = strategy, ledger, states
-        self.on_lanes_per_pack, self.on_progress = on_lanes_per_pack, on_progress
+        self.on_lanes_per_pack, self.on_progress, self.on_news = on_lanes_per_pack, on_progress, on_news
         self.error: SweepError | None = None
         self._measure = measure
         self._measuring = False
@@ -128,6 +132,11 @@ class Jobs:
             self.strategy.finished and not self._parts and not self._open and not self._measuring
         )
 
+    @property
+    def under_way(self) -> int:
+        """Packs that are handed out and not back."""
+        return len(self._open)
+
     def next(self, idle: bool = True) -> Pack | Measure | None:
         """Return a job, or None while open jobs must come back first or all is finished.
 
@@ -141,7 +150,9 @@ class Jobs:
         if self._parts:
             part, attempts, task = self._parts.popleft()
             self._open[part] = _Open(attempts, task, self.clock())
+            self.on_news()
             return part
+        decided = len(self.strategy.decided)
         try:
             pack = self.strategy.ask()
         except SweepError as error:
@@ -149,6 +160,9 @@ class Jobs:
             return None
         if pack is not None:
             self._open[pack] = _Open(0, _Task(pack), self.clock())
+        if pack is not None or len(self.strategy.decided) != decided:
+            self.on_news()
+        if pack is not None:
             return pack
         return self._slow() if idle else None
 
@@ -182,6 +196,9 @@ class Jobs:
         if isinstance(job, Measure):
             self._measuring = False
             self._measured += outcome.failure != "host gone"
+            if outcome.failure == "code failed":
+                self.error = TrainingError(outcome.reason)
+                return
             if not outcome.rates and self._measured <= RETRIES:
                 self._measure = job
                 return
@@ -191,7 +208,7 @@ class Jobs:
             try:
                 self._set_lanes_per_pack(job.best(outcome.rates))
             except OSError as error:
-                self.error = _unwritten(error)
+                self.error = self._unwritten(error)
             return
         found = self._open.get(job)
         if found is None:
@@ -214,7 +231,11 @@ class Jobs:
                 self._back(task)
             elif outcome.failure == "state lost":
                 raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "folder unseen":
+            elif outcome.failure == "disk full":
+                raise TrainingError(
+                    f"{outcome.reason}; all that is finished is kept: make room, and the same command goes on"
+                )
+            elif outcome.failure in ("folder unseen", "code failed"):
                 raise TrainingError(outcome.reason)
             elif outcome.failure == "host gone":
                 logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)
@@ -226,13 +247,13 @@ class Jobs:
         except SweepError as error:
             self.error = error
         except OSError as error:
-            self.error = _unwritten(error)
+            self.error = self._unwritten(error)
         try:
             self.on_progress()
         except SweepError as error:
             self.error = self.error or error
         except OSError as error:
-            self.error = self.error or _unwritten(error)
+            self.error = self.error or self._unwritten(error)
 
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
@@ -268,13 +289,14 @@ class Jobs:
         task.parts += len(halves) - 1
         self._parts.extend((half, 0 if no_memory else attempts, task) for half in halves)
 
+    def _unwritten(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"results cannot be written to {self.states.parent} any more: {error}; all that is finished is kept"
+        )
+
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
-
-
-def _unwritten(error: OSError) -> TrainingError:
-    return TrainingError(f"results cannot be written any more: {error}; all that is finished is kept")
 
 
 def _named(pack: Pack) -> str:

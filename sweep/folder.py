@@ -8,9 +8,10 @@ import json
 import os
 import platform
 import re
+import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,9 @@ OURS = {"trials": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states"
 """Which files in these folders are ours."""
 PARTIAL = re.compile(r"\..+-[0-9a-f]{32}\.partial")
 """What a killed driver leaves of a file that it was writing."""
+FOLLOW = {"schedule": ("warmup_steps", "milestones", "cycle_steps"), "model": ("hidden", "batch_norm")}
+"""What differs because something else does."""
+CODE = ("model_source", "model_files")
 
 
 class Folder:
@@ -103,7 +107,7 @@ class Folder:
             self._check_plain(self.path)
             controls = list(_entries(self.path / "controls"))
             for entry in controls:
-                if entry.is_symlink():
+                if not entry.is_file(follow_symlinks=False):
                     _check_kind(entry, folder=True)
             for within in (self.path / "trained", self.path / "confirmed", *map(Path, controls)):
                 self._check_plain(within)
@@ -111,9 +115,9 @@ class Folder:
             raise FolderError(f"{self.path} cannot be read: {reason(error)}") from error
 
     def _check_plain(self, path: Path) -> None:
-        own = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
+        named = {path.name for name, path in vars(self).items() if isinstance(path, Path) and name != "path"}
         for entry in _entries(path):
-            if entry.name in own or entry.name in OTHER_FILES:
+            if entry.name in named.union(FOLDERS, OTHER_FILES):
                 _check_kind(entry, entry.name in FOLDERS)
         for name, ours in OURS.items():
             for entry in _entries(path / name):
@@ -167,20 +171,58 @@ def place(folder: Location | str) -> Location:
 def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
     """Return what determines the lanes of a folder; a folder holds lanes of one identity only."""
     training = json.loads(json.dumps(asdict(spec.training())))  # as it reads back: tuples become lists
-    return {**training, "seed": spec.seed, "data": fingerprint, "training_version": TRAINING_VERSION}
+    return {
+        **training,
+        "model_files": spec.model_files,
+        "seed": spec.seed,
+        "data": fingerprint,
+        "training_version": TRAINING_VERSION,
+    }
 
 
 def check_identity(
     folder: Folder, found: dict[str, Any], wanted: dict[str, Any], advice: str = "give another --out"
 ) -> None:
     """Raise FolderError, naming what differs, if a folder's lanes were determined otherwise."""
-    different = [
-        f"{name} was {_short(found.get(name))}, now {_short(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
-        if found.get(name) != wanted.get(name)
-    ]
-    if different:
-        raise FolderError(f"{folder.path} holds lanes of another experiment ({'; '.join(different)}); {advice}")
+    different = {name for name in (*found, *wanted) if found.get(name) != wanted.get(name)}
+    changes = []
+    if different & set(CODE) and "model" not in different:
+        changes.append(_changed_files(found.get("model_files") or {}, wanted.get("model_files") or {}))
+    if "data" in different and "dataset" not in different:
+        changes.append(f"the data of {wanted['dataset']} have changed")
+    settings = list(_differences(_flat(found), _flat(wanted)))
+    if settings:
+        what = "; ".join(settings + changes)
+        raise FolderError(f"{folder.path} holds lanes of another experiment ({what}); {advice}")
+    if changes:
+        raise FolderError(f"{' and '.join(changes)} since {folder.path} was begun; {advice}")
+
+
+def _changed_files(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Return which files of a user's network have changed; if all are as they were, which are new or gone."""
+    both = [name for name in found if name in wanted and found[name] != wanted[name]]
+    names = sorted(both or found.keys() ^ wanted.keys())
+    return f"{', '.join(names) or 'the network'} {'have' if len(names) > 1 else 'has'} changed"
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """Yield what two identities differ in: flags with their values as they are typed, and what has no flag."""
+    different = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    follow = {each for name in different for each in FOLLOW.get(name, ())}
+    for name in different:
+        if name in (*follow, *CODE, "data"):
+            continue
+        if name == "training_version":
+            yield "the training code of scyc-sweep has changed since"
+        else:
+            yield f"--{name.replace('_', '-')} was {_typed(found.get(name))}, now {_typed(wanted.get(name))}"
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the parts of its schedule beside all else, as there are flags for them."""
+    schedule = identity.get("schedule")
+    parts = dict(schedule) if isinstance(schedule, dict) else {"name": schedule}
+    return {**identity, "schedule": parts.pop("name", None), **parts}
 
 
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
@@ -203,7 +245,8 @@ def new_manifest(
     and versions.
     """
     session = {
-        "command": " ".join(command).encode(errors="backslashreplace").decode(),  # a name that is no text is shown so
+        # A name that is no text is shown so.
+        "command": shlex.join(command).encode(errors="backslashreplace").decode(),
         "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
@@ -272,7 +315,12 @@ def git_commit() -> str | None:
         return None
 
 
-def _short(value: object) -> str:
+def _typed(value: object) -> str:
+    """Return a value as it is typed behind its flag."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, str):
         return value[:12] if len(value) == 64 else value  # a digest, or a name
-    return json.dumps(value)
+    return "not given" if value is None else json.dumps(value)

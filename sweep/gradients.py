@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from sweep import tables
 from sweep.errors import FolderError, SpecError
 from sweep.oracle import Row
 from sweep.results import Results, SchedulesResults
-from sweep.spec import source_digest
+from sweep.spec import changed
 from sweep.worker import load_dataset, pick_device
 from trainables import datasets, histograms, models
 from trainables.histograms import Bounds, Distribution, Values
@@ -42,8 +43,8 @@ def gradients(
     """Measure the networks that a sweep kept: an oracle's winners, or the chains of a comparison of schedules.
 
     `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
-    which gradients count as tails. Raises FolderError where a network is not there, SpecError for bad data or numbers,
-    and where data or a user's network are no longer what the networks were trained on.
+    which gradients count as tails. Raises FolderError where a network is not there, or the folder's were trained with
+    other data or code, and SpecError for bad data or numbers.
     """
     if not beyond[0] < beyond[1]:
         raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
@@ -53,19 +54,19 @@ def gradients(
     if isinstance(results, SchedulesResults) and not spec.histograms:
         path = results.folder.path
         raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
+    networks = list(_networks(results))
+    if not networks:
+        what = "schedule with a trained cycle" if isinstance(results, SchedulesResults) else "decided cycle"
+        raise FolderError(f"{results.folder.path} has no {what} yet, and so no network to measure")
     training = spec.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise SpecError("--device cuda, but torch sees no GPU here")
+    now = changed(spec, {})
+    results.check_unchanged(now)
     try:
-        dataset = load_dataset(spec.dataset, spec.data_folder, place, False)
-        source = source_digest(spec.model) if ":" in spec.model else ""
-        for name, now, then in (
-            (spec.dataset, dataset.fingerprint, results.manifest["identity"]["data"]),
-            (spec.model, source, training.model_source),
-        ):
-            if now != then:
-                raise SpecError(f"{name} has changed since {results.folder.path} was trained")
+        dataset = load_dataset(spec.dataset, spec.data_folder, place, False, spec.images)
+        results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
         raise SpecError(str(error)) from error
@@ -74,8 +75,8 @@ def gradients(
     first: dict[tuple[str, str, int], Distribution] = {}
     """By schedule, kind and run, that of the unpruned network."""
     dtype = models.DTYPES[training.dtype]
-    for schedule, row in _networks(results):
-        state = _state(results, row)
+    for schedule, row in networks:
+        state = _state(results, row, template)
         template.load_state_dict(state.tensors)
         train = datasets.split(dataset, spec.split, derive_seed(row["seed"], "split")).train[:images]
         kinds: dict[str, Values | None] = {
@@ -114,9 +115,9 @@ def _networks(results: Results | SchedulesResults) -> Iterator[tuple[str, Row]]:
                 yield "oracle", row
 
 
-def _state(results: Results | SchedulesResults, row: Row) -> State:
+def _state(results: Results | SchedulesResults, row: Row, network: nn.Module) -> State:
     try:
-        return load_state(results.folder.states, row["state"])
+        return load_state(results.folder.states, row["state"], network.state_dict())
     except StateError as error:
         raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}") from error
 

@@ -81,21 +81,30 @@ class _Chain:
             raise TrainingError(f"cycle {self.cycle}: every max_lr of the grid diverged; give --max-lr a lower grid")
         new = self.grid.grow(choice.low_at_edge, choice.high_at_edge)
         if new:
+            low, high = self.grid.points[0], self.grid.points[-1]
+            self._note(f"the grid is extended by {len(new)} max_lr, it is {low:.4g} to {high:.4g} now")
             self._open_round(new)
             return
         winners = {row["run"]: row for row in rows if row["max_lr"] == choice.best_max_lr}
         lost = [run for run in self.runs if not self._has_states(winners[run])]
         if lost:
+            self._note(f"the best network of run {', '.join(map(str, lost))} is lost and is trained again")
             for run in lost:
                 self.oracle.forget(winners[run]["trial_id"])
             self.packs = iter([self._pack(run, (choice.best_max_lr,)) for run in lost])
             return
+        accuracy = fmean(row["val_accuracy"] for row in winners.values())
+        self._note(f"decided: best max_lr {choice.best_max_lr:.4g}, validation accuracy {accuracy:.2f} %")
         self.closed.append(ClosedCycle(self.cycle, self.run, len(self.oracle.grid.values), rows, choice))
         self.parents = {run: winners[run]["state"] for run in self.runs}
         if self.cycle == 0:
             self.rewind_to = {run: winners[run]["rewind_state"] for run in self.runs}
         self.cycle += 1
         self._open_cycle()
+
+    def _note(self, what: str) -> None:
+        run = "" if self.run is None else f"run {self.run}, "
+        self.oracle.decided.append(f"{run}cycle {self.cycle}: {what}")
 
     def _open_cycle(self) -> None:
         self.grid, self.keys = GrowingGrid(self.oracle.grid), []
@@ -177,6 +186,7 @@ class GreedyOracle(Strategy):
         """See `Strategy`; the results will state the reason."""
         chain = self._chain(pack)
         chain.ended = f"cycle {pack.cycle}, run {pack.run}: {reason}"
+        self.decided.append(f"{chain.ended}: its chain ends")
 
     @property
     def ended(self) -> list[str]:
@@ -221,4 +231,5 @@ class GreedyOracle(Strategy):
             diverged=diverged,
             best_max_lr=newest.choice.best_max_lr if newest else None,
             val_accuracy=fmean(row["val_accuracy"] for row in newest.best_rows) if newest else None,
+            decided=tuple(self.decided),
         )

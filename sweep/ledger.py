@@ -37,9 +37,10 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
     start state's digest, what it is rewound to, its schedule, max_lr, and the version of the training code. Not the
     run's number, the pack, or the device.
     """
+    settings = {name: value for name, value in vars(training).items() if name != "images" or value is not None}
     content = {
         # What a schedule shrank or grew to need not fit the steps of cycle 0, which a TrainSpec checks it against.
-        "training": vars(training) | {"schedule": vars(training.schedule_of(pack.cycle, lane))},
+        "training": settings | {"schedule": vars(training.schedule_of(pack.cycle, lane))},
         "data": fingerprint,
         "seed": pack.seed,
         "cycle": pack.cycle,
@@ -216,13 +217,14 @@ def rows_in(path: Location) -> list[dict[str, Any]]:
     content = tables.content_of(path)
     if path.stem.rpartition("-")[2] != hashlib.sha256(content).hexdigest()[:16]:
         raise DamagedError(f"{path} is damaged: its content does not fit its name")
-    rows: list[dict[str, Any]] = tables.decode("trials", content, path).to_pylist()
+    table = tables.decode("trials", content, path)
     try:
+        rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:
             check(row)
         if {name_of(row, content) for row in rows} != {path.name} or len({r["trial_id"] for r in rows}) != len(rows):
             raise ValueError("its rows do not fit its name")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a time that Python has no number for
         raise DamagedError(f"{path} is damaged: {error}") from error
     return rows
 

@@ -69,7 +69,8 @@ def held(folder: Location, command: Sequence[str]) -> Iterator[Callable[[], None
         yield check
     finally:
         if isinstance(path, Path):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it tells who, and the lock tells whether
+                path.unlink()
         release()
 
 

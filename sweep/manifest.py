@@ -116,9 +116,11 @@ class Manifest(Session):
     def _whole(self) -> Self:
         if not isinstance(self.identity.get("data"), str) or type(self.identity.get("training_version")) is not int:
             raise ValueError("identity must say data and training_version")
-        source = self.identity.get("model_source")
-        if ":" in str(self.spec.get("model")) and not (source and isinstance(source, str)):
-            raise ValueError("identity must say model_source")
+        files = self.identity.get("model_files")
+        if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+            raise ValueError("identity must say model_files")
+        if ":" in str(self.spec.get("model")) and not files:
+            raise ValueError("identity must say the model_files of the user's own network")
         if (self.plans is not None) != (self.kind == "trained"):
             raise ValueError("a trained comparison, and no other kind, has plans")
         return self
@@ -144,6 +146,8 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
             raise ValueError("its content does not fit its digest")
         if _canonical(settings.model_dump(mode="json")) != _canonical(manifest["spec"]):
             raise ValueError("spec is not as settings are written")  # 1 for 1.0, "1" for 1, or one of them left out
+        if (manifest["given"] is not None) != getattr(settings, "takes_over", False):
+            raise ValueError("a tuning that takes over an oracle's cycle 0, and no other sweep, has given")
         plans = manifest["plans"]
         if plans is not None and len(plans["oracle"]) != settings.cycles + 1:
             raise ValueError("plans must have a max_lr for each cycle")
@@ -162,8 +166,11 @@ def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
 
 def settings_of(manifest: Mapping[str, Any]) -> Any:
     """Return the settings that a manifest states. Raises ValueError where they break a rule."""
-    context = {"model_source": manifest["identity"].get("model_source")}
-    return KINDS[manifest["kind"]].model_validate(manifest["spec"], context=context)
+    context = {"model_files": manifest["identity"]["model_files"]}
+    settings = KINDS[manifest["kind"]].model_validate(manifest["spec"], context=context)
+    if settings.model_dump(mode="json") != manifest["spec"]:  # 5.0 for 5, or something left out
+        raise ValueError("spec is not as it was written")
+    return settings
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:

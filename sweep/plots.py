@@ -16,6 +16,7 @@ from matplotlib.ticker import NullFormatter
 
 from sweep import evidence, trend
 from sweep.gradients import Gradients
+from sweep.messages import printable
 from sweep.oracle import Rules
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from trainables.storage import Location, Replacing
@@ -48,7 +49,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location
     if comparison is not None:
         for (name, predicted), style in zip(comparison.groupby("trajectory", sort=False), ["-", "--", ":"] * 9):  # noqa: B905
             line = predicted.drop_duplicates("cycle")
-            top.plot(line["cycle"], line["scyc_max_lr"], style, color=ORANGE, lw=2, label=f"{name} (predicted)")
+            top.plot(line["cycle"], line["scyc_max_lr"], style, color=ORANGE, lw=2, label=_text(f"{name} (predicted)"))
     top.set_yscale("log")
     top.set_ylabel("max_lr")
     top.set_title(
@@ -126,7 +127,9 @@ def schedules(results: SchedulesResults, path: Location) -> None:
         colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
         cycle, mean = part["cycle"], part["test_accuracy_mean"]
         std = part["test_accuracy_std"].fillna(0)
-        top.plot(cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name in spec.curves else 1.2, label=name)
+        top.plot(
+            cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name in spec.curves else 1.2, label=_text(name)
+        )
         top.fill_between(cycle, mean - std, mean + std, color=colour, alpha=0.08, lw=0)
         bottom.plot(cycle, mean - best.loc[cycle].to_numpy(), style, color=colour, marker="o", ms=3, lw=1.2)
     top.set_ylabel("test accuracy, %")
@@ -162,7 +165,7 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Loca
         for index, (name, part) in enumerate(tails.groupby("schedule", sort=False)):
             shares = part.groupby("cycle")["beyond_2std"].agg(["mean", "std"]).fillna(0)
             colour, style = LINES[index % len(LINES)], ["-", "--", ":"][index // len(LINES) % 3]
-            right.plot(shares.index, shares["mean"], style, color=colour, marker="o", ms=3, label=name)
+            right.plot(shares.index, shares["mean"], style, color=colour, marker="o", ms=3, label=_text(name))
             low, high = shares["mean"] - shares["std"], shares["mean"] + shares["std"]
             right.fill_between(shares.index, low.clip(lower=0), high, color=colour, alpha=0.15, lw=0)
         right.set_ylabel(f"{kind}s beyond 2 std of the unpruned, %")
@@ -197,7 +200,7 @@ def controls(results: Results, path: Location) -> None:
             values = series[quantity]
             ends = np.exp([evidence.interval(column, rules.confidence) for column in values.T]).T
             cycles = range(values.shape[1])
-            axes.plot(cycles, np.exp(values.mean(axis=0)), "-o", color=colour, ms=3, label=name)
+            axes.plot(cycles, np.exp(values.mean(axis=0)), "-o", color=colour, ms=3, label=_text(name))
             axes.fill_between(cycles, *ends, color=colour, alpha=0.15, lw=0)
     for axes, title in zip(panels, ("best max_lr", "middle of the feasible region"), strict=True):
         axes.set_yscale("log")
@@ -269,7 +272,7 @@ def gaps(found: Mapping[str, TrainedResults], path: Location) -> None:
             ends = [rows[gap] - rows[f"{gap}_low"], rows[f"{gap}_high"] - rows[gap]]
             reach = None if rows[f"{gap}_low"].isna().all() else np.clip(np.array(ends, dtype=float), 0, None)
             colour, marker = LINES[index % len(LINES)], "osD^v"[index % 5]
-            axes.errorbar(place, rows[gap], reach, fmt=marker, ms=4, lw=1, color=colour, label=label)
+            axes.errorbar(place, rows[gap], reach, fmt=marker, ms=4, lw=1, color=colour, label=_text(label))
         _density_axis(panels[0], rows.set_index("cycle")["percent_remaining"])
         _density_axis(panels[1], rows.set_index("cycle")["percent_remaining"])
     rules = Rules.of(named[0][2].oracle.spec)
@@ -322,8 +325,14 @@ def _densities(axes: Axes, bins: pd.DataFrame, tails: pd.DataFrame, kind: str) -
     axes.set_ylim(top / 1e5, 2 * top)
     axes.set_xlabel(kind)
     axes.set_ylabel("density")
-    axes.set_title(f"{first['schedule']}, run {first['run']}", fontsize="medium")
+    axes.set_title(f"{_text(first['schedule'])}, run {first['run']}", fontsize="medium")
     axes.legend(frameon=False)
+
+
+def _text(name: object) -> str:
+    """Return a name as a figure shows it unchanged: $ else begins a formula, and _ a label that legends leave out."""
+    text = printable(str(name)).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _density_axis(axes: Axes, density: pd.Series) -> None:

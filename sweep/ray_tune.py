@@ -6,18 +6,18 @@ trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 
 import logging
 import os
-import signal
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported. Without the first a local Ray listens on all interfaces.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Ray reads these when it is imported.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a local Ray listens on loopback
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -28,19 +28,22 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 import torch
 from ray import tune
-from ray.tune import Callback
+from ray._private import ray_constants
+from ray._private.services import psutil  # which comes with Ray
+from ray.job_config import JobConfig
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.object_cache import _ObjectCache
 
-from sweep import hosts
+from sweep import ending, hosts
 from sweep.engines import Jobs
 from sweep.errors import SweepError
 from sweep.hosts import Resources
 from sweep.spec import Spec
 from sweep.worker import Failure, Measure, Outcome, Worker
+from trainables import users_own
 from trainables.datasets import Dataset
 from trainables.spec import Pack
 from trainables.storage import Location
@@ -57,6 +60,7 @@ class RayEngine:
         self.spec = spec
         self.address = spec.address or os.environ.get("RAY_ADDRESS") or "local"
         self.folder: Location | None = None
+        self.servers: list[Any] = []
 
     def connect(self, folder: Location) -> None:
         """See `Engine`. Raises SweepError for an address that is not reachable, and for less than was asked for."""
@@ -69,21 +73,33 @@ class RayEngine:
             if not host or not port.isdigit():
                 raise SweepError(f"a Ray address is HOST:PORT or auto, but got {self.address!r}")
             hosts.check_reachable(host, int(port), "HOST:PORT of a Ray, usually port 6379")
-        own_handler = signal.getsignal(signal.SIGTERM)
+        others, own_ports = ending.children(), _public_ports([psutil.Process()])
+        if local:
+            # Ray may have been imported before the variable was set; the servers that it starts read it again.
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         try:
-            ray.init(
-                address=self.address,
-                include_dashboard=False if local else None,
-                num_cpus=len(os.sched_getaffinity(0)) if local and hasattr(os, "sched_getaffinity") else None,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
+            with ending.deferred():
+                ray.init(
+                    address=self.address,
+                    include_dashboard=False if local else None,
+                    num_cpus=len(os.sched_getaffinity(0)) if local and hasattr(os, "sched_getaffinity") else None,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    job_config=_SearchedLast(_py_driver_sys_path=_own_folder()),
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             # Something listens there. Ray says in its log alone when it is a token that is wrong.
             hint = "" if local else f"; {hosts.TOKEN_HINT}"
             raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, own_handler)  # Ray has set its own, which exits with status 1
+        finally:
+            self.servers = [each for each in ending.children() if each not in others]
+        public = _public_ports([psutil.Process(), *self.servers]) - own_ports if local else set()
+        if public:
+            raise SweepError(
+                f"the Ray that was started here listens on {', '.join(sorted(public))}, where other machines may reach "
+                "it, and not on loopback only; give --engine inline, or --address of a Ray that is meant for others"
+            )
         self.resources = Resources.of(self.spec)
         if self.spec.wait_for_resources:
             self.resources.wait()
@@ -92,7 +108,10 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster, or end our own."""
-        ray.shutdown()
+        started = [each for server in self.servers for each in (server, *ending.children(server))]
+        with ending.deferred():
+            ray.shutdown()
+        ending.end(started)  # those that took longer than Ray waits
 
     def run(self, jobs: Jobs, worker: Worker, dataset: Dataset) -> None:
         """See `Engine`."""
@@ -104,7 +123,7 @@ class RayEngine:
         data = dataset.images.numpy(), dataset.labels.numpy(), replace(dataset, images=NOTHING, labels=NOTHING)
         trial = tune.with_parameters(PackTrial, data=data, home=hosts.Home.of(self.folder))
         searcher = JobSearcher(jobs, worker, self.resources)
-        with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as scratch, ending.deferred() as check:
             tune.Tuner(
                 tune.with_resources(trial, self.resources.of_a_worker),
                 tune_config=tune.TuneConfig(
@@ -120,7 +139,7 @@ class RayEngine:
                     name="sweep",
                     storage_path=scratch,
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                    callbacks=[_Starts(searcher)],
+                    callbacks=[_Steps(searcher, check)],
                     stop=_WhenFinished(jobs),
                     verbose=0,
                 ),
@@ -130,6 +149,38 @@ class RayEngine:
     def workers(self) -> int:
         """Packs that train at a time."""
         return self.resources.workers
+
+
+class _SearchedLast(JobConfig):  # type: ignore[misc]
+    """Has Ray's workers not search the driver's working folder before all else, as Ray would: `Worker` says where.
+
+    There may be a `torch.py`, or a `sweep.py`, of the user's.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def _own_folder() -> list[str]:
+    """Return where workers find this project; nothing where it is installed."""
+    folder = Path(__file__).parents[1]
+    return [] if folder.name in users_own.INSTALLED else [str(folder)]
+
+
+def _public_ports(processes: Iterable[Any]) -> set[str]:
+    """Return where processes listen, loopback aside; nothing where that cannot be seen."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.Error, OSError):
+            for each in process.net_connections("tcp"):
+                if each.status == psutil.CONN_LISTEN and not _is_loopback(each.laddr.ip):
+                    found.add(f"{each.laddr.ip} port {each.laddr.port}")
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 @dataclass(frozen=True)
@@ -181,11 +232,14 @@ class _PatientScheduler(FIFOScheduler):  # type: ignore[misc]
         self.searcher.why[trial.trial_id] = "host gone" if trial.num_failures == 0 else "worker died", reason
 
 
-class _Starts(Callback):  # type: ignore[misc]
-    """Tells when a trial begins: one may have waited for a worker, or for a machine, for long."""
+class _Steps(tune.Callback):  # type: ignore[misc]
+    """Tells when a trial begins: one may have waited for a worker, or for a machine, for long. And ends by Ctrl-C."""
 
-    def __init__(self, searcher: "JobSearcher") -> None:
-        self.searcher = searcher
+    def __init__(self, searcher: "JobSearcher", check_signals: Callable[[], None]) -> None:
+        self.searcher, self.check_signals = searcher, check_signals
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        self.check_signals()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         job = self.searcher.running.get(trial.trial_id)

@@ -85,7 +85,7 @@ def write_report(folders: Sequence[Location | str], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with Replacing(path.resolve()) as partial:  # a link that the user names stays, and leads to the page
-            partial.write_text(page, encoding="utf-8")
+            partial.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise FolderError(f"{path} cannot be written: {error}") from error
 

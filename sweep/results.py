@@ -17,7 +17,7 @@ import pandas as pd
 from search_spaces.scyc import SCyc
 from sweep import compare, oracle, rescore, standings, tables, trend
 from sweep.errors import DamagedError, FolderError, TrainingError
-from sweep.folder import Folder, check_kind, place
+from sweep.folder import Folder, check_identity, check_kind, identity, place
 from sweep.greedy import GreedyOracle
 from sweep.ledger import Ledger
 from sweep.manifest import settings_of
@@ -130,6 +130,16 @@ class Opened(ABC):
         except DamagedError as error:
             raise FolderError(f"{error}: run `scyc-sweep gradients {self.folder.path}` again") from error
 
+    def check_unchanged(self, spec: Spec, fingerprint: str | None = None) -> None:
+        """Raise FolderError where lanes would not train as the folder's did: its network, data or settings changed.
+
+        `spec` are its settings as they are now (`sweep.spec.changed`). Without the data's fingerprint the rest is
+        checked, which calls nothing of the user's.
+        """
+        found = self.manifest["identity"]
+        wanted = identity(spec, found["data"] if fingerprint is None else fingerprint)
+        check_identity(self.folder, found, wanted, "restore what it was, or begin another folder")
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
@@ -181,8 +191,8 @@ class Results(Opened):
     def comparison(self) -> pd.DataFrame:
         """The oracle beside S-Cyc, as last written by `oracle` or `compare`.
 
-        Where its file is damaged, or of the oracle as it was before, it is made anew with the settings' S-Cyc. Raises
-        FolderError if there is none, or the settings have none.
+        Where its file is damaged or unreadable, or of the oracle as it was before, it is made anew with the settings'
+        S-Cyc. Raises FolderError if there is none, or the settings have none.
         """
         where = self.folder.path
         if not self.folder.comparison.exists():
@@ -192,7 +202,7 @@ class Results(Opened):
             if compare.fits(found, self.oracle):
                 return found
             wrong = f"{self.folder.comparison} is older than its oracle"
-        except DamagedError as error:
+        except FolderError as error:
             wrong = str(error)
         if self.spec.scyc is None:
             raise FolderError(f"{wrong}: run `scyc-sweep compare {where} --scyc ...` again")
@@ -201,9 +211,11 @@ class Results(Opened):
 
     @property
     def compared(self) -> pd.DataFrame | None:
-        """The comparison, or None where there is none."""
+        """The comparison, or None where there is none. Raises FolderError for what is wrong with the rows."""
+        if not self.folder.comparison.exists() or self.oracle.empty:
+            return None
         try:
-            return self.comparison if self.folder.comparison.exists() else None
+            return self.comparison
         except FolderError as error:
             logging.getLogger(__name__).warning("%s", error)
             return None

@@ -27,7 +27,7 @@ from sweep.folder import Folder, place
 from sweep.gradients import Gradients, gradients
 from sweep.greedy import GreedyOracle
 from sweep.ledger import STATES, Ledger
-from sweep.plan import dataset_of, state_size
+from sweep.plan import check_network, dataset_of
 from sweep.results import Results, SchedulesResults, TrainedResults, TuningResults
 from sweep.schedules import ScheduleComparison
 from sweep.schedules_spec import SchedulesSpec
@@ -43,7 +43,7 @@ from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
 
 Listener = Callable[[Progress], None]
-"""Called with the progress of a sweep after every pack."""
+"""Called with the progress of a sweep when a pack goes out or comes back, and when something was decided."""
 
 HasState = Callable[[str], bool]
 
@@ -83,6 +83,8 @@ def run_tuning(
         raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
     where = Folder(spec.folder)
     oracle = _finished_oracle(spec) if spec.oracle else None
+    if oracle is not None:
+        _check_same(spec, oracle)
     given = _cycle_0(oracle) if oracle and spec.takes_over else None
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
@@ -90,8 +92,6 @@ def run_tuning(
         journal = open_journal(where.journal, identity) if live else None
         if given is None or oracle is None:
             return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
-        advice = "tune with its settings, or give another --oracle"
-        folders.check_identity(oracle.folder, oracle.manifest["identity"], identity, advice)
         for key, row in oracle.replay.ledger.rows.items():
             if row["cycle"] == 0:
                 ledger.rows.setdefault(key, row)
@@ -177,6 +177,7 @@ def run_control(
     `execution` are settings of `sweep.spec.EXECUTION` that replace the oracle's. Raises as `run_oracle` does, and
     SweepError for a control that would control nothing.
     """
+    _check_unchanged(oracle, execution)
     for name in controls:
         if name == "none" and oracle.spec.rewind != "none":
             raise SweepError(
@@ -199,7 +200,7 @@ def run_control(
         for name in controls
     ]
     for spec in specs:
-        state_size(spec)  # all that can be wrong is found before the first is trained
+        check_network(spec)  # all that can be wrong is found before the first is trained
     for name, spec in zip(controls, specs, strict=True):
         run_oracle(spec, listener(name), command)
     results = Results(oracle.folder.path)
@@ -283,6 +284,7 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
         raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
     if not closed:
         raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
+    _check_unchanged(oracle, execution)
     return changed(
         spec,
         {
@@ -293,6 +295,13 @@ def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str
             "histograms": False,
         },
     )
+
+
+def _check_unchanged(oracle: Results, execution: Mapping[str, Any]) -> None:
+    """Raise FolderError where network or data are no longer those of an oracle that others are to be trained beside."""
+    now = changed(oracle.spec, execution)
+    oracle.check_unchanged(now)
+    oracle.check_unchanged(now, dataset_of(now).fingerprint)
 
 
 def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
@@ -420,7 +429,11 @@ class _Sweep:
                 note(finished_at=lock.now())
             finish()
             return
-        self._check_disk()
+        network = check_network(spec)
+        for line in network.notes:
+            logging.getLogger(__name__).warning("%s", line)
+        chosen = 1 if network.alone else chosen
+        self._check_disk(network.state_bytes)
         engine = make_engine(spec)
         try:
             engine.connect(where.path.absolute())
@@ -431,14 +444,15 @@ class _Sweep:
             strategy = strategy_now(live=True)
             cycle = rehearsal.progress().cycle
 
+            def on_news() -> None:
+                self.listener(replace(strategy.progress(), under_way=jobs.under_way))
+
             def on_progress() -> None:
                 nonlocal cycle
                 where.check_lock()
-                progress = strategy.progress()
-                if progress.cycle != cycle:
+                if cycle != (cycle := strategy.progress().cycle):
                     note()
-                    cycle = progress.cycle
-                self.listener(progress)
+                on_news()
 
             measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
             jobs = Jobs(
@@ -448,6 +462,7 @@ class _Sweep:
                 lambda lanes: note(lanes_per_pack=lanes),
                 on_progress,
                 measure,
+                on_news=on_news,
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
@@ -465,9 +480,9 @@ class _Sweep:
         note(finished_at=lock.now(), ended_early=strategy.ended)
         finish()
 
-    def _check_disk(self) -> None:
+    def _check_disk(self, state_bytes: int) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_size(self.spec)[1] * self.spec.peak_states
+        where, needed = self.where, state_bytes * self.spec.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
         there = sum(path.lstat().st_size for path in Path(str(where.states)).glob("*"))
@@ -494,12 +509,26 @@ def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
         return oracle
     if oracle.spec.decide == "per_run" and not fitting:
         raise FolderError(f"{spec.oracle} has an oracle for each run; a tuning takes one with --decide shared")
-    if (oracle.spec.runs != spec.runs and not fitting) or oracle.oracle["cycle"].max() < spec.target:
+    cycles = int(oracle.oracle["cycle"].max())
+    words_that_fit = [] if fitting or oracle.spec.runs == spec.runs else [f"--runs {oracle.spec.runs}"]
+    if cycles < spec.target:
+        words_that_fit.append(f"--{'cycles' if spec.target_cycle is None else 'target-cycle'} {cycles}")
+    if words_that_fit:
+        wanted = f"cycle {spec.target}" if fitting else f"{spec.runs} runs and cycle {spec.target}"
         raise FolderError(
-            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {oracle.oracle['cycle'].max()}; "
-            f"{spec.runs} runs and cycle {spec.target} were asked for"
+            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
+            f"{' '.join(words_that_fit)}, or extend the oracle"
         )
     return oracle
+
+
+def _check_same(spec: TuningSpec, oracle: Results) -> None:
+    """Raise FolderError where an oracle's lanes were trained otherwise than a tuning's will be, but for a schedule."""
+    wanted = folders.identity(spec, dataset_of(spec).fingerprint)
+    found = oracle.manifest["identity"]
+    if not spec.takes_over:  # then it is there to be compared with
+        found = found | {"schedule": wanted["schedule"]}
+    folders.check_identity(oracle.folder, found, wanted, "tune with its settings, or give another --oracle")
 
 
 def _cycle_0(oracle: Results) -> Given:
@@ -533,10 +562,12 @@ def _link_states(digests: Iterable[str], there: Location, here: Location) -> Non
 
 
 def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
-    """Write the picture and, where there is a trajectory to compare with, the comparison table."""
+    """Write the picture and, where there is a trajectory to compare with, the comparison table; else there is none."""
     comparison = results.compare(predicted) if predicted else None
     if comparison is not None:
         tables.write("comparison", comparison, results.folder.comparison)
+    else:
+        results.folder.comparison.unlink(missing_ok=True)
     plots.trajectory(results, comparison, results.folder.picture)
 
 

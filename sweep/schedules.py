@@ -69,6 +69,7 @@ class ScheduleComparison(ChainStrategy):
             best_max_lr=None,
             val_accuracy=None,
             label=self.label,
+            decided=tuple(self.decided),
         )
 
     def program(self) -> Generator[list[Pack], None, None]:
@@ -138,6 +139,13 @@ class ScheduleComparison(ChainStrategy):
                 best = found[schedule] = choice.best_max_lr
                 self.kept = self.kept | {chain for chain in tried[schedule] if chain[-1].max_lr == best}
                 new[schedule] = grids[schedule].grow(best == min(scores), best == max(scores))
+                points = grids[schedule].points
+                self.decided.append(
+                    f"cycle {cycle}: the grid of {schedule.name} is extended by {len(new[schedule])} max_lr, it is "
+                    f"{points[0]:.4g} to {points[-1]:.4g} now"
+                    if new[schedule]
+                    else f"cycle {cycle}: best max_lr of {schedule.name} {best:.4g}"
+                )
                 self._held -= {row["state"] for row in rows if row["max_lr"] != best} - self._begun
         for schedule, each in tried.items():
             rows = [self.found[run, chain] for chain in each for run in self.runs]
@@ -150,10 +158,12 @@ class ScheduleComparison(ChainStrategy):
         for cycle in range(self.spec.cycles + 1):
             self.label = f"{len(going)} schedule{'s' if len(going) > 1 else ''}"
             yield from self.train(list(dict.fromkeys(chain[: cycle + 1] for chain in going.values())))
+            self.decided.append(f"cycle {cycle}: trained under {', '.join(going)}")
             for name, chain in list(going.items()):
                 self.chains[name] = chain[: cycle + 1]
                 if not self.whole(chain[: cycle + 1]):
                     del going[name]
+                    self.decided.append(f"cycle {cycle}: {name} diverged or has nothing left to prune, its chains end")
             # What is trained later starts from the newest networks, and warmup-2's grid from warmup-1's.
             self.kept = self._wanted | {chain[:-1] for n, chain in self.chains.items() if n == self.spec.base.name}
             if not going:

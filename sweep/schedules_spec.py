@@ -15,8 +15,9 @@ from search_spaces.paper import SETUPS
 from search_spaces.schedule_tables import Comparison, PrintedRow, comparison_of
 from sweep import trajectories
 from sweep.errors import SpecError
+from sweep.messages import unknown
 from sweep.presets import PRESETS
-from sweep.spec import Spec, flags_of, nearest
+from sweep.spec import Spec, flags_of
 from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
 from trainables.storage import Location, locate
 
@@ -128,6 +129,13 @@ class SchedulesSpec(Spec):
         return rounds
 
     @property
+    def growth(self) -> list[tuple[int, int]]:
+        """See `Spec`: of every grid."""
+        rounds, last = MaxLrGrid.parse(self.max_lr).growth, any(entry.tuned_on == "last" for entry in self.entries)
+        first = [(0, width * len(self.grids)) for width in rounds if self.grids]
+        return first + [(self.cycles, width) for width in rounds if last]
+
+    @property
     def first(self) -> list[Entry]:
         """Those whose chains are trained first: all but warmup-2 where it is tuned, and then warmup-1 in any case."""
         known = [entry for entry in self.entries if entry.tuned_on != "last"]
@@ -148,9 +156,7 @@ class SchedulesSpec(Spec):
         if equals and not value.strip():
             raise ValueError(f"--schedules {text}: there is nothing behind the =")
         if name not in NAMES:
-            raise ValueError(
-                f"--schedules {text}: unknown schedule{nearest(name, NAMES)}; known are {', '.join(NAMES)}"
-            )
+            raise ValueError(unknown("schedule", name, NAMES))
         if name in ("scyc", "silo"):
             return self._scyc_entry(text, name, value)
         kind = "warmup" if name.startswith("warmup") else name
@@ -176,8 +182,8 @@ class SchedulesSpec(Spec):
         origin = "given" if value or self.scyc != PRESETS[self.preset].settings["scyc"] else "the preset's"
         if text is None:
             raise ValueError(
-                "--schedules scyc: this preset has no S-Cyc parameters; give --scyc EPS,DELTA,Q,BETA (scyc-sweep tune "
-                "finds them), or name the other schedules"
+                "--schedules scyc: this preset has no S-Cyc parameters for this network and data set; give --scyc "
+                "EPS,DELTA,Q,BETA (scyc-sweep tune finds them), or name the other schedules"
             )
         try:
             [scyc] = trajectories.parse([text], self.model, self.dataset).values()

@@ -1,7 +1,8 @@
 """Tables for a terminal. In: DataFrames. Out: what rich prints. No numbers are made here, only set in columns."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces.max_lr import MaxLrGrid
 from search_spaces.paper import LABELS, OracleTable
 from sweep.fit import Fits
 from sweep.gradients import Gradients
@@ -22,6 +24,8 @@ from sweep.strategy import Progress
 
 WITH_REACH = 98
 """Characters that the oracle table takes with the column of what its regions may reach."""
+REGION = ("best_max_lr", "feasible_low", "feasible_high")
+"""Columns of an oracle's choice and its region."""
 WHEN_CONFIRMED = 3
 """Lanes of a run and cycle that `compare --confirm` trains: the oracle's choice, the prediction, its own chain's."""
 FEW_RUNS = 4
@@ -63,14 +67,16 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) 
         table.add_column(heading, justify="right")
     for index, row in enumerate(oracle.to_dict("records")):
         predictions = [parts[name].iloc[index] for name in names]
+        compared = [*REGION, *(["possible_low", "possible_high"] if certain else [])]
+        write = told_apart(*(row[name] for name in compared), *(each["scyc_max_lr"] for each in predictions))
         table.add_row(
             str(row["cycle"]),
             *([str(row["run"])] if per_run else []),
             f"{row['percent_remaining']:.3g}",
-            f"{row['best_max_lr']:.3g}",
-            _region(row),
-            *([_reach(row)] if certain else []),
-            *(_prediction(prediction) for prediction in predictions),
+            write(row["best_max_lr"]),
+            _region(row, write),
+            *([_reach(row, write)] if certain else []),
+            *(_prediction(prediction, write) for prediction in predictions),
             _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
             _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
             *(["/".join(signed(prediction["accuracy_gap"]) for prediction in predictions)] if predictions else []),
@@ -78,22 +84,41 @@ def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) 
     return Group(table, *(Text(line) for line in _findings(results, comparison, certain)))
 
 
-def plan_table(plan: Plan, extra: str) -> RenderableType:
+def plan_table(plan: Plan) -> RenderableType:
     """Return a plan as two columns."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    evaluated = f"{plan.evaluations:,} a lane, of {plan.evaluated_images:,} validation and test images"
+    scored = f"; before each pruning gradients of {plan.scored_images:,} images" if plan.scored_images else ""
+    parts = {
+        "training": plan.training_seconds,
+        "evaluation": plan.evaluation_seconds,
+        "gradient scores": plan.scoring_seconds,
+        "start and end of packs": plan.pack_seconds,
+        "waiting at the end of cycles": plan.waiting_seconds,
+        "start-up": plan.start_seconds,
+        "tables and pictures": plan.end_seconds,
+    }
+    most = (
+        f" if no grid is extended; up to {duration(plan.at_most_seconds)} if every grid is, to four times its length"
+        if plan.at_most_seconds > plan.seconds
+        else ""
+    )
     rows = {
         "lanes": f"{plan.lanes:,} in {plan.cycles} cycles and {plan.runs} runs, {plan.abreast} side by side",
         "packs": f"{plan.packs:,} of up to {plan.lanes_per_pack} lanes",
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
+        "evaluations": evaluated + scored,
         "network": f"{plan.parameters:,} parameters",
         "states": f"{_bytes(plan.state_bytes)} each, up to {_bytes(plan.peak_state_bytes)} at once",
-        "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second and worker, measured here",
-        "time": f"about {duration(plan.seconds)} of training with {plan.workers} workers here",
+        "speed": f"{_rate(plan.lane_steps_per_second)} lane-steps per second of one worker alone",
+        "time": f"about {duration(plan.seconds)} with {_count(plan.workers, 'worker')} here{most}",
+        "of it": ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items() if seconds >= 0.5),
+        "measured on": f"{plan.measured_on}, by {_count(plan.side_by_side, 'process')} at a time",
         **_power(plan),
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    return Group(table, Text(extra))
+    return table
 
 
 def _power(plan: Plan) -> dict[str, str]:
@@ -114,6 +139,10 @@ def _power(plan: Plan) -> dict[str, str]:
         "confirm": "to show a prediction that is as good within the tolerance at one cycle, likewise: "
         f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} of compare --confirm",
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _between(runs: tuple[int | None, int | None]) -> str:
@@ -195,11 +224,14 @@ def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
         table.add_column(heading, justify="right")
     for row in results.chain.to_dict("records"):
         other = beside.get(row["cycle"])
-        cells = (f"{other['best_max_lr']:.3g}", _region(other), f"{other['test_accuracy_mean']:.2f}") if other else ()
+        write, cells = told_apart(row["max_lr"]), []
+        if other:
+            write = told_apart(row["max_lr"], *(other[name] for name in REGION))
+            cells = [write(other["best_max_lr"]), _region(other, write), f"{other['test_accuracy_mean']:.2f}"]
         table.add_row(
             str(row["cycle"]),
             f"{row['percent_remaining']:.3g}",
-            f"{row['max_lr']:.3g}",
+            write(row["max_lr"]),
             _with_std(row["val_accuracy_mean"], row["val_accuracy_std"]),
             _with_std(row["test_accuracy_mean"], row["test_accuracy_std"]),
             *cells,
@@ -225,8 +257,11 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
     share = ""
     if oracle is not None:
         share = f", {100 * steps / oracle.oracle['trained_steps'].sum():.0f} % of the oracle's"
+    given = int((table["stage"] == "epsilon").sum()) if results.spec.takes_over else 0
+    taken = f" and {given} max_lr of the oracle's cycle 0" if given else ""
     lines.append(
-        f"{len(table)} trials, {steps:,} steps trained{share}, {duration(float(table['seconds'].sum()))} of training"
+        f"{len(table) - given} trials{taken}, {steps:,} steps trained{share}, "
+        f"{duration(float(table['seconds'].sum()))} of training"
     )
     lines.append("val %: mean over runs at the chain's last cycle; the best of many noisy means is optimistic")
     return lines
@@ -261,7 +296,8 @@ def _standings(results: SchedulesResults, names: Sequence[str]) -> RenderableTyp
 def _rates(rows: Sequence[Mapping[Any, Any]]) -> str:
     """Return a schedule's rates: one, the range of a curve, or what retraining makes of it."""
     low, high = min(row["max_lr"] for row in rows), max(row["max_lr"] for row in rows)
-    text = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+    write = told_apart(low, high)
+    text = write(low) if write(low) == write(high) else f"{write(low)} to {write(high)}"
     peaks = {row["peak_lr"] for row in rows if row["cycle"]}
     return f"{text}, then {max(peaks):.3g}" if peaks and max(peaks) < 0.99 * low else text
 
@@ -297,9 +333,10 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
         lines.append(f"max_lr of {', '.join(part['schedule'].unique())}: {source}")
     for (schedule, cycle), grid in rates[rates["at_edge"]].groupby(["schedule", "cycle"], sort=False):
         chosen, low, high = grid.loc[grid["chosen"], "max_lr"].iloc[0], grid["max_lr"].min(), grid["max_lr"].max()
+        write = told_apart(*grid["max_lr"])
         lines.append(
-            f"{schedule}'s {chosen:.3g} lies on the EDGE of its grid at cycle {cycle}, {low:.3g} to {high:.3g}, which "
-            "grew as far as it may: give a wider --max-lr"
+            f"{schedule}'s {write(chosen)} lies on the EDGE of its grid at cycle {cycle}, {write(low)} to "
+            f"{write(high)}, {_why_edge(spec.max_lr, low if chosen == low else None)}"
         )
     if spec.printed is not None:
         lines.append(f"in brackets: the paper's Table {spec.printed.table} ({spec.printed.pruning})")
@@ -438,7 +475,7 @@ def paper_table(results: Results, printed: OracleTable) -> RenderableType:
             f"{printed.well_tuned_max_lr[index]:g}",
             f"[{printed.feasible_low[index]:g}, {printed.feasible_high[index]:g}]",
             f"{float(printed.scyc_printed_hundredths[index]) / 100:g}",
-            *((f"{here['best_max_lr']:.3g}", _region(here)) if here else ("-", "-")),
+            *_best_and_region(here),
         )
     return Group(table, *(Text(f"Table {printed.table}: {note}") for note in printed.notes))
 
@@ -459,8 +496,11 @@ def _findings(results: Results, comparison: pd.DataFrame | None, reach: bool) ->
         return ["no cycle is decided yet"]
     if (oracle["feasible_low"] != oracle["hull_low"]).any() or (oracle["feasible_high"] != oracle["hull_high"]).any():
         lines.append("~  the curve is noisy: there are feasible max_lr values beyond a gap (hull_low, hull_high)")
-    if oracle["low_at_edge"].any() or oracle["high_at_edge"].any():
-        lines.append("<, >  the region reaches the edge of the grid, extended as far as it may be")
+    reasons = {"<": [_why_edge(results.spec.max_lr, low) for low in oracle.loc[oracle["low_at_edge"], "grid_low"]]}
+    reasons[">"] = [_why_edge(results.spec.max_lr, None)] * int(oracle["high_at_edge"].any())
+    for reason in dict.fromkeys(reasons["<"] + reasons[">"]):
+        marks = ", ".join(mark for mark, found in reasons.items() if reason in found)
+        lines.append(f"{marks}  the region reaches the edge of the grid, {reason}")
     if comparison is not None:
         for name, part in comparison.groupby("trajectory", sort=False):
             gaps = part["accuracy_gap"].dropna()
@@ -475,6 +515,16 @@ def _findings(results: Results, comparison: pd.DataFrame | None, reach: bool) ->
     )
     lines += [f"ended early: {reason}" for reason in results.manifest["ended_early"]]
     return lines
+
+
+def _why_edge(max_lr: str, low: float | None) -> str:
+    """Say why a grid does not go on past its edge; `low` is the lower edge as it was tried, None at the upper one."""
+    grid = MaxLrGrid.parse(max_lr)
+    if len(grid.values) == 1:
+        return "which has one point and no spacing to go on by: give --max-lr more points"
+    if low is not None and low <= grid.floor:
+        return "whose next step down would be 0 or less: give --max-lr a lower LO, or LO:HI:xN"
+    return "which was extended to four times its points: give a wider --max-lr"
 
 
 def _certainty(results: Results, reach: bool) -> list[str]:
@@ -494,19 +544,41 @@ def _certainty(results: Results, reach: bool) -> list[str]:
     ]
 
 
-def _reach(row: Mapping[Any, Any]) -> str:
+def told_apart(*values: float) -> Callable[[float], str]:
+    """Return how learning rates that are compared are written: three digits, or as many more as tell them apart.
+
+    Two that differ by one in the last digit could differ by less than the rounding: they get another digit.
+    """
+    different = sorted({float(f"{value:.9g}") for value in values if not missing(value)})  # nine alike: the same
+    for digits in range(3, 10):
+        if all(
+            high - low > 1.5 * 10 ** (math.floor(math.log10(max(high, 1e-9))) + 1 - digits)
+            for low, high in pairwise(different)
+        ):
+            break
+    return lambda value: f"{value:.{digits}g}"
+
+
+def _best_and_region(row: Mapping[Any, Any] | None) -> tuple[str, str]:
+    if row is None:
+        return "-", "-"
+    write = told_apart(*(row[name] for name in REGION))
+    return write(row["best_max_lr"]), _region(row, write)
+
+
+def _reach(row: Mapping[Any, Any], write: Callable[[float], str]) -> str:
     low = "<" if row["possible_low"] == row["grid_low"] else ""
     high = ">" if row["possible_high"] == row["grid_high"] else ""
-    return f"{low}[{row['possible_low']:.3g}, {row['possible_high']:.3g}]{high}"
+    return f"{low}[{write(row['possible_low'])}, {write(row['possible_high'])}]{high}"
 
 
-def _region(row: Mapping[Any, Any]) -> str:
+def _region(row: Mapping[Any, Any], write: Callable[[float], str]) -> str:
     low, high = ("<" if row["low_at_edge"] else ""), (">" if row["high_at_edge"] else "")
-    return f"{low}[{row['feasible_low']:.3g}, {row['feasible_high']:.3g}]{high}{'' if row['contiguous'] else '~'}"
+    return f"{low}[{write(row['feasible_low'])}, {write(row['feasible_high'])}]{high}{'' if row['contiguous'] else '~'}"
 
 
-def _prediction(row: pd.Series) -> Text:
-    value = f"{row['scyc_max_lr']:.3g}"
+def _prediction(row: pd.Series, write: Callable[[float], str]) -> Text:
+    value = write(row["scyc_max_lr"])
     return Text(f"{value} in ", "green") if row["inside"] else Text(f"{value} OUT", "red")
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from sweep.evidence import both_sides
 from sweep.results import Results, TrainedResults
-from sweep.screen import missing, progress_line, signed, title_of
+from sweep.screen import missing, progress_line, signed, title_of, told_apart
 
 WHY = {
     "none": "nothing pruned: what mere retraining does",
@@ -42,11 +42,12 @@ def verdicts_table(results: TrainedResults) -> RenderableType:
             table.add_column(heading, justify="left" if heading == "equivalent" else "right")
         for row in rows.to_dict("records"):
             whole = missing(row["cycle"])
+            write = str if whole else told_apart(row["oracle_max_lr"], row["scyc_max_lr"])
             table.add_row(
                 "mean" if whole else str(row["cycle"]),
                 "" if whole else f"{row['percent_remaining']:.3g}",
-                "" if whole else f"{row['oracle_max_lr']:.3g}",
-                "" if whole else f"{row['scyc_max_lr']:.3g}",
+                "" if whole else write(row["oracle_max_lr"]),
+                "" if whole else write(row["scyc_max_lr"]),
                 signed(row["val_gap"]),
                 _interval(row["val_gap_low"], row["val_gap_high"]),
                 "" if missing(row["verdict"]) else row["verdict"],
@@ -215,7 +216,9 @@ def region_answer(results: Results) -> str:
     oracle = results.oracle
     low, high = oracle["best_max_lr"].min(), oracle["best_max_lr"].max()
     width = (oracle["feasible_high"] / oracle["feasible_low"]).median()
-    line = f"The best max_lr lies between {low:.3g} and {high:.3g}; the region as good spans {width:.3g} times (median)"
+    write = told_apart(low, high)
+    line = f"The best max_lr lies between {write(low)} and {write(high)}; "
+    line += f"the region as good spans {width:.3g} times (median)"
     if oracle["possible_low"].isna().all():
         return f"{line}. One run decides each cycle: how sure that is cannot be told."
     reach, told = (oracle["possible_high"] / oracle["possible_low"]).median(), oracle["not_told"].median()

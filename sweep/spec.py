@@ -4,12 +4,11 @@ Every setting is defined here once: the command line's flags, their help, the TO
 `Spec`. No torch, no ray. Next: `sweep.run` carries it out.
 """
 
-import difflib
-import hashlib
 import inspect
 import math
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Optional, Self, TypeVar, Union, cast, get_args, get_origin, overload
@@ -32,6 +31,7 @@ from pydantic import (
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
+from sweep.messages import USERS_OWN, nearest, one_line, unknown
 from sweep.presets import PRESETS
 from trainables import users_own
 from trainables.spec import (
@@ -49,7 +49,7 @@ from trainables.spec import (
     TrainSpec,
     names,
 )
-from trainables.storage import Location, locate
+from trainables.storage import Location, expanded, locate, reason
 
 Place = Annotated[
     str,
@@ -57,6 +57,7 @@ Place = Annotated[
     AfterValidator(lambda place: str(locate(place)) and place),  # raises ValueError for what is none
 ]
 """A path, or a URI of a bucket, which a Path would spoil."""
+LocalFolder = Annotated[Path, AfterValidator(lambda path: expanded(path) and path)]  # raises ValueError likewise
 UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 MAX_LANES = 200_000
@@ -82,7 +83,13 @@ class Spec(BaseModel):
         "(images, labels): bytes of shape (images, channels, height, width), and integers. As a third value it may "
         "return how many of the last images are the test part."
     )
-    data_dir: Path = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
+    images: int | None = Field(
+        None,
+        ge=1,
+        description="Take so many images of the data set: a fixed part, with its shares of classes and of the test "
+        "part. To try a large network where there is no GPU. Default: all.",
+    )
+    data_dir: LocalFolder = Field(Path("data"), description="Folder of the data sets, laid out as torchvision does.")
     download: bool = Field(False, description="Fetch the data set into --data-dir if it is not there.")
     split: SplitName = Field(
         "pooled",
@@ -113,7 +120,9 @@ class Spec(BaseModel):
     max_lr: str = Field(
         description="Grid of max_lr: LO:HI:STEP (linear), LO:HI:xN (geometric, N points) or a comma list."
     )
-    tolerance: float = Field(0.5, ge=0, description="How far below the best accuracy a max_lr is still feasible.")
+    tolerance: float = Field(
+        0.5, ge=0, lt=100, description="How far below the best accuracy a max_lr is still feasible."
+    )
     tolerance_kind: Literal["absolute", "relative"] = Field(
         "absolute", description="absolute: percent points. relative: percent of the best accuracy."
     )
@@ -153,7 +162,11 @@ class Spec(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay (L2), on all parameters.")
     eval_every: int | None = Field(None, ge=1, description="Steps between evaluations. Default: once an epoch.")
     dtype: DtypeName = Field("float32", description="Precision of weights and arithmetic.")
-    scyc: str | None = Field(None, description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with.")
+    scyc: str | None = Field(
+        None,
+        description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with, or none. Default: the preset's, for "
+        "the preset's model and data set only.",
+    )
     histograms: bool = Field(
         False, description="Measure in the end how gradients and activations are distributed, as `gradients` does."
     )
@@ -194,16 +207,20 @@ class Spec(BaseModel):
         "Default: results/PRESET.",
     )
 
-    @field_validator("max_lr")
+    @field_validator("max_lr", mode="before")
     @classmethod
-    def _grid(cls, text: str) -> str:
-        MaxLrGrid.parse(text)
-        return text
+    def _grid(cls, given: object) -> object:
+        if isinstance(given, str):
+            MaxLrGrid.parse(given)
+        elif isinstance(given, Iterable | Real):  # in Python: numbers
+            values = given if isinstance(given, Iterable) else [given]
+            return str(MaxLrGrid(tuple(map(_plain, values))))
+        return given
 
     @field_validator("scyc")
     @classmethod
     def _scyc(cls, text: str | None) -> str | None:
-        return text if text is None else str(SCyc.parse(text))
+        return None if text in (None, "none") else str(SCyc.parse(text))
 
     @field_validator("hidden")
     @classmethod
@@ -245,14 +262,18 @@ class Spec(BaseModel):
             values = values | {"rewind": "init" if values.get("pruning") == "imp" else "none"}
         return values
 
-    _model_source: str = PrivateAttr("")
+    _model_files: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _trains(self, info: ValidationInfo) -> Self:
         # Results are opened wherever the file is now and whatever it says: what counts is what they came from.
-        recorded = (info.context or {}).get("model_source")
-        if ":" in self.model:
-            self._model_source = recorded or source_digest(self.model)
+        if info.context is not None:
+            self._model_files = info.context["model_files"]
+        elif ":" in self.model:
+            try:
+                self._model_files = users_own.digests(self.model)
+            except ValueError as error:
+                raise ValueError(f"--model {error}") from error
         self.training()  # raises ValueError where the schedule does not fit the steps
         lanes = self.runs * max(self.abreast, len(MaxLrGrid.parse(self.max_lr).values))
         if lanes > MAX_LANES:
@@ -262,6 +283,11 @@ class Spec(BaseModel):
         return self
 
     @property
+    def model_files(self) -> dict[str, str]:
+        """The digests of the files that the code of a user's own network lies in; empty for the other networks."""
+        return self._model_files
+
+    @property
     def folder(self) -> Location:
         """The results folder."""
         return locate(self.out or f"results/{self.preset}")
@@ -269,7 +295,7 @@ class Spec(BaseModel):
     @property
     def data_folder(self) -> Path:
         """The folder of the data sets, which is the same for workers in other folders."""
-        return self.data_dir.expanduser().resolve()
+        return expanded(self.data_dir).resolve()
 
     @property
     def abreast(self) -> int:
@@ -280,6 +306,12 @@ class Spec(BaseModel):
     def rounds(self) -> list[tuple[int, int]]:
         """What is trained one after another, as far as it is known beforehand: cycle, and lanes of each run."""
         return [(cycle, self.abreast) for cycle in range(self.cycles + 1)]
+
+    @property
+    def growth(self) -> list[tuple[int, int]]:
+        """What extensions of the grid add to `rounds` at most: as far as it may grow, in every cycle."""
+        rounds = MaxLrGrid.parse(self.max_lr).growth
+        return [(cycle, width) for cycle in range(self.cycles + 1) for width in rounds]
 
     @property
     def peak_states(self) -> int:
@@ -302,10 +334,11 @@ class Spec(BaseModel):
         assert self.rewind is not None
         return TrainSpec(
             model=self.model,
-            model_source=self._model_source,
+            model_source=users_own.digest(self._model_files),
             hidden=self.hidden if self.model == "mlp" else (),
             batch_norm=self.batch_norm and self.model == "mlp",
             dataset=self.dataset,
+            images=self.images,
             split=self.split,
             pruning="global_magnitude" if self.pruning == "imp" else self.pruning,
             prune_rate=self.prune_rate,
@@ -360,15 +393,19 @@ EXECUTION = (
 ExecutionFlags: type[BaseModel] = flags_of(Spec, without=Spec.model_fields.keys() - EXECUTION)
 
 
-def changed(spec: Spec, settings: Mapping[str, Any]) -> Spec:
-    """Return the settings of a sweep with some of them replaced. Raises SpecError as `resolve`."""
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def changed(spec: AnySpec, settings: Mapping[str, Any]) -> AnySpec:
+    """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
+
+    Raises SpecError as `resolve`.
+    """
+    _check_engine(settings)
     try:
-        return Spec.model_validate({**spec.model_dump(), **settings})
+        return type(spec).model_validate({**spec.model_dump(), **settings})
     except ValidationError as error:
         raise SpecError(one_line(error)) from error
-
-
-AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
 @overload
@@ -383,22 +420,32 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
     Raises SpecError, one line with the rule, the value and the choices.
     """
     given = (read_toml(config, kind) if config else {}) | {name: v for name, v in flags.items() if v is not None}
-    unknown = [name for name in given if name not in kind.model_fields]
-    if unknown:
-        raise SpecError(f"unknown setting {unknown[0]!r}{nearest(unknown[0], kind.model_fields)}")
+    for name in ("model", "dataset"):
+        if callable(given.get(name)):
+            try:
+                given[name] = users_own.name_of(given[name])
+            except ValueError as error:
+                raise SpecError(f"--{name}: {error}") from error
+    for name in given:
+        if name not in kind.model_fields:
+            raise SpecError(_no_setting(name, "setting", kind))
+    _check_engine(given)
     preset = given.get("preset", given.get("model", "digits"))
     if "preset" not in given and ":" in str(preset):
         raise SpecError(f"--model {preset} needs a --preset to start from; known are {', '.join(PRESETS)}")
     if preset not in PRESETS:
-        what, known = ("preset", list(PRESETS)) if "preset" in given else ("model", list(names(ModelName)))
-        raise SpecError(f"unknown {what} {preset!r}{nearest(str(preset), known)}; known are {', '.join(known)}")
+        if "preset" in given:
+            raise SpecError(unknown("preset", preset, list(PRESETS)))
+        raise SpecError(unknown("network", preset, names(ModelName), USERS_OWN))
     base = PRESETS[preset].settings
     # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
     own = set() if kind is Spec else inspect.get_annotations(kind).keys()
     settings = {name: value for name, value in base.items() if name not in own} | given | {"preset": preset}
+    if "scyc" not in given and any(settings[name] != base[name] for name in ("model", "dataset")):
+        settings["scyc"] = None  # it was found for the preset's network and data
     try:
         factor = float(settings.get("scale", 1.0))
-        stretched = factor * float(settings["steps"]) / base["steps"]
+        stretched = max(0.0, factor * float(settings["steps"]) / base["steps"])
         for name, multiplier in (
             ("steps", factor),
             ("retrain_steps", factor),
@@ -423,13 +470,17 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
     """Return the settings of a TOML file. Raises SpecError for an unreadable file, an unknown key or a wrong type."""
     try:
         settings = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise SpecError(f"{path} is no TOML file: {error}") from error
     except RecursionError as error:
-        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
+        raise SpecError(f"{path} is no TOML file: it is nested too deeply") from error
     for name, value in settings.items():
         if name not in kind.model_fields:
-            raise SpecError(f"{path}: unknown key {name!r}{nearest(name, kind.model_fields)}")
+            raise SpecError(f"{path}: {_no_setting(name, 'key', kind)}")
+        if name == "max_lr":  # a text, a number or a list, as in Python: the spec says what is wrong
+            continue
         field = kind.model_fields[name]
         loose = Path in _parts(field.annotation)
         checked = tuple(value) if isinstance(value, list) else value
@@ -437,39 +488,24 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
             # Strict: TOML has types of its own, so that `cycles = "3"` and `cycles = true` are mistakes.
             TypeAdapter[Any](cast(Any, field.annotation)).validate_python(checked, strict=not loose)
         except ValidationError as error:
-            raise SpecError(f"{path}: {name}: {error.errors()[0]['msg'].lower()}, but got {value!r}") from error
+            raise SpecError(f"{path}: {one_line(error, name)}") from error
     return settings
 
 
-def source_digest(name: str) -> str:
-    """Return the sha256 of the file of a user's function, found from the working folder as from anywhere else.
-
-    Raises ValueError where there is none.
-    """
-    try:
-        return hashlib.sha256(users_own.source(name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"--model {name} cannot be read: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"--model {error}") from error
+def _plain(value: Any) -> Any:
+    """Return numpy's and other kinds of real numbers as Python's own, and all else as it is."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known name closest to `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _check_engine(settings: Mapping[str, Any]) -> None:
+    if settings.get("engine") == "inline" and settings.get("address") is not None:
+        raise SpecError("--address is for --engine ray: --engine inline trains in this process; give one of them")
 
 
-def one_line(error: ValidationError) -> str:
-    """Return a validation error as one line: setting, rule, value."""
-    lines = []
-    for detail in error.errors():
-        name = str(detail["loc"][0]).replace("_", "-") if detail["loc"] else ""
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, but got {detail['input']!r}"
-        lines.append(f"--{name}: {message}" if name else message)
-    return "; ".join(dict.fromkeys(lines))
+def _no_setting(name: str, what: str, kind: type[Spec]) -> str:
+    if name in ("config", "plan", "pilot", "spread", "json"):
+        return f"{name} is a flag of the command and not a setting"
+    return f"unknown {what} {name!r}{nearest(name, kind.model_fields)}"
 
 
 def _scaled(value: Any, factor: float) -> Any:

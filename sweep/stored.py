@@ -68,9 +68,7 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
     wanted = [(path, to / within) for path, within in _files(source, "") if states or "states/" not in within]
     folders = {to / parent for _, target in wanted for parent in target.relative_to(to).parents} - {to}
     for linked in sorted(folder for folder in folders if folder.is_symlink()):
-        raise FolderError(
-            f"{linked} is a link, not a folder: nothing is written there; remove it, or give another --to"
-        )
+        raise FolderError(f"{linked} is a link, not a folder: nothing is written there; give another --to")
 
     def fetch(path: Location, target: Path) -> str:
         try:

@@ -32,6 +32,10 @@ class Progress:
     val_accuracy: float | None
     label: str = ""
     """What is going on besides, such as the stage of a tuning."""
+    decided: tuple[str, ...] = ()
+    """What the strategy has decided so far, in order, a line each: a cycle closed, a grid extended, a trial ended."""
+    under_way: int | None = None
+    """Packs that are handed out and not back; None where results alone tell."""
 
 
 class Strategy(ABC):
@@ -51,6 +55,8 @@ class Strategy(ABC):
         self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
         self.training: TrainSpec = spec.training()
         self.fingerprint = fingerprint
+        self.decided: list[str] = []
+        """What was decided, in order, a line each: decided again from the same rows, it is the same."""
         self._ids: dict[tuple[int, int, Lane], str] = {}
         self._right: dict[str, dict[str, Any]] = {}
         """Rows that were looked at, by key."""
@@ -171,7 +177,10 @@ class Strategy(ABC):
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
         if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+            other = "another version of torch draws other numbers; go on with the version in manifest.json"
+            if ":" in self.training.model:
+                other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"
             raise TrainingError(
-                f"run {pack.run} started from other initial weights than its finished lanes: another version of "
-                "torch draws other numbers; go on with the version in manifest.json or give another --out"
+                f"run {pack.run} started from other initial weights than its finished lanes: {other}, or give another "
+                "--out"
             )

@@ -147,7 +147,7 @@ class Journal:
         `identity` is what determines the lanes of the folder.
         """
         self.path = path = path.absolute()  # Optuna's lock would point nowhere otherwise
-        written = _written(path)
+        written = _written(path)  # before anything is changed
         _lock_of(path).unlink(missing_ok=True)  # a killed driver's: there is one at a time
         self.identity = json.dumps(identity, sort_keys=True)
         self.studies: dict[str, optuna.Study] = {}

@@ -11,9 +11,8 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,8 @@ class Asked:
     words: Sequence[str]
     """As they are typed there."""
     digest: str
-    modules: Sequence[str]
-    """Of the user's own functions."""
+    modules: Sequence[str] | None
+    """Of the user's own functions; None: those that the folder was trained with."""
     files: Mapping[str, Path]
     """By the name that they have there."""
 
@@ -119,8 +118,8 @@ def ask(
 
     def along(text: str) -> str:
         """Have a file that is named travel with the job, under a name that no other has."""
-        file = Path(text).expanduser()
-        if not file.is_file():
+        file = place(text)
+        if not isinstance(file, Path) or not file.is_file():
             return text
         there = f"{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}-{file.name}"
         files[there] = file
@@ -135,7 +134,8 @@ def ask(
         folder_of(storage, name)  # it is one, too
         wanted: Any = {key: value for key, value in given.items() if key not in ("folder", "settings", "json")}
         wanted["scyc"] = [along(text) for text in given.get("scyc") or ()]  # of files what is in them
-        modules: list[str] = []
+        trains = command == "control" or given.get("train") or given.get("confirm") is not None
+        modules: list[str] | None = None if trains else []
     else:
         name = spec.folder.name if name is None else name
         where = folder_of(storage, name)
@@ -148,7 +148,7 @@ def ask(
             typed += ["--oracle", str(_named(oracle, storage))]
         wanted = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
         wanted["model_source"] = spec.training().model_source
-        modules = [text for text in (spec.model, spec.dataset) if ":" in text]
+        modules = _users_own(spec.model, spec.dataset)
     content = json.dumps([command, wanted, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
@@ -173,35 +173,42 @@ def parcel(asked: Asked) -> Iterator[Path]:
 
     No data, no results, no `.git`. Raises SweepError if that is too much to send.
     """
+    modules = asked.modules
+    if modules is None:
+        spec = (Folder(asked.folder).manifest() or {"spec": {}})["spec"]
+        modules = _users_own(*(str(spec.get(name)) for name in ("model", "dataset")))
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
             _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
-        for root in {root for function in asked.modules for root in _modules_of(function)}:
-            if not (Path(folder) / root.name).exists():
-                _copy(root, Path(folder) / root.name)
+        for name, file in _own_files(modules).items():
+            within = name.split("/")
+            top = Path(folder) / within[0]
+            if not top.exists():
+                _copy(file.parents[len(within) - 2] if len(within) > 1 else file, top)
+            if not (Path(folder) / name).exists():  # in a folder that is left out elsewhere
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, Path(folder) / name)
         for name, file in asked.files.items():
             shutil.copyfile(file, Path(folder) / name)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         if size > PARCEL_BYTES:
             raise SweepError(
-                f"{', '.join(asked.modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
+                f"{', '.join(modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
                 "are sent; keep data out of it"
             )
         yield Path(folder)
 
 
-def _modules_of(function: str) -> set[Path]:
-    """Return the file or package of a user's function, and those beside it that it imports."""
-    file = users_own.source(function)
-    parents = function.partition(":")[0].count(".") + (file.name == "__init__.py")
-    root = file if not parents else file.parents[parents - 1]
-    if "site-packages" in root.parts:
-        return {root}  # what is installed finds what it needs where it is installed too
-    finder = ModuleFinder(path=[str(root.parent)])
-    with suppress(SyntaxError):  # which whoever imports it will be told of
-        finder.run_script(str(file))
-    imported = {Path(file) for module in finder.modules.values() if (file := vars(module)["__file__"])}
-    return {root} | {root.parent / each.relative_to(root.parent).parts[0] for each in imported}
+def _users_own(*names: str) -> list[str]:
+    return [name for name in names if ":" in name]
+
+
+def _own_files(functions: Sequence[str]) -> dict[str, Path]:
+    """Return the files that users' functions are made of, by name. Raises SpecError where one is not there."""
+    try:
+        return {name: file for function in functions for name, file in users_own.sources(function).items()}
+    except ValueError as error:
+        raise SpecError(str(error)) from error
 
 
 def environment(submission: Submission, storage: Location) -> dict[str, str]:
@@ -267,7 +274,7 @@ def _data_dir(spec: Spec, storage: Location) -> list[str]:
 
 
 def _absolute(text: str) -> str:
-    return str(Path(text).expanduser().absolute())
+    return str(place(text).absolute())
 
 
 def _dashed(word: str) -> str:

@@ -75,6 +75,8 @@ class TrainedComparison(ChainStrategy):
             beside = {name: (*oracle[:cycle], links[cycle]) for name, links in branches.items()}
             own = {name: links[: cycle + 1] for name, links in going.items()}
             yield from self.train(list(dict.fromkeys([now, *beside.values(), *own.values()])))
+            beside_it = "".join(f", {name}" for name in going)
+            self.decided.append(f"cycle {cycle}: trained under the oracle's choice{beside_it}")
             self.oracle, self.own = now, self.own | own
             self.branches |= {(name, cycle): chain for name, chain in beside.items()}
             # Fresh runs may have nothing left to prune where the oracle's had, or diverge.
@@ -101,4 +103,5 @@ class TrainedComparison(ChainStrategy):
             best_max_lr=None,
             val_accuracy=None,
             label="fresh runs" if self.plans.fresh else "trajectories",
+            decided=tuple(self.decided),
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
+from sweep.messages import printable
 from trainables.storage import SMALL, Location, Replacing, locate, reason
 from trainables.storage import read as read_file
 
@@ -20,14 +21,16 @@ OWN = "S-Cyc"
 
 
 def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None) -> dict[str, SCyc]:
-    """Return S-Cyc's parameters by name, for each of `texts`; `own` are those that the oracle was run with.
+    """Return S-Cyc's parameters by name, for each of `texts` but `none`; `own` are those that the oracle was run with.
 
     Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
     """
     found: dict[str, SCyc] = {}
     for text in texts:
+        if text.strip() == "none":
+            continue
         name, scyc = _parse(text.strip(), model, dataset)
-        name = text.strip() if name in found else name
+        name = printable(text.strip()) if name in found else name
         found[OWN if "," in name and str(scyc) == own else name] = scyc
     return found
 
@@ -46,7 +49,7 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
         return text, SILO[model, dataset]
     if text.endswith(".toml"):
         path = locate(text)
-        return f"{path.parent.name}/{path.name}", read(path)
+        return printable(f"{path.parent.name}/{path.name}"), read(path)
     try:
         return text, SCyc.parse(text)
     except ValueError as error:

@@ -100,6 +100,7 @@ class Tuning(ChainStrategy):
             best_max_lr=best.chain[-1].max_lr if best else None,
             val_accuracy=best.value if best else None,
             label=self.label,
+            decided=tuple(self.decided),
         )
 
     # What came out.
@@ -166,6 +167,7 @@ class Tuning(ChainStrategy):
             self._note(
                 "epsilon", number, {"epsilon": chain[0].max_lr}, chain, "complete" if whole else "diverged", int(whole)
             )
+        self.decided.append(f"epsilon: {given.epsilon:.4g}, the oracle's best max_lr of cycle 0")
         return given.epsilon
 
     def _search(
@@ -195,11 +197,17 @@ class Tuning(ChainStrategy):
                 params = {**fixed, **trial.params}
                 ended = self._note(stage, trial.number, params, chains[trial.number], state, cycles)
                 trial.end(ended.state, ended.value)
+                accuracy = "" if ended.value is None else f", validation accuracy {ended.value:.2f} %"
+                which = f"trial {trial.number + 1} of {spec.stages[stage]}"
+                self.decided.append(f"{stage}: {which} ended: {ended.state}{accuracy}")
             best = self.best(stage)
             if best is not None:
                 self.kept = kept | {best.chain}
-        if self.best(stage) is None:
+        best = self.best(stage)
+        if best is None:
             raise TrainingError(f"no trial of {stage} reached its end: all diverged or had nothing left to prune")
+        found = ", ".join(f"{name} {best.params[name]:.4g}" for name in names)
+        self.decided.append(f"{stage} is decided: {found}, validation accuracy {best.value:.2f} %")
 
     def _train(
         self, stage: str, batch: Sequence[Trial], chains: Mapping[int, Chain]

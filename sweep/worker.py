@@ -5,6 +5,7 @@ learns that a trial failed. Next: `sweep.engines.Jobs` decides what a failure me
 """
 
 import ctypes
+import errno
 import functools
 import socket
 import sys
@@ -15,7 +16,7 @@ from typing import Literal
 
 import torch
 
-from trainables import datasets, measure, pack
+from trainables import datasets, measure, models, pack, users_own
 from trainables.datasets import Dataset
 from trainables.pruning import EmptyLayerError
 from trainables.spec import LaneResult, Pack, TrainSpec
@@ -25,7 +26,17 @@ from trainables.storage import Location
 NEARLY = 1.05
 """Times this close are equal: two measurements of one size differ by as much."""
 
-Failure = Literal["", "out of memory", "chain ended", "state lost", "worker died", "host gone", "folder unseen"]
+Failure = Literal[
+    "",
+    "out of memory",
+    "chain ended",
+    "state lost",
+    "disk full",
+    "code failed",
+    "worker died",
+    "host gone",
+    "folder unseen",
+]
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,14 @@ class Worker:
     device: str
     """`auto`, `cpu` or `cuda`."""
     threads: int
+    search_path: tuple[str, ...] = field(default_factory=users_own.search_path)
+    """Where the process that made this searches for modules, and so for a user's own."""
 
     def do(self, job: Pack | Measure, dataset: Dataset) -> Outcome:
         """Carry out a job; every failure that can be told from a bug comes back as an outcome."""
         torch.set_num_threads(self.threads)
         keep_freed_memory()
+        users_own.search_like(self.search_path)
         device = pick_device(self.device)
         try:
             outcome = self._do(job, dataset.to(device), device)
@@ -94,6 +108,15 @@ class Worker:
             outcome = Outcome(failure="chain ended", reason=str(error))
         except StateError as error:
             outcome = Outcome(failure="state lost", reason=str(error))
+        except models.NetworkError as error:
+            outcome = Outcome(failure="code failed", reason=str(error))
+        except SystemExit as error:  # as any exception would end a worker, but this one might say that all is well
+            outcome = Outcome(failure="code failed", reason=f"{self.training.model} called sys.exit({error.code!r})")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = f"{self.states} on {socket.gethostname()} cannot be written: {error.strerror}"
+            outcome = Outcome(failure="disk full", reason=reason)
         except (MemoryError, RuntimeError) as error:
             if not measure.is_out_of_memory(error):
                 raise
@@ -104,7 +127,7 @@ class Worker:
 
     def _do(self, job: Pack | Measure, dataset: Dataset, device: torch.device) -> Outcome:
         if isinstance(job, Measure):
-            return Outcome(rates=measure.lane_rates(self.training, dataset.outline, device, job.sizes))
+            return Outcome(rates=measure.lane_rates(self.training, dataset, device, job.sizes))
         return Outcome(pack.train_pack(self.training, job, dataset, self.states, device))
 
 
@@ -140,6 +163,6 @@ def device_name(device: torch.device) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load_dataset(name: str, folder: Path, device: torch.device, download: bool) -> Dataset:
-    """Return a data set on a device, read once a process. Raises as `trainables.datasets.load`."""
-    return datasets.load(name, folder, download).to(device)
+def load_dataset(name: str, folder: Path, device: torch.device, download: bool, images: int | None = None) -> Dataset:
+    """Return a data set, or a part of it, on a device, read once a process. Raises as `trainables.datasets.load`."""
+    return datasets.load(name, folder, download, images).to(device)

@@ -48,6 +48,8 @@ def small() -> Small:
 def start() -> Iterator[Start]:
     """Start `scyc-sweep` with the given arguments in a process group of its own.
 
+    As in the command's script, Python does not search the working folder (-P).
+
     What a failed test leaves running is ended after the last test, so that one failure stays one.
     """
     started: list[subprocess.Popen[str]] = []
@@ -56,7 +58,7 @@ def start() -> Iterator[Start]:
         *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from sweep.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-P", "-c", "from sweep.cli import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

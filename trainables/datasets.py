@@ -4,7 +4,10 @@ Images stay bytes until a batch is drawn (CIFAR-10: 184 MB instead of 737). Noth
 Next: `trainables.pack` draws batches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from trainables import published, users_data
 from trainables.models import Shape
-from trainables.published import DATASETS, Outline
+from trainables.published import DATASETS, Outline, PartError, rounded
 from trainables.spec import SplitName, derive_seed
 
 CROP_PADDING = 4
@@ -54,6 +57,39 @@ class Dataset:
         """Its sizes."""
         return Outline(len(self.labels), len(self.labels) - self.test_start, self.shape, self.classes)
 
+    def part(self, images: int) -> "Dataset":
+        """Return a part of so many images: the same for every seed, with the shares of classes and of the test part.
+
+        These are as near to the whole's as whole numbers can be. Raises PartError where there would be too few images
+        or there are not as many.
+        """
+        self.outline.part(images)
+        size, labels = len(self.labels), self.labels
+        in_test = torch.arange(size) >= self.test_start
+        of_class = torch.bincount(labels, minlength=self.classes).tolist()
+        tests_of_class = torch.bincount(labels[in_test], minlength=self.classes).tolist()
+        counts = _whole(images, [Fraction(images * count, size) for count in of_class])
+        if not all(counts):
+            low = -(-size // min(of_class))
+            raise PartError(f"images must be at least {low}, which has one of every class, but got {images}")
+        shares = [Fraction(n * test, of) for n, test, of in zip(counts, tests_of_class, of_class, strict=True)]
+        test_size = rounded(sum(shares, Fraction(0)))
+        if images - test_size < users_data.FEWEST:
+            raise PartError(
+                f"images must have at least {users_data.FEWEST} that are not test images, but {images} have "
+                f"{images - test_size}"
+            )
+        order = _permutation(size, derive_seed("part", self.name))
+        kept = []
+        for label, (count, tests) in enumerate(zip(counts, _whole(test_size, shares), strict=True)):
+            of_label = order[labels[order] == label]
+            kept += [of_label[in_test[of_label]][:tests], of_label[~in_test[of_label]][: count - tests]]
+        indices = torch.cat(kept).sort().values
+        some, labels = self.images[indices], labels[indices]
+        # The same images normalised by the mean of others would be another data set.
+        fingerprint = published.digest(some, labels, self.fingerprint)
+        return replace(self, images=some, labels=labels, test_start=images - test_size, fingerprint=fingerprint)
+
     def to(self, device: torch.device) -> "Dataset":
         """Return the same data set on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
@@ -79,18 +115,19 @@ class Split:
     test: Tensor
 
 
-def load(name: str, folder: Path, download: bool = False) -> Dataset:
+def load(name: str, folder: Path, download: bool = False, images: int | None = None) -> Dataset:
     """Read a data set into memory: a published one, checked byte for byte, or that of a user's own function.
 
-    Raises ValueError for an unknown name and DataError where files are missing or damaged, or a user's function raises
-    or returns no data set.
+    With `images`, a part of so many. Raises ValueError for an unknown name, PartError for a part that cannot be, and
+    DataError where files are missing or damaged, or a user's function raises or returns no data set.
     """
     if ":" not in name and name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}, or package.module:function")
     try:
-        return _users_own(name, folder) if ":" in name else _published(name, folder, download)
+        whole = _users_own(name, folder) if ":" in name else _published(name, folder, download)
     except ValueError as error:
         raise DataError(str(error)) from error
+    return whole if images is None else whole.part(images)
 
 
 def _published(name: str, folder: Path, download: bool) -> Dataset:
@@ -164,7 +201,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, [CROP_PADDING] * 4)
     offsets = torch.randint(0, 2 * CROP_PADDING + 1, (2, count, 1), generator=generator)
-    flips = torch.rand(count, 1, generator=generator) < 0.5
+    flips = torch.rand(count, 1, generator=generator, dtype=torch.float32) < 0.5
     rows = offsets[0] + torch.arange(height)
     columns = torch.arange(width).expand(count, width)
     columns = offsets[1] + torch.where(flips, width - 1 - columns, columns)
@@ -172,6 +209,15 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     index = torch.arange(count, device=images.device).view(-1, 1, 1)
     # Indexing with a slice between two index groups puts the channels last.
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _whole(total: int, shares: Sequence[Fraction]) -> list[int]:
+    """Return whole numbers with this sum: the shares rounded down, and those that lose most by it up."""
+    found = [floor(share) for share in shares]
+    by_loss = sorted(range(len(shares)), key=lambda index: found[index] - shares[index])
+    for index in by_loss[: total - sum(found)]:
+        found[index] += 1
+    return found
 
 
 def _permutation(count: int, seed: int) -> Tensor:

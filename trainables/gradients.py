@@ -17,14 +17,19 @@ def mean_gradients(network: nn.Module, dataset: Dataset, indices: Tensor, dtype:
     """Return the gradient of the mean cross-entropy over the images at `indices`, by parameter name, on the CPU.
 
     Eval mode, without augmentation: batch norm uses its running statistics and dropout drops nothing. The network, on
-    the data set's device, is left in eval mode.
+    the data set's device, is left in eval mode, and its parameters, of which some may not be trained, all want
+    gradients. One that no logit depends on has gradient 0.
     """
-    network.eval()
+    network.eval().requires_grad_(True)
     parameters = dict(network.named_parameters())
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for part in indices.split(SCORE_BATCH):
         labels = dataset.labels[part.to(dataset.labels.device)]
-        loss = functional.cross_entropy(network(dataset.batch(part, dtype)), labels, reduction="sum") / len(indices)
-        for total, gradient in zip(sums.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
+        with torch.enable_grad():
+            logits = network(dataset.batch(part, dtype))
+        with torch.enable_grad():  # a user's forward may have switched them off
+            loss = functional.cross_entropy(logits, labels, reduction="sum") / len(indices)
+            slopes = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+        for total, gradient in zip(sums.values(), slopes, strict=True):
             total += gradient
     return {name: total.cpu() for name, total in sums.items()}

@@ -1,16 +1,21 @@
 """Networks by name. In: a name, the images' shape, the number of classes. Out: an initialised torch module.
 
-A network's weights depend on torch's global seed alone. Next: `trainables.lanes` stacks copies of it.
+A network's weights depend on the seed that it is built with alone. Next: `trainables.lanes` stacks copies of it.
 """
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables import users_own
 from trainables.spec import DtypeName, TrainSpec
+
+CPU = torch.device("cpu")
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -123,20 +128,104 @@ MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
 }
 
 
-def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
-    """Return the network that the settings name, initialised from `seed` and from nothing else.
+class NetworkError(ValueError):
+    """A user's function that makes no network, or not the same one each time; the message says why."""
 
-    `shape` is (channels, height, width). Raises ValueError for an unknown model, and where a user's function raises or
-    returns something else than a module.
+
+@contextmanager
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Have torch draw from a seed for a block, with gradients, and in its own default precision.
+
+    A user's code may have changed any of them, in this process and not in another. What was there before comes back.
     """
-    if ":" not in spec.model and spec.model not in MODELS:
+    before = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+            torch.manual_seed(seed)
+            torch.set_default_dtype(torch.float32)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Return the network that the settings name, initialised from `seed` and from nothing else, on the CPU.
+
+    `shape` is (channels, height, width). Raises ValueError for an unknown model, and NetworkError where a user's
+    function raises, returns something else than a module, or has other code than the settings say.
+    """
+    if ":" in spec.model:
+        return _users_own(spec.model, spec.model_source, shape, classes, seed).to(CPU, DTYPES[spec.dtype])
+    if spec.model not in MODELS:
         raise ValueError(f"unknown model {spec.model!r}; known are {', '.join(MODELS)}, or package.module:function")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if ":" in spec.model:
-            network = users_own.call(spec.model, shape, classes)
-            if not isinstance(network, nn.Module):
-                raise ValueError(f"{spec.model} must return a torch module, but returned {type(network).__name__}")
-        else:
-            network = MODELS[spec.model](spec, shape, classes)
+    with seeded(seed):
+        network = MODELS[spec.model](spec, shape, classes)
     return network.to(DTYPES[spec.dtype])
+
+
+def _users_own(name: str, source: str, shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Return the network of a user's function; of a compiled one, what it was compiled from.
+
+    Lanes are copies of its layers, which are not those that were compiled. Numpy's and Python's random numbers are
+    seeded as torch's are.
+    """
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        with seeded(0):
+            # What its module draws or sets when it is imported, it does in some processes only.
+            users_own.function(name, source)
+        with seeded(seed):
+            np.random.seed(seed)
+            random.seed(seed)
+            network = users_own.call(name, shape, classes, source=source)
+    except ValueError as error:
+        raise NetworkError(str(error)) from error
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"{name} must return a torch module, but returned {type(network).__name__}")
+    return _uncompiled(network)
+
+
+def _uncompiled(network: nn.Module) -> nn.Module:
+    """Return a network without torch.compile's wrappers."""
+    network = getattr(network, "_orig_mod", network)
+    network._compiled_call_impl = None
+    for name, child in network._modules.items():
+        network._modules[name] = None if child is None else _uncompiled(child)
+    return network
+
+
+def trial(spec: TrainSpec, shape: Shape, classes: int) -> tuple[nn.Module, str]:
+    """Return a network, and what a user should know of how it is made: nothing, or one line.
+
+    Raises ValueError as `build`, and NetworkError where a user's function gives other weights for the same seed, or
+    the same tensors twice: then they would depend on the process that trains.
+    """
+    network = build(spec, shape, classes, seed=0)
+    if ":" not in spec.model:
+        return network, ""
+    weights = network.state_dict()
+    again = build(spec, shape, classes, seed=0).state_dict()
+    places = {tensor.untyped_storage().data_ptr() for tensor in weights.values() if tensor.numel()}
+    if places & {tensor.untyped_storage().data_ptr() for tensor in again.values() if tensor.numel()}:
+        raise NetworkError(
+            f"{spec.model} returns the same weights at every call; it must make a network anew each time"
+        )
+    if not _same(weights, again):
+        raise NetworkError(
+            f"{spec.model} returns other initial weights at every call; they must follow from the random numbers of "
+            "torch, numpy.random or random, which are seeded before it is called"
+        )
+    del again
+    if _same(weights, build(spec, shape, classes, seed=1).state_dict()):
+        return network, f"{spec.model} starts from the same weights in every run: runs differ in their data alone"
+    return network, ""
+
+
+def _same(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    return some.keys() == others.keys() and all(
+        tensor.shape == others[name].shape and torch.allclose(tensor, others[name], rtol=0, atol=0, equal_nan=True)
+        for name, tensor in some.items()
+    )

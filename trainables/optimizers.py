@@ -25,13 +25,17 @@ class LaneOptimizer(ABC):
     averages_per_parameter: int
 
     def __init__(self, stacked: nn.Module, masks: Mapping[str, Tensor], momentum: float, weight_decay: float) -> None:
-        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs nothing."""
+        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs nothing.
+
+        Parameters that want no gradient are left alone.
+        """
         self.momentum, self.weight_decay = momentum, weight_decay
-        self.parameters = list(stacked.parameters())
+        trained = {name: each for name, each in stacked.named_parameters() if each.requires_grad}
+        self.parameters = list(trained.values())
         self.steps = 0
         self._masks = [
             None if name not in masks or bool(masks[name].all()) else masks[name].to(parameter)
-            for name, parameter in stacked.named_parameters()
+            for name, parameter in trained.items()
         ]
         self.averages = [
             [torch.zeros_like(parameter) for parameter in self.parameters] for _ in range(self.averages_per_parameter)
@@ -45,12 +49,17 @@ class LaneOptimizer(ABC):
                 average[lane].zero_()
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
-        """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten."""
+    def step(self, gradients: Sequence[Tensor | None], rates: Tensor) -> None:
+        """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten.
+
+        A parameter that has none, since no logit depended on it, stays as it is, without weight decay.
+        """
         self.steps += 1
         for parameter, gradient, mask, *averages in zip(
             self.parameters, gradients, self._masks, *self.averages, strict=True
         ):
+            if gradient is None:
+                continue
             if mask is not None:
                 gradient.mul_(mask)
             gradient.add_(parameter, alpha=self.weight_decay)

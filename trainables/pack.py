@@ -7,8 +7,9 @@ results.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,12 @@ EVAL_BATCH = 256
 """Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
 
 
+Part = Literal["start", "scoring", "steps", "evaluations"]
+"""What a pack's time goes into; its end, the states and results, counts as start."""
+Lap = Callable[[Part], None]
+"""Called when a part of a pack ends."""
+
+
 @dataclass
 class _Evaluation:
     """One evaluation of all lanes; tensors of one value per lane on the CPU."""
@@ -35,17 +42,23 @@ class _Evaluation:
 
 
 def train_pack(
-    spec: TrainSpec, pack: Pack, dataset: Dataset, states: Location, device: torch.device
+    spec: TrainSpec,
+    pack: Pack,
+    dataset: Dataset,
+    states: Location,
+    device: torch.device,
+    lap: Lap = lambda part: None,
 ) -> list[LaneResult]:
     """Train the lanes of a pack from their start states and return their results in the pack's order.
 
     `dataset` lies on `device`; `states` is the folder of states, read for parents and written for scored networks.
+    `lap` is for who wants to know where the time goes.
     Raises EmptyLayerError where pruning ends the chain, StateError for a missing or damaged parent.
     """
     started = time.perf_counter()
     split = datasets.split(dataset, spec.split, derive_seed(pack.seed, "split"))
     template = models.build(spec, dataset.shape, dataset.classes, derive_seed(pack.seed, "weights"))
-    initial, starts = _starts(spec, pack, template, states, dataset, split.train)
+    initial, starts = _starts(spec, pack, template, states, dataset, split.train, lap)
 
     count = len(pack.lanes)
     stacked = lanes.stack(template, count).to(device)
@@ -76,18 +89,17 @@ def train_pack(
     late: dict[str, Tensor] = {}
     loss_since_evaluation = torch.zeros(count, dtype=torch.float64, device=device)
     steps_since_evaluation = 0
-    eval_every = spec.eval_every or -(-len(split.train) // spec.batch_size)
+    eval_every = spec.evaluated_every(len(split.train))
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(pack.seed, pack.cycle, "dropout"))
+    with models.seeded(derive_seed(pack.seed, pack.cycle, "dropout"), device):
         stacked.train()
+        lap("start")
         for step, (images, labels) in enumerate(_batches(spec, pack, dataset, split.train)):
-            losses = lane_losses(stacked(images), labels)
-            slopes = torch.autograd.grad(losses.sum(), optimizer.parameters)
+            losses, slopes = lane_slopes(stacked, images, labels, optimizer.parameters)
             now = [of.at(step, lane.max_lr) for of, lane in zip(rates_of, pack.lanes, strict=True)]
             rates = torch.tensor(now, dtype=losses.dtype) * alive
             optimizer.step(slopes, rates.to(device))
-            loss_since_evaluation += losses.detach()
+            loss_since_evaluation += losses
             steps_since_evaluation += 1
 
             done = step + 1
@@ -95,6 +107,7 @@ def train_pack(
                 late = {name: tensor.clone() for name, tensor in stacked.state_dict().items()}
             if done % eval_every and done != steps:
                 continue
+            lap("steps")
             evaluation = _evaluate(stacked, dataset, split, DTYPES[spec.dtype])
             train_loss = (loss_since_evaluation / steps_since_evaluation).cpu()
             finite = train_loss.isfinite() & evaluation.val_loss.isfinite()
@@ -113,6 +126,7 @@ def train_pack(
                     scored[name][improved.to(device)] = tensor[improved.to(device)]
             loss_since_evaluation.zero_()
             steps_since_evaluation = 0
+            lap("evaluations")
 
     for index, result in enumerate(results):
         if result.status == "ok":
@@ -124,6 +138,7 @@ def train_pack(
         else:
             result.rewind_state = None
             result.best_step = result.val_accuracy = result.test_accuracy = result.val_loss = result.train_loss = None
+    lap("start")
     seconds = (time.perf_counter() - started) / count
     for result in results:
         result.wall_seconds = seconds
@@ -137,8 +152,25 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view(count, -1).mean(1)
 
 
+def lane_slopes(
+    stacked: nn.Module, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """Return each lane's loss, and the gradients of the parameters: None for those that play no part in the logits."""
+    with torch.enable_grad():
+        logits = stacked(images)
+    with torch.enable_grad():  # a user's forward may have switched them off
+        losses = lane_losses(logits, labels)
+        return losses.detach(), torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
+
+
 def _starts(
-    spec: TrainSpec, pack: Pack, template: nn.Module, states: Location, dataset: Dataset, train: Tensor
+    spec: TrainSpec,
+    pack: Pack,
+    template: nn.Module,
+    states: Location,
+    dataset: Dataset,
+    train: Tensor,
+    lap: Lap = lambda part: None,
 ) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" after cycle 0) and every lane's start state.
 
@@ -155,9 +187,12 @@ def _starts(
         state = _matching(states, parent, initial)
         # A file has its own order of names; ties are settled in the network's.
         masks = {name: state.masks[name] for name in names}
+        lap("start")
+        slopes = _score_gradients(spec, template, state, dataset, train)
+        lap("scoring")
         seen = pruning.Evidence(
             weights=state.tensors,
-            gradients=_score_gradients(spec, template, state, dataset, train),
+            gradients=slopes,
             norms=pruning.batch_norms(template),
             generator=torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "pruning")),
         )
@@ -171,9 +206,9 @@ def _starts(
 
 def _matching(states: Location, digest: str, like: State) -> State:
     """Return a state from its file. Raises StateError where it is lost, damaged, or of another network than `like`."""
-    state = load_state(states, digest)
-    if state.tensors.keys() != like.tensors.keys() or state.masks.keys() != like.masks.keys():
-        raise StateError(f"state {digest} is of another network: its tensors have other names")
+    state = load_state(states, digest, like.tensors)
+    if state.masks.keys() != like.masks.keys():
+        raise StateError(f"state {digest} is of another network: its masks have other names")
     return state
 
 
@@ -189,8 +224,9 @@ def _score_gradients(
     network = copy.deepcopy(template)
     network.load_state_dict(state.tensors)
     network.to(dataset.images.device)
-    images = train if spec.score_batches is None else train[: spec.score_batches * spec.batch_size]
-    return gradients.mean_gradients(network, dataset, images, DTYPES[spec.dtype])
+    images = train[: spec.scored_images(len(train))]
+    with models.seeded(0):  # nothing is drawn in eval mode
+        return gradients.mean_gradients(network, dataset, images, DTYPES[spec.dtype])
 
 
 def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

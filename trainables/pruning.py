@@ -1,7 +1,8 @@
 """Which weights are removed between two cycles. In: weights and masks of one network. Out: new masks.
 
 Prunable are the weights of convolutions and linear layers, or, for criteria that remove whole filters, those of
-convolutions; never biases or batch norm. A mask is a bool tensor of its weight's shape, True where the weight survives.
+convolutions; never biases, batch norm, or what is not trained (`requires_grad_(False)`). A mask is a bool tensor of its
+weight's shape, True where the weight survives.
 Next: `trainables.pack` applies the masks and trains.
 """
 
@@ -56,7 +57,7 @@ def _saliency(name: str, seen: Evidence) -> Tensor:
 
 
 def _random(name: str, seen: Evidence) -> Tensor:
-    return torch.rand(seen.weights[name].shape, generator=seen.generator)
+    return torch.rand(seen.weights[name].shape, generator=seen.generator, dtype=torch.float32)
 
 
 def _l1_norm(name: str, seen: Evidence) -> Tensor:
@@ -65,7 +66,7 @@ def _l1_norm(name: str, seen: Evidence) -> Tensor:
 
 
 def _random_filter(name: str, seen: Evidence) -> Tensor:
-    return torch.rand(len(seen.weights[name]), generator=seen.generator)
+    return torch.rand(len(seen.weights[name]), generator=seen.generator, dtype=torch.float32)
 
 
 def _taylor_gate(name: str, seen: Evidence) -> Tensor:
@@ -96,25 +97,26 @@ CRITERIA: dict[CriterionName, Criterion] = {
 def prunable(network: nn.Module, keep_output: bool, criterion: CriterionName = "none") -> list[str]:
     """Return the parameter names of the prunable weights, in the network's order.
 
-    The output layer is the last linear layer; with `keep_output` its weight is left out. Criteria that remove filters
-    look at convolutions alone. Raises ValueError if nothing is left to prune, if the criterion does not fit the
-    network, or for an unknown criterion.
+    Weights that are not trained are left out. The output layer is the last linear layer; with `keep_output` its weight
+    is left out too. Criteria that remove filters look at convolutions alone. Raises ValueError if nothing is left to
+    prune, if the criterion does not fit the network, or for an unknown criterion.
     """
     if criterion != "none" and criterion not in CRITERIA:
         raise ValueError(f"unknown pruning criterion {criterion!r}; known are none, {', '.join(CRITERIA)}")
     layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     kept = {linear[-1]} if keep_output and linear else set()
+    layers = [(name, module) for name, module in layers if module.weight.requires_grad]
     names = [f"{name}.weight" for name, _ in layers if name not in kept]
     if criterion != "none" and CRITERIA[criterion].filters:
         names = [f"{name}.weight" for name, module in layers if isinstance(module, nn.Conv2d)]
         if not names:
-            raise ValueError(f"pruning {criterion} removes filters of convolutions, and the network has none")
+            raise ValueError(f"pruning {criterion} removes filters of convolutions, and the network has none to train")
     if criterion == "taylor_bn" and (bare := [name for name in names if name not in batch_norms(network)]):
         raise ValueError(f"pruning taylor_bn needs a batch norm after every convolution, but {bare[0]} has none")
     if not names:
         raise ValueError(
-            "the network has no prunable weights: no convolution or linear layer besides a kept output layer"
+            "the network has no prunable weights: it trains no convolution or linear layer besides a kept output layer"
         )
     return names
 
@@ -170,11 +172,11 @@ def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -
 def along(criterion: CriterionName, network: nn.Module, masks: Masks) -> Masks:
     """Return the masks of what goes with a removed filter: its bias, and its batch norm's scale and shift.
 
-    Empty for criteria that remove single weights, which leave biases and batch norm alone.
+    Empty for criteria that remove single weights, which leave biases and batch norm alone. What is not trained stays.
     """
     if criterion == "none" or not CRITERIA[criterion].filters:
         return {}
-    names = dict(network.named_parameters())
+    names = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     norms = batch_norms(network)
     found: Masks = {}
     for name, mask in masks.items():

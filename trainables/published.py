@@ -6,7 +6,9 @@ Nothing is downloaded unless asked for. Next: `trainables.datasets` makes a data
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
+from math import floor
 from pathlib import Path
 
 import torch
@@ -15,6 +17,13 @@ from torch import Tensor
 from trainables import tiny_imagenet
 from trainables.models import Shape
 from trainables.spec import SplitName
+
+FEWEST_OF_A_CLASS = 5
+"""Images of a class in a part, on average: split 60/20/20, one is in each."""
+
+
+class PartError(ValueError):
+    """A part of a data set that cannot be; the message is the rule for `images`, and the value."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,27 @@ class Outline:
         if kind == "pooled":
             return self.size * 3 // 5
         return (self.size - (self.test_size or self.size // 5)) * 3 // 4
+
+    def part(self, images: int | None) -> "Outline":
+        """Return the sizes of a part of so many images; None is the whole.
+
+        Those of `trainables.datasets.Dataset.part`, where all classes have the same share of test images. Raises
+        PartError for too few images or more than there are.
+        """
+        if images is None:
+            return self
+        low = FEWEST_OF_A_CLASS * self.classes
+        if not low <= images <= self.size:
+            raise PartError(
+                f"images must lie in {low}..{self.size} ({FEWEST_OF_A_CLASS} a class, and all there are), "
+                f"but got {images}"
+            )
+        return Outline(images, rounded(Fraction(images * self.test_size, self.size)), self.shape, self.classes)
+
+
+def rounded(share: Fraction) -> int:
+    """Return the nearest whole number, the higher of two."""
+    return floor(share + Fraction(1, 2))
 
 
 @dataclass(frozen=True)

@@ -75,13 +75,15 @@ class TrainSpec:
     model: str
     """Of `trainables.models.MODELS`, or a user's `package.module:function`."""
     model_source: str = ""
-    """sha256 of the source file of a user's function; empty for the others."""
+    """sha256 of the code of a user's function (`trainables.users_own.digest`); empty for the others."""
     hidden: tuple[int, ...]
     """Widths of the `mlp`'s hidden layers; empty for other models."""
     batch_norm: bool = False
     """Whether the `mlp` normalises its hidden layers; False for other models."""
     dataset: str
     """Of `trainables.published.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
+    images: int | None = None
+    """Images that are taken of the data set, a fixed part of it; None: all."""
     split: SplitName
     pruning: CriterionName
     prune_rate: float
@@ -111,7 +113,7 @@ class TrainSpec:
     def __post_init__(self) -> None:
         if not 0 < self.prune_rate < 1:
             raise ValueError(f"prune_rate must lie in (0, 1), but got {self.prune_rate:g}")
-        for name in ("steps", "retrain_steps", "batch_size", "score_batches"):
+        for name in ("steps", "retrain_steps", "batch_size", "score_batches", "images"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
         if isinstance(self.rewind, int) and not 1 <= self.rewind <= self.steps:
@@ -121,6 +123,21 @@ class TrainSpec:
     def steps_of(self, cycle: int) -> int:
         """Return the optimizer steps of a cycle."""
         return self.steps if cycle == 0 or self.retrain_steps is None else self.retrain_steps
+
+    def smallest_batch(self, images: int) -> int:
+        """Return the size of the smallest batch that is trained on, of so many training images."""
+        left = images % self.batch_size
+        return left if left and images // self.batch_size < max(self.steps_of(0), self.steps_of(1)) else self.batch_size
+
+    def evaluated_every(self, images: int) -> int:
+        """Return the steps between evaluations, where a run has so many training images."""
+        return self.eval_every or -(-images // self.batch_size)
+
+    def scored_images(self, images: int) -> int:
+        """Return how many of a run's training images weights are scored by; 0 where no gradients are."""
+        if self.pruning not in GRADIENT_CRITERIA:
+            return 0
+        return images if self.score_batches is None else min(images, self.score_batches * self.batch_size)
 
     def schedule_of(self, cycle: int, lane: "Lane") -> Schedule:
         """Return the schedule that a lane is trained under in a cycle: its own, or that of all.

@@ -6,7 +6,7 @@ starts the lanes of the following cycle from it.
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,11 @@ def save_state(folder: Location, state: State) -> str:
     return digest
 
 
-def load_state(folder: Location, digest: str) -> State:
+def load_state(folder: Location, digest: str, like: Mapping[str, Tensor] | None = None) -> State:
     """Read a state and check its content against its name.
 
-    Raises StateError if the file is missing or does not hash to its name.
+    `like`: the parameters and buffers of a network, which the state must be of. Raises StateError if the file is
+    missing, does not hash to its name, or is of another network.
     """
     path = path_of(folder, digest)
     try:
@@ -72,10 +73,23 @@ def load_state(folder: Location, digest: str) -> State:
         raise StateError(f"state {path} cannot be read: {reason(error)}") from error
     except SafetensorError as error:
         raise StateError(f"state {path} cannot be read: {error}") from error
-    return State(
+    state = State(
         tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
         masks={name.removeprefix(MASK_PREFIX): t for name, t in tensors.items() if name.startswith(MASK_PREFIX)},
     )
+    if like is not None:
+        _check(state, path, like)
+    return state
+
+
+def _check(state: State, path: Location, like: Mapping[str, Tensor]) -> None:
+    """Raise StateError where a state's tensors have not the names and shapes of a network's, or its masks no weight."""
+    if state.tensors.keys() != like.keys() or not state.masks.keys() <= like.keys():
+        raise StateError(f"state {path} is of another network: its tensors have other names")
+    for name, tensor in (*state.tensors.items(), *state.masks.items()):
+        if tensor.shape != like[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(like[name].shape)
+            raise StateError(f"state {path} is of another network: {name} has the shape {found}, not {wanted}")
 
 
 def remove_state(folder: Location, digest: str) -> None:

@@ -153,7 +153,7 @@ def locate(place: "str | Path | Remote") -> Location:
     if text.startswith(tuple(f"{known}:/" for known in SCHEMES)) and not found:
         raise StorageError(f"{text} is no path: {text.replace(':/', '://', 1)} has two slashes")
     if not found:
-        return place if isinstance(place, Remote) else Path(place).expanduser()
+        return place if isinstance(place, Remote) else expanded(Path(place))
     if scheme not in SCHEMES:
         raise StorageError(f"{scheme}:// is not known: give a path, s3://BUCKET/PATH or gs://BUCKET/PATH")
     if "@" in rest or "?" in rest:
@@ -165,6 +165,14 @@ def locate(place: "str | Path | Remote") -> Location:
     if not re.fullmatch(r"[\w.-]+", parts[0]) or any(part in ("", ".", "..") for part in parts):
         raise StorageError(f"{text} is not {scheme}://BUCKET/PATH")
     return Remote(f"{scheme}://{'/'.join(parts)}")
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with ~ or ~USER replaced by that user's home. Raises StorageError for a user who is unknown."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise StorageError(f"there is no user {path.parts[0]}: write ./{path} for a path that begins so") from error
 
 
 def read(path: Location, limit: int) -> bytes:

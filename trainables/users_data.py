@@ -15,6 +15,8 @@ from trainables import users_own
 
 CHUNK = 1000
 """Images that statistics are taken of at a time: counting makes each byte eight."""
+CHANNELS = (1, 3, 4)
+"""Of grey or coloured images, and those with transparency: no image that can be told is as narrow."""
 FEWEST = 5
 """Images besides a test part that can be split 60/20/20 with an image in each part."""
 
@@ -66,6 +68,12 @@ def _mistake_in_kind(images: Any, labels: Any, test: Any) -> str:
         return f"images must be bytes (uint8, 0 to 255), but are {_dtype(images)}"
     if images.ndim != 4 or 0 in images.shape[1:]:
         return f"images must have a shape (images, channels, height, width), but have {tuple(images.shape)}"
+    if images.shape[3] in CHANNELS and min(images.shape[1:3]) > max(CHANNELS):
+        move = "images.permute(0, 3, 1, 2)" if isinstance(images, Tensor) else "images.transpose(0, 3, 1, 2)"
+        return (
+            f"images must have a shape (images, channels, height, width), but {tuple(images.shape)} has the channels "
+            f"last: return {move}"
+        )
     if not _dtype(labels).startswith(("int", "uint")):
         return f"labels must be integers, but are {_dtype(labels)}"
     if tuple(labels.shape) != (len(images),):

@@ -202,6 +202,7 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
             lambda: view(strategy.progress()),
             None,
             clock=lambda: clock,
+            on_news=lambda: view(strategy.progress()),
         )
         while not jobs.finished:
             while free:

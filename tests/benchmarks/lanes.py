@@ -154,7 +154,9 @@ def main() -> None:
         # One run and one worker: the choice is then by rate alone, not by how packs fill the workers.
         job = Measure(len(MaxLrGrid.parse(spec.max_lr).values), runs=1, workers=1)
         started = time.perf_counter()
-        picked = job.best(measure.lane_rates(spec.training(), DATASETS[spec.dataset], torch.device("cpu"), job.sizes))
+        source = DATASETS[spec.dataset]
+        data = measure.made(source, source.augment, min(source.size, 4096))
+        picked = job.best(measure.lane_rates(spec.training(), data, torch.device("cpu"), job.sizes))
         took = time.perf_counter() - started
         print(f"{case.name}: auto picks K={picked} in {took:.1f} s", file=sys.stderr, flush=True)
 

@@ -197,28 +197,54 @@ def test_more_cycles_runs_and_points_extend_a_folder(here: Run, tmp_path: Path, 
 
 def test_the_plan_needs_no_data_and_writes_nothing(here: Run, tmp_path: Path) -> None:
     arguments = ["--model", "mlp", "--runs", "2", "--cycles", "3", "--max-lr", "0.001,0.01", "--scale", "0.01"]
+    arguments += ["--engine", "inline", "--lanes", "1"]
     result = here("oracle", "--plan", "--json", *arguments, cwd=tmp_path)
     plan = json.loads(result.stdout)
     assert (plan["lanes"], plan["steps"], plan["parameters"]) == (16, 16 * 3285, 335_114)
     assert plan["state_bytes"] == 335_114 * 4 + 335_114 - 3 * 256 - 10  # a byte a weight for masks; biases have none
+    assert (plan["evaluations"], plan["evaluated_images"], plan["scored_images"]) == (5, 28_000, 0)
+    names = ("start", "training", "evaluation", "scoring", "pack", "waiting", "end")
+    parts = {name: plan[f"{name}_seconds"] for name in names}
+    assert plan["seconds"] == pytest.approx(sum(parts.values()))
+    assert parts["training"] > 0 and parts["evaluation"] > 0 and parts["pack"] > 0 and parts["scoring"] == 0
+    assert plan["at_most_seconds"] > plan["seconds"]
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_in_words_says_what_its_time_is_of(here: Run, tmp_path: Path, small: Callable[..., list[str]]) -> None:
+    said = " ".join(here(*small(pruning="global_gradient"), "--plan", cwd=tmp_path).stdout.split())
+    assert "evaluations 2 a lane, of 719 validation and test images; before each pruning gradients of 1,078" in said
+    assert re.search(
+        r"time about .* with 1 worker here if no grid is extended; up to .* if every grid is, to four times its length",
+        said,
+    )
+    assert re.search(r"of it training .*start-up 3 s, tables and pictures 4 s", said)
+    assert re.search(r"measured on .* cores?, on cpu, by 1 process at a time", said)
+    said = " ".join(here(*small(max_lr=0.1), "--plan", cwd=tmp_path).stdout.split())
+    assert "if no grid" not in said and "up to" in said  # a single max_lr has nothing to be extended by
+
+
 REFUSED = {
-    "an unknown command": (["oracel"], r'"oracel".*oracle'),
+    "an unknown command": (["oracel"], r"unknown command 'oracel'; did you mean oracle\?"),
     "an unknown flag": (["oracle", "--cycels", "3"], r"--cycels.*--cycles"),
     "an unknown preset": (["oracle", "--preset", "digit"], r"'digit'; did you mean digits\?"),
-    "an unknown model": (["oracle", "--model", "resnet21"], r"'mlp', 'resnet20', .*but got 'resnet21'"),
-    "an unknown data set": (["oracle", "--dataset", "mnist"], r"'fashion_mnist'.*'mnist'"),
-    "an unknown pruning": (["oracle", "--pruning", "magnitude"], r"'global_magnitude'.*'magnitude'"),
+    "an unknown model": (
+        ["oracle", "--model", "resnet21"],
+        r"unknown network 'resnet21'; did you mean resnet20\? Or give package\.module:function$",
+    ),
+    "an unknown data set": (["oracle", "--dataset", "mnist"], r"unknown data set 'mnist'; known are .*fashion_mnist"),
+    "an unknown pruning": (
+        ["oracle", "--pruning", "magnitude"],
+        r"unknown pruning 'magnitude'; did you mean layer_magnitude\? Known are global_magnitude",
+    ),
     "a reversed grid": (["oracle", "--max-lr", "1:0.1:x5"], r"--max-lr.*0\.1"),
     "a non-finite grid": (["oracle", "--max-lr", "0.1,inf"], r"--max-lr.*inf"),
     "a grid of nonsense": (["oracle", "--max-lr", "fast"], r"LO:HI:STEP.*'fast'"),
-    "a rate of one": (["oracle", "--prune-rate", "1"], r"--prune-rate.*less than 1.*1"),
-    "a rate of zero": (["oracle", "--prune-rate", "0"], r"--prune-rate.*greater than 0"),
+    "a rate of one": (["oracle", "--prune-rate", "1"], r"--prune-rate must be below 1, but got 1$"),
+    "a rate of zero": (["oracle", "--prune-rate", "0"], r"--prune-rate must be above 0"),
     "negative cycles": (["oracle", "--cycles", "-1"], r"--cycles.*-1"),
     "no runs": (["oracle", "--runs", "0"], r"--runs.*0"),
-    "a word for a number": (["oracle", "--runs", "five"], r"--runs.*integer.*'five'"),
+    "a word for a number": (["oracle", "--runs", "five"], r"--runs takes a whole number, but got 'five'$"),
     "imp without rewinding": (["oracle", "--rewind", "none"], r"imp rewinds by definition"),
     "filters of a network without": (
         ["oracle", "--pruning", "l1_filter"],
@@ -292,7 +318,7 @@ def test_bad_data_are_one_line_that_names_the_file_and_nothing_is_written(
 def test_a_folder_of_other_lanes_is_refused_naming_what_differs(here: Run, finished: Path, small: Small) -> None:
     result = here(*small(batch_size=64, seed=3, out=finished))
     assert result.returncode == 2
-    assert "batch_size was 32, now 64; seed was 0, now 3" in result.stderr
+    assert "--batch-size was 32, now 64; --seed was 0, now 3" in result.stderr
 
 
 def test_a_truncated_parquet_file_is_named(here: Run, small: Small, tmp_path: Path) -> None:
@@ -358,3 +384,59 @@ def test_an_interrupt_while_libraries_are_imported_imports_nothing_more(
     result = here("oracle", "--cycles", "1")
     assert result.returncode == 130
     assert result.stderr.strip().endswith("To go on: scyc-sweep oracle --cycles 1")
+
+
+GOES_ON = "; all finished lanes are kept. To go on: scyc-sweep"
+INTERRUPTED = {
+    "an oracle": (["oracle", "--cycles", "1"], f"{GOES_ON} oracle --cycles 1"),
+    "names that a shell would split": (["oracle", "--out", "my $HOME"], f"{GOES_ON} oracle --out 'my $HOME'"),
+    "a tuning": (["tune", "--by", "joint"], f"{GOES_ON} tune --by joint"),
+    "a comparison of schedules": (["schedules"], f"{GOES_ON} schedules"),
+    "controls": (["control", "o"], f"{GOES_ON} control o"),
+    "a comparison that trains": (["compare", "o", "--confirm=5"], f"{GOES_ON} compare o --confirm=5"),
+    "a comparison that trains nothing": (["compare", "o"], ""),
+    "a fit": (["tune", "--by=fit", "--oracle", "o"], ""),
+    "a plan": (["oracle", "--plan"], ""),
+    "a plan of schedules": (["schedules", "--cycles", "2", "--plan"], ""),
+    "a report": (["report", "o"], ""),
+    "a table": (["show", "o"], ""),
+    "nothing": ([], ""),
+}
+
+
+@pytest.mark.parametrize("words, then", INTERRUPTED.values(), ids=INTERRUPTED.keys())
+def test_an_interrupted_command_says_how_to_go_on_if_it_keeps_lanes(
+    here: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], then: str
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.cli.app", interrupted)
+    result = here(*words)
+    assert (result.returncode, result.stderr) == (130, f"scyc-sweep: interrupted{then}\n")
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["pass", "raise RuntimeError('cancelled')", "raise sweep.errors.TrainingError('a pack failed')"],
+    ids=["swallowed", "turned into another error", "turned into one of ours"],
+)
+def test_an_interrupt_that_a_library_keeps_to_itself_is_one_all_the_same(after: str) -> None:
+    code = f"""
+import os, signal, sys
+import sweep.cli, sweep.errors
+
+def swallow(*arguments, **options):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        import time; time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    {after}
+
+sweep.cli.app = swallow
+sys.argv = ["scyc-sweep", "show", "o"]
+sweep.cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (143, "scyc-sweep: terminated\n")

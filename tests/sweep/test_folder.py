@@ -75,6 +75,59 @@ class TestLock:
             with pytest.raises(FolderError, match="in use by another scyc-sweep"), Folder(tmp_path).locked(COMMAND):
                 raise AssertionError
 
+    def test_of_ten_that_come_together_one_has_it_and_nobody_takes_its_lock_away(self, tmp_path: Path) -> None:
+        # A process that knows no torch is forked at no cost; each round is on a new folder.
+        code = textwrap.dedent(
+            """
+            import os, sys
+            from pathlib import Path
+            from sweep.errors import FolderError
+            from sweep.folder import Folder
+
+            def drive(folder, gate, said, left):
+                os.read(gate, 1)
+                try:
+                    with Folder(folder).locked(["a", "driver"]):
+                        os.write(said, b"held ")
+                        os.read(left, 1)
+                except FolderError as error:
+                    os.write(said, b"refused " if "is in use by" in str(error) else str(error).encode())
+
+            for number in range(6):
+                folder = Path(sys.argv[1]) / str(number) / "digits"
+                (gate, open_gate), (heard, said), (left, leave) = os.pipe(), os.pipe(), os.pipe()
+                for _ in range(10):
+                    if not os.fork():
+                        os.close(open_gate), os.close(leave)
+                        drive(folder, gate, said, left)
+                        os._exit(0)
+                os.close(open_gate)
+                words = []
+                while len(words) < 10:
+                    words += os.read(heard, 10_000).split()
+                for _ in range(words.count(b"refused")):
+                    os.wait()
+                there = sorted(path.name for path in folder.iterdir())
+                os.close(leave)
+                for _ in range(words.count(b"held")):
+                    os.wait()
+                print(words.count(b"held"), words.count(b"refused"), len(words), there)
+            """
+        )
+        ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=100)
+        assert ran.stdout == 6 * "1 9 10 ['.driver.json', '.lock']\n", ran
+
+    def test_a_holder_that_never_began_takes_the_folder_away_and_the_next_one_makes_it_anew(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "results" / "digits"
+        for _ in range(2):
+            with Folder(path).locked(COMMAND):
+                with pytest.raises(FolderError, match="in use"), Folder(path).locked(["another"]):
+                    raise AssertionError
+                assert {each.name for each in path.iterdir()} == {".lock", ".driver.json"}
+            assert list(tmp_path.iterdir()) == []
+
 
 class TestCreation:
     def test_a_folder_made_for_a_sweep_that_never_began_is_taken_away_with_its_parents(self, tmp_path: Path) -> None:
@@ -128,6 +181,8 @@ class TestManifest:
         assert Spec.model_validate(manifest["spec"]) == spec
         assert manifest["identity"] == identity(spec, "fingerprint")
         assert manifest["command"] == "scyc-sweep oracle --runs 2"
+        spaced = new_manifest("oracle", spec, "fingerprint", ["scyc-sweep", "oracle", "--out", "my results"], None)
+        assert spaced["command"] == "scyc-sweep oracle --out 'my results'"
         assert datetime.fromisoformat(manifest["started_at"]).utcoffset() is not None
         assert set(manifest["versions"]) == {"python", *PACKAGES}
         assert manifest["versions"]["torch"] and manifest["versions"]["ray"] and manifest["versions"]["pandas"]
@@ -163,16 +218,21 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
-            ({"prune_rate": 0.3}, ["prune_rate was 0.2, now 0.3"]),
-            ({"seed": 5}, ["seed was 0, now 5"]),
-            ({"hidden": (8, 4)}, ["hidden was [64, 64, 64], now [8, 4]"]),
+            ({"prune_rate": 0.3}, ["--prune-rate was 0.2, now 0.3"]),
+            ({"seed": 5}, ["--seed was 0, now 5"]),
+            ({"hidden": (8, 4)}, ["--hidden was 64 64 64, now 8 4"]),
             (
                 {"pruning": "layer_magnitude"},
-                ["pruning was global_magnitude, now layer_magnitude", "rewind was init, now none"],
+                ["--pruning was global_magnitude, now layer_magnitude", "--rewind was init, now none"],
             ),
-            ({"dataset": "fashion_mnist"}, ["dataset was digits, now fashion_mnist"]),
-            ({"eval_every": 7}, ["eval_every was null, now 7"]),
-            ({"keep_output": True, "score": "last"}, ["keep_output was false, now true", "score was best, now last"]),
+            ({"dataset": "fashion_mnist"}, ["--dataset was digits, now fashion_mnist"]),
+            ({"eval_every": 7}, ["--eval-every was not given, now 7"]),
+            ({"keep_output": True, "score": "last"}, ["--keep-output was off, now on", "--score was best, now last"]),
+            ({"warmup_steps": 50}, ["--warmup-steps was 82, now 50"]),
+            ({"milestones": (300,)}, ["--milestones was 255 382, now 300"]),
+            # What follows from a difference is not told as another.
+            ({"schedule": "constant"}, ["--schedule was warmup, now constant"]),
+            ({"model": "resnet20", "preset": "digits"}, ["--model was mlp, now resnet20"]),
         ],
     )
     def test_every_setting_that_differs_is_named_with_both_values(
@@ -181,15 +241,34 @@ class TestIdentity:
         message = self.refused(tmp_path, identity(resolve({}), "d" * 64), identity(resolve(settings), "d" * 64))
         assert message == (f"{tmp_path} holds lanes of another experiment ({'; '.join(said)}); give another --out")
 
-    def test_other_data_is_named_by_the_beginning_of_its_digest(self, tmp_path: Path) -> None:
+    def test_other_data_and_code_under_the_same_name_have_changed(self, tmp_path: Path) -> None:
         spec = resolve({})
-        message = self.refused(tmp_path, identity(spec, "a" * 64), identity(spec, "b" * 64))
-        assert "(data was aaaaaaaaaaaa, now bbbbbbbbbbbb)" in message
+        data = identity(spec, "a" * 64), identity(spec, "b" * 64)
+        assert self.refused(tmp_path, *data) == (
+            f"the data of digits have changed since {tmp_path} was begun; give another --out"
+        )
+        files = {"nets.py": "1", "blocks.py": "1"}
+        own = [each | {"model": "nets:small", "model_source": "s", "model_files": files} for each in data]
+        new = own[1] | {"model_source": "t", "model_files": files | {"nets.py": "2", "other.py": "2"}}
+        assert self.refused(tmp_path, own[1], new).startswith(f"nets.py has changed since {tmp_path} was begun; ")
+        assert self.refused(tmp_path, own[0], new).startswith("nets.py has changed and the data of digits have changed")
+        assert "experiment (--seed was 0, now 1; nets.py has changed);" in self.refused(
+            tmp_path, own[1], new | {"seed": 1}
+        )
+        less = own[1] | {"model_source": "t", "model_files": {"nets.py": "1"}}
+        assert self.refused(tmp_path, own[1], less).startswith("blocks.py has changed since")
+
+    def test_another_network_or_data_set_is_named_alone(self, tmp_path: Path) -> None:
+        found = identity(resolve({}), "a" * 64)
+        wanted = found | {"model": "nets:small", "model_source": "s", "model_files": {"nets.py": "1"}}
+        assert "(--model was mlp, now nets:small)" in self.refused(tmp_path, found, wanted)
+        wanted = found | {"dataset": "pics:load", "data": "b" * 64}
+        assert "(--dataset was digits, now pics:load)" in self.refused(tmp_path, found, wanted)
 
     def test_a_folder_of_an_older_training_code_is_refused(self, tmp_path: Path) -> None:
         now = identity(resolve({}), "d")
         message = self.refused(tmp_path, now | {"training_version": 0}, now)
-        assert "training_version was 0, now 1" in message
+        assert "the training code of scyc-sweep has changed since" in message
 
     @pytest.mark.parametrize(
         "settings",

@@ -22,6 +22,8 @@ CHAIN_ENDED = Outcome(failure="chain ended", reason="layer fc1 lost its last wei
 STATE_LOST = Outcome(failure="state lost", reason="state abc is damaged")
 HOST_GONE = Outcome(failure="host gone", reason="the machine was taken away")
 UNSEEN = Outcome(failure="folder unseen", reason="east does not see /results of head: give --out on storage")
+CHANGED = Outcome(failure="code failed", reason="nets.py has changed since the settings were read")
+DISK_FULL = Outcome(failure="disk full", reason="/results/states on east cannot be written: No space left on device")
 OK = None
 
 
@@ -217,6 +219,19 @@ class TestTelling:
         driver = make_driver(lanes_per_pack=2).run([DIED])
         assert driver.progress == len(driver.handed) == 5
 
+    def test_news_are_packs_that_go_out_and_decisions(self, make_driver: Any) -> None:
+        driver = make_driver(lanes_per_pack=4, cycles=1)
+        news: list[tuple[int, int]] = []
+        driver.jobs.on_news = lambda: news.append((driver.jobs.under_way, len(driver.strategy.decided)))
+        one, two = driver.next(), driver.next()
+        assert driver.next() is None  # the cycle is open: no news
+        assert news == [(1, 0), (2, 0)]
+        driver.succeed(one)
+        driver.succeed(two)
+        driver.run()
+        assert news[2] == (1, 1) and len(news) == 5  # the first pack of cycle 1, and at last that it is decided
+        assert news[-1] == (0, 2)
+
     def test_an_end_of_a_chain_is_passed_on_with_its_reason(self, make_driver: Any) -> None:
         driver = make_driver(decide="per_run", runs=2, cycles=1).run([CHAIN_ENDED])
         assert driver.strategy.ended == ["cycle 0, run 0: layer fc1 lost its last weight"]
@@ -236,6 +251,11 @@ class TestTelling:
         driver = make_driver().run([STATE_LOST])
         assert isinstance(driver.jobs.error, TrainingError)
         assert "state abc is damaged; remove it, and the same command" in str(driver.jobs.error)
+
+    def test_a_full_disk_stops_the_sweep_at_once_and_names_it(self, make_driver: Any) -> None:
+        driver = make_driver().run([DISK_FULL])
+        assert driver.points() == [EIGHT] and isinstance(driver.jobs.error, TrainingError)
+        assert "/results/states on east cannot be written: No space left on device; all" in str(driver.jobs.error)
 
     def test_an_error_of_the_strategy_ends_the_jobs(self, make_sweep: MakeSweep) -> None:
         driver = Driver(make_sweep(lambda cycle, run, max_lr: None, max_lr="0.1,0.2", cycles=1)).run()
@@ -562,14 +582,23 @@ class TestHostGone:
 
 
 class TestEnd:
-    def test_a_host_that_does_not_see_the_folder_ends_the_sweep_with_its_words(self, make_driver: Any) -> None:
+    @pytest.mark.parametrize("outcome", [UNSEEN, CHANGED])
+    def test_a_host_that_does_not_see_the_folder_or_has_other_code_ends_the_sweep_with_its_words(
+        self, make_driver: Any, outcome: Outcome
+    ) -> None:
         driver = make_driver(lanes_per_pack=4)
         one, two = driver.next(), driver.next()
-        driver.jobs.done(one, UNSEEN)
-        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == UNSEEN.reason
+        driver.jobs.done(one, outcome)
+        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == outcome.reason
         assert driver.next() is None and driver.jobs.finished
         driver.succeed(two)
         assert len(driver.sweep.rows()) == 4
+
+    def test_other_code_found_by_the_measurement_ends_it_too(self, make_driver: Any) -> None:
+        driver = make_driver(Measure(8, 1, 1))
+        driver.jobs.done(driver.next(), CHANGED)
+        assert isinstance(driver.jobs.error, TrainingError) and str(driver.jobs.error) == CHANGED.reason
+        assert driver.next() is None and driver.jobs.finished
 
     def test_rows_that_cannot_be_written_end_the_sweep(self, make_driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         driver = make_driver(lanes_per_pack=4)
@@ -581,7 +610,9 @@ class TestEnd:
         monkeypatch.setattr(driver.strategy.ledger, "append", full)
         driver.succeed(driver.next())
         assert isinstance(driver.jobs.error, TrainingError)
-        assert "results cannot be written any more: [Errno 28] No space left on device; all" in str(driver.jobs.error)
+        where = driver.jobs.states.parent
+        told = f"results cannot be written to {where} any more: [Errno 28] No space left on device; all"
+        assert told in str(driver.jobs.error)
         assert driver.next() is None and driver.jobs.finished
         assert len(driver.sweep.rows()) == 4
 

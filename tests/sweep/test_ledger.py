@@ -26,6 +26,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "hidden": (64, 64),
     "batch_norm": True,
     "dataset": "cifar10",
+    "images": 1000,
     "split": "fixed_test",
     "pruning": "layer_magnitude",
     "prune_rate": 0.3,

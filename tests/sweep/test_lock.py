@@ -268,6 +268,27 @@ def test_a_folder_whose_driver_says_little_of_itself_is_in_use_all_the_same(tmp_
         assert f"{tmp_path} is in use by " in refused(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_lies_where_its_driver_says_who_it_is_changes_nothing_of_that(tmp_path: Path, kind: str) -> None:
+    folder, victim = tmp_path / "results", tmp_path / "victim"
+    victim.write_text("the user's own")
+    driver = folder / DRIVER
+    with held(folder, COMMAND):
+        driver.unlink()
+        if kind == "folder":
+            driver.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(driver)
+        else:
+            driver.symlink_to(victim)
+        assert f"{folder} is in use by another scyc-sweep" in refused(folder)
+    if kind == "link":
+        driver.symlink_to(victim)
+        with held(folder, COMMAND):
+            assert lease_of(folder) and not driver.is_symlink()
+    assert victim.read_text() == "the user's own"
+
+
 def test_every_holding_of_a_folder_has_a_lease_of_its_own(tmp_path: Path) -> None:
     leases = []
     for _ in range(2):
@@ -376,7 +397,7 @@ def test_a_sweep_whose_lease_was_taken_ends_at_the_next_pack_and_keeps_what_it_h
 
     with pytest.raises(FolderError, match="was taken over by process 4711 on elsewhere"):
         run_oracle(tiny(place), steal)
-    assert heard == [0, 2]  # the pack that was under way is kept: its rows are written first
+    assert heard == [0, 0, 2, 2]  # the pack that was under way is kept: its rows are written first
     assert len(load(place).trials) == 4 and not load(place).finished
     assert content(place)["pid"] == 4711
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -404,7 +405,7 @@ def test_the_command_writes_the_page_and_says_where(here: Run, one_run: Results,
         (["oracle/trained"], "page.html", "trained is part of an oracle: give the folder of that"),
         (["one"], "file/page.html", "page.html cannot be written"),
         (["one"], "folder", "folder is a folder: give a file"),
-        ([], "page.html", "requires an argument"),
+        ([], "page.html", "report needs FOLDERS"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_and_nothing_is_written(
@@ -419,6 +420,17 @@ def test_what_cannot_be_is_refused_in_a_line_and_nothing_is_written(
     assert result.returncode == 2 and result.stdout == ""
     assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "a file"
+
+
+def test_a_link_that_the_user_names_stays_and_a_pipe_is_no_page(here: Run, one_run: Results, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("of yesterday")
+    (tmp_path / "latest.html").symlink_to("page.html")
+    os.mkfifo(tmp_path / "pipe")
+    assert here("report", one_run.folder.path, "-o", "latest.html", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "latest.html").is_symlink() and "<html" in (tmp_path / "page.html").read_text()
+    result = here("report", one_run.folder.path, "-o", "pipe", cwd=tmp_path)
+    assert result.returncode == 2 and "pipe is a named pipe: give a file" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"page.html", "latest.html", "pipe"}
 
 
 def linear(colour: str) -> NDArray[np.float64]:

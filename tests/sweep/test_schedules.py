@@ -377,7 +377,7 @@ class TestEntries:
         assert self.of(preset="vgg19")["warmup-1"].schedule == Schedule("warmup", 10_000, (32_000, 48_000))
 
     def test_another_data_set_or_optimizer_is_another_experiment(self) -> None:
-        assert self.of(preset="resnet20", dataset="cifar100")["constant"].tuned_on == "first"
+        assert self.of(preset="resnet20", dataset="cifar100", scyc="0.04,0.06,1,4")["constant"].tuned_on == "first"
         assert self.of(preset="vgg19", optimizer="adam")["constant"].tuned_on == "first"
 
     def test_retraining_starts_from_warmup_1_s_rate(self) -> None:
@@ -431,8 +431,8 @@ class TestEntries:
         [
             (("warmup-1",), {"schedule": "constant", "steps": 34, "milestones": (40,)}, "milestones must lie after"),
             (("warmup-2=1",), {"schedule": "constant", "steps": 9, "warmup_steps": 10}, "warmup_steps must lie in"),
-            (("cosine",), {}, "--schedules cosine: unknown schedule; known are constant, decay"),
-            (("decoy",), {}, "unknown schedule; did you mean decay?"),
+            (("cosine",), {}, "unknown schedule 'cosine'; known are constant, decay"),
+            (("decoy",), {}, "unknown schedule 'decoy'; did you mean decay?"),
             (("constant=fast",), {}, "--schedules constant=fast: MAX_LR must be a number above 0, but got 'fast'"),
             (("decay=0",), {}, "MAX_LR must be a number above 0, but got '0'"),
             (("decay=inf",), {}, "MAX_LR must be a number above 0"),
@@ -444,6 +444,7 @@ class TestEntries:
             (("silo",), {}, "SILO has parameters for resnet20 on cifar10"),
             (("scyc=1,2",), {}, "S-Cyc parameters are EPS,DELTA,Q,BETA"),
             (("scyc",), {"preset": "alexnet"}, "--schedules scyc: this preset has no S-Cyc parameters"),
+            (("scyc",), {"preset": "vgg19", "dataset": "cifar100"}, "no S-Cyc parameters for this network and data"),
             (("scyc=nowhere.toml",), {}, "nowhere.toml cannot be read"),
         ],
     )

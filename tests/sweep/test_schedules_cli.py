@@ -215,11 +215,11 @@ def test_folders_of_other_kinds_are_refused(here: Run, whole: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--schedules", "cosine"], "--schedules cosine: unknown schedule"),
-        (["--schedule", "constant"], "Unknown option: --schedule. Did you mean --schedules?"),
-        (["--decide", "per_run"], "Unknown option: --decide"),
+        (["--schedules", "cosine"], "unknown schedule 'cosine'"),
+        (["--schedule", "constant"], "schedules has no flag --schedule; did you mean --schedules?"),
+        (["--decide", "per_run"], "schedules has no flag --decide"),
         (["--schedules", "scyc", "--preset", "alexnet"], "this preset has no S-Cyc parameters"),
-        (["--retrain-steps", "0"], "--retrain-steps: input should be greater than or equal to 1"),
+        (["--retrain-steps", "0"], "--retrain-steps must be at least 1, but got 0"),
         (["--rewind", "1000"], "rewind must be none, init or lie in 1..steps=510, but got 1000"),
         (["--milestones", "600"], "milestones must lie after the warmup and before the end"),
     ],

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.errors import SpecError
+from sweep.messages import nearest
 from sweep.presets import PRESETS
-from sweep.spec import Flags, Spec, nearest, resolve
+from sweep.spec import Flags, Spec, resolve
 from trainables.spec import Schedule, TrainSpec
 
 WriteToml = Callable[[str], Path]
@@ -229,118 +230,140 @@ class TestOneDefinition:
 
 
 REJECTED = [
-    # What was given; what the message has to name: the setting or rule, the value, the choices or the nearest name.
-    ({"model": "resnet"}, ["unknown model 'resnet'", "did you mean resnet50?", "mlp, resnet20"]),
-    ({"preset": "digit"}, ["unknown preset 'digit'", "did you mean digits?", "digits, mlp, resnet20"]),
-    ({"preset": "zzz"}, ["unknown preset 'zzz'; known are digits, mlp, resnet20"]),
-    ({"lane": 3}, ["unknown setting 'lane'; did you mean lanes?"]),
-    ({"dataset": "cifar"}, ["--dataset", "'digits', 'fashion_mnist', 'cifar10'", "got 'cifar'"]),
-    ({"pruning": "magnitude"}, ["--pruning", "'global_magnitude', 'layer_magnitude', ", "'magnitude'"]),
-    ({"split": "pool"}, ["--split", "'pooled' or 'fixed_test'", "'pool'"]),
-    ({"score": "final"}, ["--score", "'best' or 'last'", "'final'"]),
-    ({"decide": "alone"}, ["--decide", "'shared' or 'per_run'", "'alone'"]),
-    ({"rewind": "early"}, ["--rewind", "'none' or 'init'", "'early'"]),
-    ({"schedule": "cosine"}, ["--schedule", "'cyclical', 'ft', 'lrw', 'slr' or 'clr'", "'cosine'"]),
-    ({"tolerance_kind": "both"}, ["--tolerance-kind", "'absolute' or 'relative'", "'both'"]),
-    ({"engine": "dask"}, ["--engine", "'ray' or 'inline'", "'dask'"]),
-    ({"device": "tpu"}, ["--device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),
-    ({"dtype": "float16"}, ["--dtype", "'float32' or 'float64'", "'float16'"]),
-    ({"max_lr": "1:0.1:x5"}, ["--max-lr", "LO < HI", "LO=1, HI=0.1"]),
-    ({"max_lr": "0.2,0.1"}, ["--max-lr", "must increase", "0.1 after 0.2"]),
-    ({"max_lr": "0.1:inf:x5"}, ["--max-lr", "finite", "got inf"]),
-    ({"max_lr": "0.1,nan"}, ["--max-lr", "finite", "got nan"]),
-    ({"max_lr": "0,1"}, ["--max-lr", "positive", "got 0"]),
-    ({"max_lr": "-1,1"}, ["--max-lr", "positive", "got -1"]),
-    ({"max_lr": "high"}, ["--max-lr", "LO:HI:STEP", "LO:HI:xN", "comma list", "got 'high'"]),
-    ({"max_lr": "0.1:1:x1"}, ["--max-lr", "N >= 2", "got x1"]),
-    ({"prune_rate": 0.0}, ["--prune-rate", "greater than 0", "got 0.0"]),
-    ({"prune_rate": 1.0}, ["--prune-rate", "less than 1", "got 1.0"]),
-    ({"prune_rate": -0.2}, ["--prune-rate", "greater than 0", "got -0.2"]),
-    ({"prune_rate": float("nan")}, ["--prune-rate", "finite", "got nan"]),
-    ({"cycles": -1}, ["--cycles", "greater than or equal to 0", "got -1"]),
-    ({"runs": 0}, ["--runs", "greater than or equal to 1", "got 0"]),
-    ({"seed": -1}, ["--seed", "greater than or equal to 0", "got -1"]),
-    ({"steps": 0}, ["--steps", "greater than or equal to 1", "got 0"]),
-    ({"steps": -5}, ["--steps", "greater than or equal to 1", "got -5"]),
-    ({"batch_size": 0}, ["--batch-size", "greater than or equal to 1", "got 0"]),
-    ({"eval_every": 0}, ["--eval-every", "greater than or equal to 1", "got 0"]),
-    ({"cpus_per_worker": 0}, ["--cpus-per-worker", "greater than or equal to 1", "got 0"]),
-    ({"lanes": 0}, ["--lanes", "auto or at least 1", "got 0"]),
-    ({"lanes": "many"}, ["--lanes", "'auto'", "integer", "got 'many'"]),
-    ({"workers": -2}, ["--workers", "auto or at least 1", "got -2"]),
-    ({"momentum": 1.0}, ["--momentum", "less than 1", "got 1.0"]),
-    ({"weight_decay": -1.0}, ["--weight-decay", "greater than or equal to 0", "got -1.0"]),
-    ({"weight_decay": float("inf")}, ["--weight-decay", "finite", "got inf"]),
-    ({"tolerance": -0.5}, ["--tolerance", "greater than or equal to 0", "got -0.5"]),
-    ({"confidence": 1.0}, ["--confidence", "less than 1", "got 1.0"]),
-    ({"confidence": 0.5}, ["--confidence", "greater than 0.5", "got 0.5"]),
-    ({"tolerance": float("nan")}, ["--tolerance", "finite", "got nan"]),
-    ({"scale": 0.0}, ["--scale", "greater than 0", "got 0.0"]),
-    ({"scale": float("inf")}, ["--scale", "finite", "got inf"]),
-    ({"scale": 1e-9}, ["--steps", "greater than or equal to 1", "got 0"]),
-    ({"scale": 1e308}, ["--scale", "finite", "got 510 and 1e+308"]),
-    ({"hidden": (64, 0)}, ["--hidden", "at least 1", "[64, 0]"]),
-    ({"warmup_steps": -1}, ["--warmup-steps", "greater than or equal to 0", "got -1"]),
-    ({"warmup_steps": 511}, ["warmup_steps", "0..steps=510", "got 511"]),
-    ({"milestones": (300, 200)}, ["milestones must increase", "[300, 200]"]),
-    ({"milestones": (10,)}, ["milestones", "82..509", "[10]"]),
-    ({"milestones": (510,)}, ["milestones", "82..509", "[510]"]),
-    ({"pruning": "imp", "rewind": "none"}, ["imp rewinds by definition", "--pruning global_magnitude"]),
-    ({"scyc": "1,2,3"}, ["--scyc", "EPS,DELTA,Q,BETA", "got '1,2,3'"]),
-    ({"scyc": "0.1,0.1,1.5,4"}, ["--scyc", "q must be an integer", "got 1.5"]),
-    ({"scyc": "-1,0.1,1,4"}, ["--scyc", "epsilon", "got -1.0"]),
-    ({"address": "ray://head:10001"}, ["--address", "ray://head:10001", "give HOST:PORT"]),
+    # What was given; the one line that is said: rule, value, choices or the nearest name.
+    ({"model": "resnet"}, "unknown network 'resnet'; did you mean resnet50? Or give package.module:function"),
+    (
+        {"preset": "digit"},
+        "unknown preset 'digit'; did you mean digits? Known are digits, mlp, resnet20, vgg19, resnet50, "
+        "alexnet, vgg16, resnet20-adam and resnet20-rmsprop",
+    ),
+    (
+        {"preset": "zzz"},
+        "unknown preset 'zzz'; known are digits, mlp, resnet20, vgg19, resnet50, alexnet, vgg16, "
+        "resnet20-adam and resnet20-rmsprop",
+    ),
+    ({"lane": 3}, "unknown setting 'lane'; did you mean lanes?"),
+    ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean cifar10? Or give package.module:function"),
+    (
+        {"pruning": "magnitude"},
+        "unknown pruning 'magnitude'; did you mean layer_magnitude? Known are global_magnitude, "
+        "layer_magnitude, global_gradient, layer_gradient, l1_filter, taylor_bn, random, random_filter, "
+        "none and imp",
+    ),
+    ({"split": "pool"}, "unknown split 'pool'; did you mean pooled? Known are pooled and fixed_test"),
+    ({"score": "final"}, "unknown score 'final'; known are best and last"),
+    ({"decide": "alone"}, "unknown way to decide 'alone'; known are shared and per_run"),
+    ({"rewind": "early"}, "--rewind takes none, init or a whole number, but got 'early'"),
+    (
+        {"schedule": "cosine"},
+        "unknown schedule 'cosine'; known are warmup, constant, decay, cyclical, ft, lrw, slr and clr",
+    ),
+    ({"tolerance_kind": "both"}, "unknown tolerance kind 'both'; known are absolute and relative"),
+    ({"engine": "dask"}, "unknown engine 'dask'; known are ray and inline"),
+    ({"device": "tpu"}, "unknown device 'tpu'; did you mean cpu? Known are auto, cpu and cuda"),
+    ({"dtype": "float16"}, "unknown dtype 'float16'; did you mean float64? Known are float32 and float64"),
+    ({"max_lr": "1:0.1:x5"}, "--max-lr: LO < HI must hold in a max_lr grid, but got LO=1, HI=0.1"),
+    ({"max_lr": "0.2,0.1"}, "--max-lr: max_lr values must increase, but got 0.1 after 0.2 (at 6 significant digits)"),
+    ({"max_lr": "0.1:inf:x5"}, "--max-lr: max_lr values must be finite, but got inf"),
+    ({"max_lr": "0.1,nan"}, "--max-lr: max_lr values must be finite, but got nan"),
+    ({"max_lr": "0,1"}, "--max-lr: max_lr values must be positive, but got 0"),
+    ({"max_lr": "-1,1"}, "--max-lr: max_lr values must be positive, but got -1"),
+    (
+        {"max_lr": "high"},
+        "--max-lr: a max_lr grid is LO:HI:STEP (linear), LO:HI:xN (N geometric points) or a comma list, but got 'high'",
+    ),
+    ({"max_lr": "0.1:1:x1"}, "--max-lr: xN of a max_lr grid must have N >= 2, but got x1"),
+    ({"prune_rate": 0.0}, "--prune-rate must be above 0, but got 0"),
+    ({"prune_rate": 1.0}, "--prune-rate must be below 1, but got 1"),
+    ({"prune_rate": -0.2}, "--prune-rate must be above 0, but got -0.2"),
+    ({"prune_rate": float("nan")}, "--prune-rate takes a finite number, but got nan"),
+    ({"cycles": -1}, "--cycles must be at least 0, but got -1"),
+    ({"runs": 0}, "--runs must be at least 1, but got 0"),
+    ({"seed": -1}, "--seed must be at least 0, but got -1"),
+    ({"steps": 0}, "--steps must be at least 1, but got 0"),
+    ({"steps": -5}, "--steps must be at least 1, but got -5"),
+    ({"batch_size": 0}, "--batch-size must be at least 1, but got 0"),
+    ({"eval_every": 0}, "--eval-every must be at least 1, but got 0"),
+    ({"cpus_per_worker": 0}, "--cpus-per-worker must be at least 1, but got 0"),
+    ({"lanes": 0}, "--lanes must be auto or at least 1, but got 0"),
+    ({"lanes": "many"}, "--lanes takes auto or a whole number, but got 'many'"),
+    ({"workers": -2}, "--workers must be auto or at least 1, but got -2"),
+    ({"momentum": 1.0}, "--momentum must be below 1, but got 1"),
+    ({"weight_decay": -1.0}, "--weight-decay must be at least 0, but got -1"),
+    ({"weight_decay": float("inf")}, "--weight-decay takes a finite number, but got inf"),
+    ({"tolerance": -0.5}, "--tolerance must be at least 0, but got -0.5"),
+    ({"confidence": 1.0}, "--confidence must be below 1, but got 1"),
+    ({"confidence": 0.5}, "--confidence must be above 0.5, but got 0.5"),
+    ({"tolerance": float("nan")}, "--tolerance takes a finite number, but got nan"),
+    ({"scale": 0.0}, "--steps must be at least 1, but got 0; --scale must be above 0, but got 0"),
+    ({"scale": float("inf")}, "--scale takes a finite number, but got inf"),
+    ({"scale": 1e-09}, "--steps must be at least 1, but got 0"),
+    ({"scale": 1e308}, "--steps times --scale must be finite, but got 510 and 1e+308"),
+    ({"hidden": (64, 0)}, "--hidden: hidden sizes must be at least 1, but got [64, 0]"),
+    ({"warmup_steps": -1}, "--warmup-steps must be at least 0, but got -1"),
+    ({"warmup_steps": 511}, "warmup_steps must lie in 0..steps=510, but got 511"),
+    ({"milestones": (300, 200)}, "milestones must increase, but got [300, 200]"),
+    ({"milestones": (10,)}, "milestones must lie after the warmup and before the end, 82..509, but got [10]"),
+    ({"milestones": (510,)}, "milestones must lie after the warmup and before the end, 82..509, but got [510]"),
+    (
+        {"pruning": "imp", "rewind": "none"},
+        "pruning imp rewinds by definition; for none, give --pruning global_magnitude",
+    ),
+    ({"scyc": "1,2,3"}, "--scyc: S-Cyc parameters are EPS,DELTA,Q,BETA, such as 0.04,0.06,1,4, but got '1,2,3'"),
+    ({"scyc": "0.1,0.1,1.5,4"}, "--scyc: q must be an integer >= 0, but got 1.5"),
+    ({"scyc": "-1,0.1,1,4"}, "--scyc: epsilon must be finite and > 0, but got -1.0"),
+    (
+        {"address": "ray://head:10001"},
+        "--address: ray://head:10001 would run the driver's part inside the cluster, away from the "
+        "results folder; give HOST:PORT (usually port 6379) from a machine of the cluster",
+    ),
 ]
 
 REJECTED_TOML = [
-    ("lanez = 3", ["unknown key 'lanez'; did you mean lanes?"]),
-    ("max-lr = '0.1'", ["unknown key 'max-lr'; did you mean max_lr?"]),
-    ("[oracle]\nruns = 2", ["unknown key 'oracle'"]),
-    ("runs = '3'", ["runs", "valid integer", "got '3'"]),
-    ("runs = true", ["runs", "valid integer", "got True"]),
-    ("runs = 3.0", ["runs", "valid integer", "got 3.0"]),
-    ("runs = 2020-01-01", ["runs", "valid integer"]),
-    ("lanes = true", ["lanes", "got True"]),
-    ("lanes = '3'", ["lanes", "'auto'", "got '3'"]),
-    ("prune_rate = '0.2'", ["prune_rate", "valid number", "got '0.2'"]),
-    ("max_lr = 0.1", ["max_lr", "valid string", "got 0.1"]),
-    ("max_lr = [0.1, 0.2]", ["max_lr", "valid string", "got [0.1, 0.2]"]),
-    ("keep_output = 1", ["keep_output", "valid boolean", "got 1"]),
-    ("hidden = 64", ["hidden", "got 64"]),
-    ("hidden = ['64']", ["hidden", "valid integer", "got ['64']"]),
-    ("hidden = [true]", ["hidden", "valid integer", "got [True]"]),
-    ("milestones = [300.0]", ["milestones", "valid integer", "got [300.0]"]),
-    ("out = 3", ["out", "string", "got 3"]),
-    ("dataset = 'cifar'", ["dataset", "'digits', 'fashion_mnist', 'cifar10'", "got 'cifar'"]),
-    ("model = 'resnet'", ["model", "'mlp', 'resnet20', 'vgg16', 'vgg19'", "got 'resnet'"]),
-    ("preset = 'digit'", ["unknown preset 'digit'; did you mean digits?"]),
-    ("runs = -1", ["--runs", "greater than or equal to 1", "got -1"]),
-    ("runs =", ["sweep.toml cannot be read"]),
+    # Likewise; {} is the file.
+    ("lanez = 3", "{}: unknown key 'lanez'; did you mean lanes?"),
+    ("max-lr = '0.1'", "{}: unknown key 'max-lr'; did you mean max_lr?"),
+    ("[oracle]\nruns = 2", "{}: unknown key 'oracle'"),
+    ("runs = '3'", "{}: runs takes a whole number, but got '3'"),
+    ("runs = true", "{}: runs takes a whole number, but got true"),
+    ("runs = 3.0", "{}: runs takes a whole number, but got 3.0"),
+    ("runs = 2020-01-01", "{}: runs takes a whole number, but got 2020-01-01"),
+    ("lanes = true", "{}: lanes takes auto or a whole number, but got true"),
+    ("lanes = '3'", "{}: lanes takes auto or a whole number, but got '3'"),
+    ("prune_rate = '0.2'", "{}: prune_rate takes a number, but got '0.2'"),
+    ("max_lr = true", "--max-lr: max_lr values must be numbers, but got True"),
+    ("max_lr = [0.2, 0.1]", "--max-lr: max_lr values must increase, but got 0.1 after 0.2 (at 6 significant digits)"),
+    ("keep_output = 1", "{}: keep_output takes true or false, but got 1"),
+    ("hidden = 64", "{}: hidden takes a list, but got 64"),
+    ("hidden = ['64']", "{}: hidden takes whole numbers, but got '64'"),
+    ("hidden = [true]", "{}: hidden takes whole numbers, but got true"),
+    ("milestones = [300.0]", "{}: milestones takes whole numbers, but got 300.0"),
+    ("out = 3", "{}: out takes text, but got 3"),
+    ("dataset = 'cifar'", "{}: unknown data set 'cifar'; did you mean cifar10? Or give package.module:function"),
+    ("model = 'resnet'", "{}: unknown network 'resnet'; did you mean resnet50? Or give package.module:function"),
+    (
+        "preset = 'digit'",
+        "unknown preset 'digit'; did you mean digits? Known are digits, mlp, resnet20, vgg19, resnet50, "
+        "alexnet, vgg16, resnet20-adam and resnet20-rmsprop",
+    ),
+    ("runs = -1", "--runs must be at least 1, but got -1"),
+    ("runs =", "{} is no TOML file: Invalid value (at end of document)"),
 ]
 
 
 class TestRejected:
-    @pytest.mark.parametrize(("flags", "fragments"), REJECTED, ids=lambda value: str(value)[:40])
-    def test_a_wrong_setting_is_one_line_with_rule_value_and_choices(
-        self, flags: dict[str, Any], fragments: list[str]
-    ) -> None:
+    @pytest.mark.parametrize(("flags", "line"), REJECTED, ids=lambda value: str(value)[:40])
+    def test_a_wrong_setting_is_one_line_with_rule_value_and_choices(self, flags: dict[str, Any], line: str) -> None:
         with pytest.raises(SpecError) as raised:
             resolve(flags)
-        message = str(raised.value)
-        assert [fragment for fragment in fragments if fragment not in message] == [], message
-        assert "\n" not in message
+        assert str(raised.value) == line
 
-    @pytest.mark.parametrize(("text", "fragments"), REJECTED_TOML, ids=lambda value: str(value)[:40])
-    def test_a_wrong_toml_file_is_refused_likewise(self, toml: WriteToml, text: str, fragments: list[str]) -> None:
+    @pytest.mark.parametrize(("text", "line"), REJECTED_TOML, ids=lambda value: str(value)[:40])
+    def test_a_wrong_toml_file_is_refused_likewise(self, toml: WriteToml, text: str, line: str) -> None:
+        path = toml(text)
         with pytest.raises(SpecError) as raised:
-            resolve({}, toml(text))
-        message = str(raised.value)
-        assert "\n" not in message
-        assert [fragment for fragment in fragments if fragment not in message] == [], message
-
-    def test_a_type_error_in_a_toml_file_names_the_file(self, toml: WriteToml) -> None:
-        with pytest.raises(SpecError, match=r"sweep\.toml: runs: "):
-            resolve({}, toml("runs = '3'"))
+            resolve({}, path)
+        assert str(raised.value) == line.replace("{}", str(path))
 
     def test_what_toml_writes_with_its_own_types_is_accepted(self, toml: WriteToml) -> None:
         spec = resolve(
@@ -354,7 +377,7 @@ class TestRejected:
         path = tmp_path / "sweep.toml"
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(SpecError, match=r"sweep\.toml cannot be read: ") as raised:
+        with pytest.raises(SpecError, match=r"sweep\.toml (cannot be read|is no TOML file): ") as raised:
             resolve({}, path)
         assert "\n" not in str(raised.value)
 
@@ -363,7 +386,9 @@ class TestRejected:
             resolve({}, tmp_path)
 
     def test_several_wrong_settings_are_all_named(self) -> None:
-        with pytest.raises(SpecError, match=r"--runs: .*; --momentum: "):
+        with pytest.raises(
+            SpecError, match=r"^--runs must be at least 1, but got 0; --momentum must be below 1, but got 2$"
+        ):
             resolve({"runs": 0, "momentum": 2.0})
 
 

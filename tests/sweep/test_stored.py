@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -372,6 +373,29 @@ class TestCollect:
 
         monkeypatch.setattr(stored, "read", racing)
         assert collect(tmp_path / "s", "done", tmp_path / "here", states=True) == ["manifest.json"]
+
+    @pytest.mark.parametrize("name", ["notes", "notes/page.txt", "notes/deep", "oracle.parquet", "trials"])
+    def test_nothing_is_written_through_a_link_nor_taken_from_one(
+        self, storage: Path, tmp_path: Path, name: str
+    ) -> None:
+        source, here, outside = tmp_path / "s" / "done", tmp_path / "here", tmp_path / "outside"
+        shutil.copytree(storage / "done", source)
+        (source / "notes" / "deep").mkdir(parents=True)
+        for path in (source / "notes" / "page.txt", source / "notes" / "deep" / "page.txt"):
+            path.write_text("mine")
+        (outside / "folder").mkdir(parents=True)
+        (outside / "secret").write_text("the user's own")
+        (source / "notes" / "linked").symlink_to(outside)
+        (source / "notes" / "linked.txt").symlink_to(outside / "secret")
+        os.mkfifo(source / "notes" / "pipe")
+        copied = collect(tmp_path / "s", "done", here)
+        assert "notes/page.txt" in copied and not any("linked" in name or "pipe" in name for name in copied)
+        shutil.rmtree(here / name) if (here / name).is_dir() else (here / name).unlink()
+        (here / name).symlink_to(outside / ("secret" if "." in name else "folder"))
+        with pytest.raises(FolderError, match="is a link, not a ") as raised:
+            collect(tmp_path / "s", "done", here)
+        assert str(here / name) in str(raised.value) and "\n" not in str(raised.value)
+        assert (outside / "secret").read_text() == "the user's own" and not list((outside / "folder").iterdir())
 
     def test_a_target_that_cannot_be_written_is_one_line(self, storage: Path, tmp_path: Path) -> None:
         (tmp_path / "here").write_text("a file")

@@ -1,6 +1,7 @@
 """Searches repeat, whatever ends first; their journal follows them, and is left alone where it is another's."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 
 from search_spaces.ranges import Range
 from sweep.errors import FolderError
-from sweep.studies import Journal, Search, Trial
+from sweep.studies import Journal, Search, Trial, open_journal
 
 RANGES = {"rate": Range(0.001, 1.0, log=True), "q": Range(0, 3, integer=True)}
 IDENTITY = {"model": "mlp", "seed": 0}
@@ -203,6 +204,41 @@ class TestJournal:
         with pytest.raises(FolderError, match=r"journal\.log has a study of another experiment \(study\)"):
             Journal(path, IDENTITY | {"seed": 1})
         assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("target", ["victim", "nowhere"])
+    def test_a_link_is_not_followed_and_no_lock_beside_its_end_is_removed(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str
+    ) -> None:
+        outside, path = tmp_path / "outside", tmp_path / "results" / "journal.log"
+        outside.mkdir(), path.parent.mkdir()
+        for name in ("victim", "victim.lock", "nowhere.lock"):
+            (outside / name).write_text("the user's own")
+        path.symlink_to(outside / target)
+        assert open_journal(path, IDENTITY) is None
+        assert "it is a link, not a file" in caplog.text
+        assert {each.name: each.read_text() for each in outside.iterdir()} == dict.fromkeys(
+            ("victim", "victim.lock", "nowhere.lock"), "the user's own"
+        )
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "journal.log")
+        assert open_journal(tmp_path / "journal.log", IDENTITY) is None
+
+    def test_other_names_of_the_file_keep_what_it_was(self, tmp_path: Path) -> None:
+        path = tmp_path / "journal.log"
+        search(journal=Journal(path, IDENTITY), trials=4).ask()
+        os.link(path, tmp_path / "other")
+        before = path.read_bytes()
+        for trial in search(journal=Journal(path, IDENTITY), trials=4).ask():
+            trial.end("complete", 1.0)
+        assert (tmp_path / "other").read_bytes() == before
+        assert path.read_bytes().startswith(before) and states(path).count(TrialState.COMPLETE) == 4
+
+    def test_a_lock_is_removed_and_not_what_it_leads_to(self, tmp_path: Path) -> None:
+        (tmp_path / "victim").write_text("the user's own")
+        (tmp_path / "journal.log.lock").symlink_to(tmp_path / "victim")
+        Journal(tmp_path / "journal.log", IDENTITY)
+        assert [path.name for path in tmp_path.iterdir()] == ["victim"]
 
     def test_a_stranger_s_study_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.log"

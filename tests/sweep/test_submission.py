@@ -1,6 +1,5 @@
 """A sweep as a job: the words that are typed there, what travels with them, and what is refused before anything is."""
 
-import importlib
 import json
 import os
 import shlex
@@ -16,6 +15,7 @@ from sweep import lock, submission
 from sweep.cli import app
 from sweep.cli_cluster import KINDS
 from sweep.errors import FolderError, SpecError, SweepError
+from sweep.folder import Folder, new_manifest
 from sweep.spec import resolve
 from sweep.submission import Asked, Submission, folder_of, parcel, records, storage_of, write_record
 from trainables.storage import Remote, locate
@@ -271,16 +271,16 @@ class TestRefusals:
             (["--", "nonsense"], "submit takes oracle, schedules, tune, compare, control after --, but got nonsense"),
             (["--", "show", "digits"], "submit takes oracle, schedules, tune, compare, control after --, but got show"),
             ([], "submit takes oracle, schedules, tune, compare, control after --, but got nothing"),
-            (["--", "oracle", "--runs", "0"], "--runs: input should be greater than or equal to 1, but got 0"),
+            (["--", "oracle", "--runs", "0"], "--runs must be at least 1, but got 0"),
             (["--", "oracle", "--max-lr", "1:0.1:x3"], "--max-lr: "),
             (["--", "oracle", "--model", "nonesuch:gone", "--preset", "digits"], "--model nonesuch:gone"),
-            (["--", "oracle", "--rnus", "2"], "Unknown option"),
-            (["--", "oracle", "extra"], "Unused Tokens"),
+            (["--", "oracle", "--rnus", "2"], "oracle has no flag --rnus; did you mean --runs?"),
+            (["--", "oracle", "extra"], "oracle has no use for 'extra'"),
             (["--", "oracle", "--config", "gone.toml"], "gone.toml cannot be read"),
             (["--", "oracle", "--help"], "--help trains nothing"),
-            (["--", "compare"], 'Command "compare" parameter FOLDER requires an argument'),
-            (["--storage", "s3://key:secret@b/x", "--", "oracle"], "s3:// without credentials"),
-            (["--storage", "ftp://b/x", "--", "oracle"], "ftp:// is not known"),
+            (["--", "compare"], "compare needs FOLDER"),
+            (["--storage", "s3://key:secret@b/x", "--", "oracle"], "--storage: s3:// without credentials"),
+            (["--storage", "ftp://b/x", "--", "oracle"], "--storage: ftp:// is not known"),
             (["--name", "../x", "--", "oracle"], "--name takes letters"),
         ],
     )
@@ -306,9 +306,6 @@ class TestParcel:
     def mine(self, somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A working folder with a module, a package, and much that is no code."""
         monkeypatch.setattr(sys, "path", list(sys.path))
-        for name in [each for each in sys.modules if each.startswith("parcel")]:
-            monkeypatch.delitem(sys.modules, name)  # another test's
-        importlib.invalidate_caches()
         code = "def small(shape, classes): ...\n"
         for path, content in {
             "parcelnets.py": code,
@@ -487,7 +484,10 @@ class TestWhatTheStorageTellsBeforehand:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["oracle", "--seed", "3"], "seed was 0, now 3; steps was 17, now 510); give --name"),
+            (
+                ["oracle", "--seed", "3"],
+                "--seed was 0, now 3; --steps was 17, now 510; --warmup-steps was 3, now 82); give --name",
+            ),
             (["tune"], None),
             (["compare", "nothing", "--train"], "nothing holds no sweep: there is no manifest.json"),
             (["control", "results/digits"], "lies elsewhere than --storage"),
@@ -524,10 +524,45 @@ def test_what_an_own_module_imports_from_beside_it_travels_along(
     (somewhere / "deeper_helper.py").write_text("import torch")
     (somewhere / "not_needed.py").write_text("")
     (somewhere / "helpednets.py").write_text("import beside\n\n\ndef small(shape, classes): ...")
-    importlib.invalidate_caches()
     with parcel(ask("oracle", "--preset", "digits", "--model", "helpednets:small")) as folder:
         own = {path.name for path in folder.iterdir()} - {"sweep", "trainables", "search_spaces"}
     assert own == {"helpednets.py", "beside", "deeper_helper.py"}
+
+
+def test_code_travels_along_from_folders_that_are_left_out_elsewhere_too(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("torch.py", "mypkg/__init__.py", "mypkg/data/__init__.py", "mypkg/data/sets.py", "mypkg/data/x.npy"):
+        (somewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (somewhere / name).write_text("")
+    (somewhere / "mypkg" / "nets.py").write_text("import torch\nfrom .data import sets\ndef small(shape, classes): ...")
+    with parcel(ask("oracle", "--preset", "digits", "--model", "mypkg.nets:small")) as folder:
+        own = {name for name in files_of(folder) if name.partition("/")[0] not in PACKAGES}
+    assert own == {f"mypkg/{name}" for name in ("__init__.py", "nets.py", "data/__init__.py", "data/sets.py")}
+
+
+@pytest.mark.parametrize(
+    ("words", "brought"),
+    [
+        (["compare", "digits"], set()),
+        (["compare", "digits", "--train"], {"nets.py", "helper.py", "pics.py"}),
+        (["compare", "digits", "--confirm", "2"], {"nets.py", "helper.py", "pics.py"}),
+        (["control", "digits"], {"nets.py", "helper.py", "pics.py"}),
+    ],
+)
+def test_what_trains_beside_a_folder_brings_along_what_that_was_trained_with(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], brought: set[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name, text in {"nets.py": "import helper", "helper.py": "", "pics.py": "", "other.py": ""}.items():
+        (somewhere / name).write_text(text)
+    spec = resolve({"preset": "digits", "model": "nets:small", "dataset": "pics:load", "out": "s/digits"})
+    (somewhere / "s" / "digits").mkdir(parents=True)
+    manifest = new_manifest("oracle", spec, "fingerprint", [], None)
+    Folder(somewhere / "s" / "digits").write_manifest(manifest)
+    with parcel(ask(*words, storage=str(somewhere / "s"))) as folder:
+        assert {name for name in files_of(folder) if name.partition("/")[0] not in PACKAGES} == brought
 
 
 def test_the_address_that_is_given_counts_and_not_what_ray_reads_in_the_environment(

@@ -276,8 +276,8 @@ def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contr
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A ResNet-20 on digits stands in for CIFAR-10's: the comparison reads names alone."""
-    flags = {"steps": 17, "runs": 1, "cycles": 0, "max_lr": "0.05", "lanes": 1, "engine": "inline"}
-    sweep.build_oracle(**flags, model="resnet20", dataset="digits", out=tmp_path / "o", progress=False)
+    flags = {"steps": 17, "runs": 1, "cycles": 0, "max_lr": "0.05", "lanes": 1, "engine": "inline", "progress": False}
+    sweep.build_oracle(**flags, model="resnet20", dataset="digits", scyc="0.04,0.06,1,4", out=tmp_path / "o")
 
     def compare(*arguments: str) -> str:
         app(["compare", str(tmp_path / "o"), *arguments], exit_on_error=False, print_error=False)
@@ -354,7 +354,7 @@ class TestRefusedOracles:
 
     def test_one_of_other_lanes(self, oracle: Path, tmp_path: Path) -> None:
         line = self.refused(oracle, tmp_path, batch_size=16)
-        assert "batch_size was 32, now 16" in line and "give another --oracle" in line
+        assert "--batch-size was 32, now 16" in line and "give another --oracle" in line
 
     def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
         assert "holds an earlier tuning, not what `oracle` leaves" in self.refused(tuned, tmp_path)

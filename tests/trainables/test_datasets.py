@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.datasets import CROP_PADDING, Dataset, crop_and_flip, load, split
-from trainables.published import DATASETS
+from trainables.published import DATASETS, PartError
 
 Maker = Callable[..., Dataset]
 KINDS = ["pooled", "fixed_test"]
@@ -118,6 +118,115 @@ def test_train_size_is_the_size_of_the_split(name: str, kind: str) -> None:
 def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown split 'kfold'; known are pooled, fixed_test"):
         split(blank(10, 0), "kfold", 0)
+
+
+# Parts.
+
+
+def labelled(of_class: list[int], tests_of_class: list[int], name: str = "blank") -> Dataset:
+    """A data set with so many images of each class, those of the test part last; every pixel is an image's number."""
+    rest = [
+        label
+        for label, (all_, tests) in enumerate(zip(of_class, tests_of_class, strict=True))
+        for _ in range(all_ - tests)
+    ]
+    tests = [label for label, of in enumerate(tests_of_class) for _ in range(of)]
+    count = len(rest) + len(tests)
+    return replace(
+        blank(count, len(tests), name),
+        images=torch.arange(count).to(torch.uint8).view(-1, 1, 1, 1),
+        labels=torch.tensor(rest + tests),
+        classes=len(of_class),
+        fingerprint="whole",
+    )
+
+
+def counts(dataset: Dataset) -> tuple[list[int], list[int]]:
+    """Images of each class, in all and in the test part."""
+    of, tests = (
+        torch.bincount(labels, minlength=dataset.classes)
+        for labels in (dataset.labels, dataset.labels[dataset.test_start :])
+    )
+    return of.tolist(), tests.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_part_has_the_shares_of_classes_and_of_the_test_part_but_for_rounding(data: st.DataObject) -> None:
+    of_class = data.draw(st.lists(st.integers(10, 50), min_size=2, max_size=5))
+    share = data.draw(st.sampled_from([0, 6, 3]))
+    whole = labelled(of_class, [of // share if share else 0 for of in of_class])
+    images = data.draw(st.integers(5 * len(of_class), sum(of_class)))
+    part = whole.part(images)
+    assert len(part.labels) == len(part.images) == images
+    found, found_tests = counts(part)
+    for label, tests in enumerate(counts(whole)[1]):
+        exact = images * of_class[label] / sum(of_class)
+        assert abs(found[label] - exact) < 1
+        assert abs(found_tests[label] - found[label] * tests / of_class[label]) < 1
+    of_tests = sum(n * tests / of for n, tests, of in zip(found, counts(whole)[1], of_class, strict=True))
+    assert abs(len(part.labels) - part.test_start - of_tests) <= 0.5
+    # Each image is one of the whole, at most once, and has its label; the order is the whole's.
+    numbers = part.images.flatten().tolist()
+    assert numbers == sorted(set(numbers)) and whole.labels[numbers].tolist() == part.labels.tolist()
+    assert all((number >= whole.test_start) == (index >= part.test_start) for index, number in enumerate(numbers))
+    assert (part.classes, part.mean, part.std, part.name) == (whole.classes, whole.mean, whole.std, whole.name)
+
+
+def test_a_part_is_the_same_each_time_and_another_for_another_set_or_number() -> None:
+    whole = labelled([40] * 5, [8] * 5)
+    part = whole.part(60)
+    torch.manual_seed(9)
+    assert torch.equal(whole.part(60).images, part.images) and whole.part(60).fingerprint == part.fingerprint
+    assert not torch.equal(replace(whole, name="other").part(60).images, part.images)
+    assert (
+        len(
+            {
+                part.fingerprint,
+                "whole",
+                whole.part(61).fingerprint,
+                replace(whole, fingerprint="w").part(60).fingerprint,
+            }
+        )
+        == 4
+    )
+    assert whole.part(200).fingerprint != "whole"
+    assert torch.equal(whole.part(200).images, whole.images)
+
+
+@pytest.mark.parametrize(
+    ("of_class", "tests", "images", "message"),
+    [
+        ([40, 40], [0, 0], 9, r"^images must lie in 10\.\.80 \(5 a class, and all there are\), but got 9$"),
+        ([40, 40], [0, 0], 81, r"^images must lie in 10\.\.80 .* but got 81$"),
+        ([150, 1], [0, 0], 70, "^images must be at least 151, which has one of every class, but got 70$"),
+        ([40, 40], [36, 36], 20, "^images must have at least 5 that are not test images, but 20 have 2$"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused_with_the_rule(
+    of_class: list[int], tests: list[int], images: int, message: str
+) -> None:
+    with pytest.raises(PartError, match=message):
+        labelled(of_class, tests).part(images)
+
+
+def test_a_part_of_a_published_set_has_the_sizes_that_are_known_without_it() -> None:
+    for name, source in DATASETS.items():
+        of = [source.size // source.classes] * source.classes
+        of[0] += source.size - sum(of)
+        whole = labelled(of, [source.test_size // source.classes] * source.classes, name)
+        for images in (5 * source.classes, 1001, 1203, source.size):
+            assert whole.part(images).outline == replace(source.part(images), shape=whole.shape), name
+
+
+def test_a_part_is_loaded_and_split_like_a_whole(tmp_path: Path) -> None:
+    part = load("digits", tmp_path, images=100)
+    assert counts(part)[0] == [10] * 10 and part.fingerprint != DATASETS["digits"].fingerprint
+    for kind in KINDS:
+        parts = split(part, kind, 0)
+        assert len(parts.train) == part.outline.train_size(kind) == 60
+    with pytest.raises(PartError, match=r"images must lie in 50\.\.1797"):
+        load("digits", tmp_path, images=49)
 
 
 # Batches.

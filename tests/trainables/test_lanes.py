@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.lanes import lane_tensors, load_lane, stack
+from trainables.lanes import check, lane_tensors, load_lane, stack
 from trainables.pack import lane_losses
 
 EXACT = {"rtol": 0.0, "atol": 1e-9}
@@ -154,7 +154,7 @@ def test_a_torchvision_network_stacks_unchanged(name: str, size: int, training: 
     ],
 )
 def test_a_layer_without_a_stacked_form_is_named(layer: nn.Module, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} has no stacked form; known are Linear, Conv2d"):
+    with pytest.raises(ValueError, match=rf"\({name}\) has no stacked form: it holds .* Linear, Conv2d"):
         stack(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(5, 5), layer)), 2)
 
 
@@ -269,6 +269,137 @@ def test_dropout_does_nothing_in_eval_mode(dropout: nn.Module, different: Maker,
     networks = [network.eval() for network in different(lambda: dropout_after("conv", dropout), 2)]
     images = torch.randn(5, 2, 6, 6, dtype=torch.float64)
     assert_same_network(stacked_from(networks).eval(), networks, images)
+
+
+# Which networks are fit to be stacked.
+
+
+class Own(nn.Module):
+    """A user's network: convolution, two linear layers, and what a test puts between them."""
+
+    def __init__(self, between: Callable[["Own", Tensor], Tensor] = lambda own, x: x) -> None:
+        super().__init__()
+        self.conv, self.first, self.last = nn.Conv2d(2, 4, 3), nn.Linear(64, 12), nn.Linear(12, 5)
+        self.norm, self.drop, self.between = nn.BatchNorm1d(12), nn.Dropout(0.5), between
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = self.drop(torch.relu(self.conv(x)).flatten(1))
+        return self.last(self.between(self, self.norm(self.first(x))))
+
+
+CHECKED = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def checked(between: Callable[[Own, Tensor], Tensor]) -> str:
+    torch.manual_seed(1)
+    return check(Own(between), CHECKED, 5)
+
+
+RANDOM = "stacked lanes do not train as the network does alone: random numbers are drawn for all lanes at once"
+MIXED = "stacked lanes do not compute what the network computes alone"
+BY_ITSELF: dict[str, tuple[Callable[[Own, Tensor], Tensor], str]] = {
+    "nothing": (lambda own, x: x, ""),
+    "a part that is not trained": (lambda own, x: x.detach(), ""),
+    "a dropout layer": (lambda own, x: own.drop(x), ""),
+    "noise that is one number a pass": (lambda own, x: x * torch.rand(1) if own.training else x, ""),
+    "functional dropout": (lambda own, x: functional.dropout(x, 0.5, own.training), RANDOM),
+    "little functional dropout": (lambda own, x: functional.dropout(x, 0.1, own.training), RANDOM),
+    "noise of the activations' shape": (lambda own, x: x + torch.randn_like(x) * own.training, RANDOM),
+    "a mean over lanes": (lambda own, x: x - x.mean(0) if x.dim() == 3 and len(x) > 1 else x, MIXED),
+    "a mean over lanes in training": (
+        lambda own, x: x - x.mean(0) if x.dim() == 3 and len(x) > 1 and own.training else x,
+        "stacked lanes do not train",
+    ),
+    "an error for lanes": (lambda own, x: x.view(4, 12) if x.dim() == 2 else x.view(1, 4, 12), MIXED),
+}
+
+
+@pytest.mark.parametrize(("between", "reason"), BY_ITSELF.values(), ids=BY_ITSELF)
+def test_lanes_train_by_themselves_where_they_would_not_train_the_same_side_by_side(
+    between: Callable[[Own, Tensor], Tensor], reason: str
+) -> None:
+    for _ in range(5):  # whatever the random numbers before it
+        torch.rand(1)
+        found = checked(between)
+        assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def exits(own: Own, x: Tensor) -> Tensor:
+    raise SystemExit(0)
+
+
+def switches_off(own: Own, x: Tensor) -> Tensor:
+    torch.set_grad_enabled(False)
+    return x + 1
+
+
+_count = iter(range(1000))
+REFUSED: dict[str, tuple[Callable[[Own, Tensor], Tensor], str]] = {
+    "a function that exits": (exits, r"the network raised SystemExit: 0, on images of shape \(4, 2, 6, 6\)"),
+    "an error": (lambda own, x: x.nothing, "the network raised AttributeError"),
+    "an error in training": (lambda own, x: x.nothing if own.training else x, "the network raised AttributeError"),
+    "other random numbers": (lambda own, x: x + next(_count) * own.training, "is not the same twice"),
+    "dropout in eval mode": (lambda own, x: functional.dropout(x, 0.5), "random numbers in eval mode"),
+    "gradients off": (switches_off, "the network's logits have no gradient"),
+    "a mean over a pack's only lane": (lambda own, x: x - x.mean(0), MIXED),
+    "the same in training": (lambda own, x: x - x.mean(0) if own.training else x, MIXED),
+}
+
+
+@pytest.mark.parametrize(("between", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_network_that_cannot_be_trained_is_refused_with_the_reason(
+    between: Callable[[Own, Tensor], Tensor], message: str
+) -> None:
+    with torch.enable_grad(), pytest.raises(ValueError, match=message):
+        torch.manual_seed(1)
+        network = Own(between)
+        network.drop.p = 0.0
+        check(network, CHECKED, 5)
+
+
+def test_layers_that_share_weights_are_named() -> None:
+    for tie in ("weight", "storage", "module"):
+        network = nn.Sequential(
+            nn.Flatten(), nn.Linear(72, 72), nn.ReLU(), nn.Linear(72, 72), nn.ReLU(), nn.Linear(72, 5)
+        )
+        network[4] = network[2]  # what has no weights may be shared
+        if tie == "weight":
+            network[3].weight = network[1].weight
+        elif tie == "storage":
+            network[3].weight = nn.Parameter(network[1].weight.detach())
+        else:
+            network[3] = network[1]
+        with pytest.raises(ValueError, match=r"^1\.weight and 3\.weight are the same weights"):
+            check(network, CHECKED, 5)
+        network[3] = nn.Linear(72, 72)
+        assert check(network, CHECKED, 5) == ""
+
+
+def test_a_network_with_nothing_to_train_is_refused() -> None:
+    with pytest.raises(ValueError, match="has nothing to train: no parameter has requires_grad=True"):
+        check(Own().requires_grad_(False), CHECKED, 5)
+
+
+def test_checking_a_network_changes_neither_it_nor_torch() -> None:
+    torch.manual_seed(1)
+    network, state = Own(), torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        check(network, CHECKED, 5)
+        assert not torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), state) and network.calls == 0 and network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_stacked_parameters_are_trained_where_the_networks_are() -> None:
+    network = Own()
+    network.first.requires_grad_(False)
+    stacked = stack(network, 3)
+    assert {name: each.requires_grad for name, each in stacked.named_parameters()} == {
+        name: each.requires_grad for name, each in network.named_parameters()
+    }
 
 
 # Training.

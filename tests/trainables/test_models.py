@@ -1,12 +1,19 @@
 """The networks have the published sizes, and their weights follow from the seed and from nothing else."""
 
+import random
+import sys
 from collections.abc import Callable
+from itertools import count
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from trainables import models
-from trainables.models import build
+from trainables import models, users_own
+from trainables.lanes import check
+from trainables.models import NetworkError, build, trial
 from trainables.pruning import prunable
 
 Maker = Callable[..., object]
@@ -124,3 +131,140 @@ def test_an_mlp_with_batch_norm_normalises_before_each_relu(make_spec: Maker) ->
     kinds = [type(layer).__name__ for layer in network]
     assert kinds == ["Flatten", *["Linear", "BatchNorm1d", "ReLU"] * 2, "Linear"]
     assert [layer.num_features for layer in network if isinstance(layer, torch.nn.BatchNorm1d)] == [12, 8]
+
+
+# Networks of a user's own.
+
+Build = Callable[[tuple[int, ...], int], Any]
+
+
+@pytest.fixture
+def own(make_spec: Maker, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The settings whose network is that of a function."""
+
+    def own(function: Build) -> Any:
+        monkeypatch.setattr(users_own, "function", lambda name, source=None: function)
+        return make_spec(model="nets:net", hidden=(), dtype="float32")
+
+    return own
+
+
+def layers(width: int = 6) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def by_numpy_and_random(shape: tuple[int, ...], classes: int) -> nn.Module:
+    network = layers()
+    with torch.no_grad():
+        network[1].weight.copy_(torch.from_numpy(np.random.randn(6, 64)))
+        network[3].bias.fill_(random.random())
+    return network
+
+
+def test_numpys_and_pythons_random_numbers_are_seeded_for_a_users_function_and_then_left_as_they_were(own: Any) -> None:
+    spec = own(by_numpy_and_random)
+    np.random.seed(1)
+    random.seed(1)
+    expected = np.random.randn(), random.random()
+    np.random.seed(1)
+    random.seed(1)
+    first = build(spec, (1, 8, 8), 3, seed=5).state_dict()
+    assert (np.random.randn(), random.random()) == expected
+    again, other = (build(spec, (1, 8, 8), 3, seed=seed).state_dict() for seed in (5, 6))
+    for name, tensor in first.items():
+        assert torch.equal(tensor, again[name]) and not torch.equal(tensor, other[name])
+    assert trial(spec, (1, 8, 8), 3)[1] == ""
+
+
+def test_a_users_function_finds_torch_as_it_starts_and_leaves_it_as_it_was(own: Any) -> None:
+    seen = []
+
+    def untidy(shape: tuple[int, ...], classes: int) -> nn.Module:
+        seen.append((torch.get_default_dtype(), torch.is_grad_enabled()))
+        network = layers()
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return network
+
+    spec = own(untidy)
+    first, again = (build(spec, (1, 8, 8), 3, seed=5).state_dict() for _ in range(2))
+    assert seen == [(torch.float32, True)] * 2
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+def test_what_a_module_sets_when_it_is_imported_does_not_matter(
+    make_spec: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def imported(name: str, source: object) -> Build:
+        if not seen:
+            torch.set_default_dtype(torch.float64)
+            torch.set_grad_enabled(False)
+            torch.rand(3)
+        seen.append(name)
+        return lambda shape, classes: layers()
+
+    seen: list[str] = []
+    monkeypatch.setattr(users_own, "function", imported)
+    spec = make_spec(model="nets:net", hidden=())
+    first, again = (build(spec, (1, 8, 8), 3, seed=5).state_dict() for _ in range(2))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+
+
+def test_a_compiled_network_is_what_it_was_compiled_from(own: Any) -> None:
+    def compiled(shape: tuple[int, ...], classes: int) -> nn.Module:
+        network = nn.Sequential(
+            nn.Flatten(), torch.compile(nn.Sequential(nn.Linear(64, 5))), nn.ReLU(), nn.Linear(5, 3)
+        )
+        network.compile()
+        return torch.compile(network)
+
+    network = build(own(compiled), (1, 8, 8), 3, seed=0)
+    assert list(network.state_dict()) == ["1.0.weight", "1.0.bias", "3.weight", "3.bias"]
+    assert all(module._compiled_call_impl is None for module in network.modules())
+    assert check(network, torch.ones(4, 1, 8, 8), 3) == ""
+
+
+SHARED = layers()
+CALLS = count()
+REFUSED: dict[str, tuple[Build, str]] = {
+    "the same network": (lambda shape, classes: SHARED, "returns the same weights at every call"),
+    "a shared part": (
+        lambda shape, classes: nn.Sequential(SHARED, nn.ReLU(), nn.Linear(3, 3)),
+        "returns the same weights at every call",
+    ),
+    "another each time": (
+        lambda shape, classes: layers(5 + next(CALLS) % 2),
+        "returns other initial weights at every call",
+    ),
+    "unseeded numbers": (
+        lambda shape, classes: nn.Sequential(nn.Flatten(), own_numbers(nn.Linear(64, 3))),
+        "returns other initial weights at every call; they must follow from the random numbers of torch, numpy.random",
+    ),
+    "an exit": (lambda shape, classes: sys.exit(0), "nets:net raised SystemExit: 0"),
+    "no network": (lambda shape, classes: None, "must return a torch module, but returned NoneType"),
+}
+
+
+def own_numbers(layer: nn.Linear) -> nn.Linear:
+    layer.bias.data.fill_(float(np.random.default_rng().random()))
+    return layer
+
+
+@pytest.mark.parametrize(("function", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_function_whose_networks_depend_on_more_than_the_seed_is_refused(
+    function: Build, message: str, own: Any
+) -> None:
+    with pytest.raises(NetworkError, match=f"^nets:net {message.removeprefix('nets:net ')}"):
+        trial(own(function), (1, 8, 8), 3)
+
+
+def test_a_network_that_starts_alike_in_every_run_is_said_to(own: Any) -> None:
+    def fixed(shape: tuple[int, ...], classes: int) -> nn.Module:
+        torch.manual_seed(0)
+        return layers()
+
+    said = "nets:net starts from the same weights in every run: runs differ in their data alone"
+    assert trial(own(fixed), (1, 8, 8), 3)[1] == said
+    assert trial(own(lambda shape, classes: layers()), (1, 8, 8), 3)[1] == ""

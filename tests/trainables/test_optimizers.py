@@ -135,6 +135,58 @@ def test_pruned_weights_are_exactly_zero_after_every_step_and_leave_no_trace_in_
                     assert (tensor[together[weight]] != 0).all()
 
 
+class Partly(nn.Sequential):
+    """Frozen, normalised by frozen batch norm, and with a layer that plays no part."""
+
+    def __init__(self) -> None:
+        frozen = [nn.Linear(64, 7), nn.BatchNorm1d(7)]
+        super().__init__(nn.Flatten(), *frozen, nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 4))
+        for layer in frozen:
+            layer.requires_grad_(False)
+        self[4].bias.requires_grad_(False)
+        self.aside = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_not_trained_and_what_plays_no_part_stays_as_in_torch(
+    name: str,
+    make_spec: Maker,
+    make_images: Maker,
+    plain_images: Maker,
+    different: Maker,
+    stacked_from: Maker,
+    train_alone: Maker,
+) -> None:
+    spec, dataset = make_spec(optimizer=name, weight_decay=0.1, steps=10), make_images()
+    networks = different(Partly, 2)
+    first = [{name: tensor.clone() for name, tensor in network.state_dict().items()} for network in networks]
+    masks = [{"4.weight": random_masks(network, 50, 3)["4.weight"]} for network in networks]
+    for network, tensors in zip(networks, first, strict=True):
+        network.load_state_dict(tensors | {"4.weight": network.state_dict()["4.weight"]})
+    stacked = stacked_from(networks).train()
+    updates = optimizer(spec, stacked, {"4.weight": torch.stack([mask["4.weight"] for mask in masks])})
+    batches = [
+        (plain_images(dataset, torch.arange(step, step + 16)), dataset.labels[step : step + 16]) for step in range(10)
+    ]
+    rates = schedules.rates(spec.schedule, 10, 10)
+    for step, (images, labels) in enumerate(batches):
+        loss = lane_losses(stacked(images), labels).sum()
+        gradients = torch.autograd.grad(loss, updates.parameters, allow_unused=True)
+        updates.step(gradients, torch.tensor([rates.at(step, 0.01), rates.at(step, 0.02)], dtype=torch.float64))
+    for lane, max_lr in enumerate((0.01, 0.02)):
+        for _ in train_alone(networks[lane], masks[lane], max_lr, spec, batches):
+            pass
+        for weight, tensor in networks[lane].state_dict().items():
+            torch.testing.assert_close(lane_tensors(stacked, lane)[weight], tensor, **EXACT)
+            same = weight.startswith(("1.", "aside")) or weight in ("2.weight", "2.bias", "4.bias")
+            assert torch.equal(lane_tensors(stacked, lane)[weight], first[lane][weight]) == same, weight
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_lane_at_rate_zero_stays_where_it_is(name: str, different: Maker, stacked_from: Maker) -> None:
     networks = different(lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5)), 2)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, gradients, models
+from trainables import datasets, gradients, models, users_own
 from trainables import pack as pack_module
 from trainables.datasets import Dataset
 from trainables.pack import _starts, train_pack
@@ -357,6 +357,54 @@ def test_every_criterion_prunes_a_chain_whose_removed_weights_stay_exactly_zero(
         for name, mask in (state.masks | beside).items():
             assert (state.tensors[name][~mask] == 0).all(), name
             assert (state.tensors[name][mask] != 0).all() or name.endswith("bias"), name
+
+
+@pytest.mark.parametrize("rewind", ["none", "init", 2])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_what_is_not_trained_keeps_its_values_through_every_criterion(
+    criterion: str,
+    rewind: object,
+    make_spec: Maker,
+    make_images: Maker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def network(shape: tuple[int, ...], classes: int) -> nn.Module:
+        made = nn.Sequential(
+            *(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 10, 3), nn.BatchNorm2d(10), nn.ReLU()),
+            *(
+                nn.Conv2d(10, 12, 3),
+                nn.BatchNorm2d(12),
+                nn.Flatten(),
+                nn.Linear(48, 9),
+                nn.ReLU(),
+                nn.Linear(9, classes),
+            ),
+        )
+        for part in (made[0], made[1], made[3], made[8]):
+            part.requires_grad_(False)
+        return made
+
+    monkeypatch.setattr(users_own, "function", lambda name, source=None: network)
+    settings = {"pruning": criterion, "rewind": rewind, "steps": 3, "warmup_steps": 1, "milestones": ()}
+    spec = make_spec(model="nets:network", keep_output=False, **settings)
+    dataset = make_images()
+    results = train_pack(spec, pack_of([0.1, 0.3]), dataset, tmp_path, CPU)
+    initial = load_state(tmp_path, results[0].parent_state).tensors
+    template = models.build(spec, dataset.shape, dataset.classes, 0)
+    frozen = {name for name, parameter in template.named_parameters() if not parameter.requires_grad}
+    assert len(frozen) == 8
+    for cycle in (1, 2):
+        parents, rewind_to = [result.state for result in results], [result.rewind_state for result in results]
+        if cycle == 1:
+            early = rewind_to
+        lanes = tuple(Lane(0.1, parent, to) for parent, to in zip(parents, early, strict=True))
+        results = train_pack(spec, Pack(cycle, 0, 3, lanes), dataset, tmp_path, CPU)
+        for result in results:
+            state = load_state(tmp_path, result.state)
+            assert result.percent_remaining < 95 and state.masks.keys() <= {"2.weight", "5.weight", "10.weight"}
+            for name, tensor in state.tensors.items():
+                assert torch.equal(tensor, initial[name]) == (name in frozen), name  # buffers move in training
 
 
 @pytest.mark.parametrize("score_batches", [None, 2])
@@ -844,3 +892,36 @@ def test_a_pack_learns(make_spec: Maker, make_images: Maker, tmp_path: Path) -> 
     assert result.val_accuracy > 60  # four classes: chance is 25
     assert result.test_accuracy > 60
     assert result.train_loss < result.eval_val_loss[0]
+
+
+@pytest.mark.parametrize("criterion", ["global_magnitude", "global_gradient", "random", "random_filter"])
+def test_results_do_not_depend_on_what_a_users_code_sets_in_torch(
+    criterion: str, make_spec: Maker, make_images: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untidy(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            if untidy:
+                torch.set_grad_enabled(False)
+                torch.set_default_dtype(torch.float64)
+            return logits
+
+    def network(shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Untidy(nn.Conv2d(1, 5, 3), nn.Dropout(0.2), nn.Flatten(), nn.Linear(180, classes))
+
+    monkeypatch.setattr(users_own, "function", lambda name, source=None: network)
+    spec = make_spec(model="nets:network", hidden=(), pruning=criterion, dtype="float32")
+    dataset = make_images(augment=True)
+    found = []
+    for untidy in (False, True):
+        try:
+            if untidy:
+                torch.set_grad_enabled(False)
+                torch.set_default_dtype(torch.float64)
+            [first] = train_pack(spec, pack_of([0.1]), dataset, tmp_path, CPU)
+            [second] = train_pack(spec, pack_of([0.1], [first.state], cycle=1), dataset, tmp_path, CPU)
+            found.append((outcome(first), outcome(second)))
+        finally:
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)
+    assert found[0] == found[1]

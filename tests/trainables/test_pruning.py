@@ -426,3 +426,38 @@ class TestScores:
     def test_taylor_needs_batch_norm(self) -> None:
         with pytest.raises(ValueError, match=r"taylor_bn needs a batch norm after every convolution, but 0\.weight"):
             prunable(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2)), False, "taylor_bn")
+
+
+# What is not trained.
+
+
+def partly_frozen() -> nn.Sequential:
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)),
+        *(nn.Flatten(), nn.Linear(80, 6), nn.Linear(6, 3)),
+    )
+    for name in ("0.weight", "3.bias", "5.weight"):
+        network.get_parameter(name).requires_grad_(False)
+    return network
+
+
+def test_weights_that_are_not_trained_are_not_prunable() -> None:
+    network = partly_frozen()
+    assert prunable(network, keep_output=False) == ["2.weight", "6.weight"]
+    assert prunable(network, keep_output=True) == ["2.weight"]  # the output layer is the last, trained or not
+    assert prunable(network, keep_output=False, criterion="taylor_bn") == ["2.weight"]
+    network[6].requires_grad_(False)
+    assert prunable(network, keep_output=True) == ["2.weight"]
+    network[2].requires_grad_(False)
+    with pytest.raises(ValueError, match="no prunable weights: it trains no convolution or linear layer"):
+        prunable(network, keep_output=False)
+    with pytest.raises(
+        ValueError, match="pruning l1_filter removes filters of convolutions, and the network has none to train"
+    ):
+        prunable(network, keep_output=False, criterion="l1_filter")
+
+
+def test_what_is_not_trained_does_not_go_with_a_filter() -> None:
+    network = partly_frozen()
+    masks = {"2.weight": torch.ones(5, 4, 3, 3, dtype=torch.bool)}
+    assert set(along("l1_filter", network, masks)) == {"2.bias", "3.weight"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from trainables.states import State, StateError, load_state, path_of, save_state
+from trainables.states import State, StateError, load_state, path_of, remove_state, remove_states, save_state
 
 
 def a_state() -> State:
@@ -138,3 +138,86 @@ def test_another_state_under_this_name_is_a_state_error(tmp_path: Path) -> None:
     path_of(tmp_path, digest).write_bytes(save({"w": torch.zeros(4)}))
     with pytest.raises(StateError, match="does not match its name"):
         load_state(tmp_path, digest)
+
+
+class TestRemoval:
+    """Of a folder of states only files that are called by a digest go, and nothing goes through a link."""
+
+    NAMED, NEEDED = "a" * 64, "b" * 64
+    STAY = (
+        f"{NEEDED}.safetensors",
+        f"{'c' * 64}.safetensors",
+        f".{'c' * 64}.safetensors-{'0' * 32}.partial",
+        f"{NAMED}.safetensors.bak",
+        f"{NAMED}x.safetensors",
+        f"x{NAMED}.safetensors",
+        "README",
+    )
+    GO = (
+        f"{NAMED}.safetensors",
+        f".{NAMED}.safetensors-{'0' * 32}.partial",
+        f".{NEEDED}.safetensors-{'0' * 32}.partial",
+    )
+
+    @pytest.fixture
+    def states(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "states"
+        folder.mkdir()
+        for name in (*self.STAY, *self.GO):
+            (folder / name).write_text(name)
+        return folder
+
+    def clean(self, folder: Path) -> set[str]:
+        remove_states(folder, {self.NAMED, self.NEEDED}, {self.NEEDED})
+        return {path.name for path in folder.iterdir()}
+
+    def test_named_states_that_are_not_needed_go_and_half_written_files_of_named_ones(self, states: Path) -> None:
+        assert self.clean(states) == set(self.STAY)
+
+    def test_one_state_goes_alone_and_one_that_is_not_there_is_no_error(self, states: Path) -> None:
+        for _ in range(2):
+            remove_state(states, self.NAMED)
+        assert {path.name for path in states.iterdir()} == {*self.STAY, *self.GO} - {f"{self.NAMED}.safetensors"}
+        remove_states(states / "none", {self.NAMED}, set())
+
+    def test_nothing_goes_from_a_folder_that_a_link_leads_to(self, states: Path, tmp_path: Path) -> None:
+        (tmp_path / "linked").symlink_to(states)
+        remove_state(tmp_path / "linked", self.NAMED)
+        assert self.clean(tmp_path / "linked") == {*self.STAY, *self.GO}
+
+    def test_a_link_or_a_folder_under_a_digest_stays(self, tmp_path: Path) -> None:
+        (tmp_path / f"{self.NAMED}.safetensors").symlink_to(tmp_path / "victim")
+        (tmp_path / f".{self.NAMED}.safetensors-{'0' * 32}.partial").mkdir()
+        remove_state(tmp_path, self.NAMED)
+        assert len(self.clean(tmp_path)) == 2
+
+    @pytest.mark.parametrize("digest", ["../victim", "victim", "", "*"])
+    def test_what_is_no_digest_names_no_file(self, tmp_path: Path, digest: str) -> None:
+        (tmp_path / "states").mkdir()
+        for path in (tmp_path / "victim.safetensors", tmp_path / "states" / "victim.safetensors"):
+            path.write_text("the user's own")
+        remove_state(tmp_path / "states", digest)
+        remove_states(tmp_path / "states", {digest}, set())
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
+def test_what_is_no_file_is_a_state_error(tmp_path: Path) -> None:
+    digest = "a" * 64
+    os.mkfifo(tmp_path / f"{digest}.safetensors")
+    with pytest.raises(StateError, match=r"cannot be read: it is a named pipe, not a file$"):
+        load_state(tmp_path, digest)
+
+
+def test_a_state_of_another_network_is_a_state_error(tmp_path: Path) -> None:
+    digest = save_state(tmp_path, a_state())
+    network = a_state().tensors
+    assert load_state(tmp_path, digest, network).tensors.keys() == network.keys()
+    with pytest.raises(StateError, match=r"another network: fc.weight has the shape \(2, 3\), not \(3, 2\)"):
+        load_state(tmp_path, digest, network | {"fc.weight": torch.zeros(3, 2)})
+    for other in (network | {"fc.bias": torch.zeros(2)}, {"fc.weight": network["fc.weight"]}):
+        with pytest.raises(StateError, match="of another network: its tensors have other names"):
+            load_state(tmp_path, digest, other)
+    state = a_state()
+    state.masks["fc.weight"] = torch.ones(3, dtype=torch.bool)
+    with pytest.raises(StateError, match=r"fc.weight has the shape \(3,\), not \(2, 3\)"):
+        load_state(tmp_path, save_state(tmp_path, state), network)

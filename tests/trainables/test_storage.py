@@ -44,6 +44,37 @@ def test_a_partial_file_is_no_parquet_file_by_its_name(tmp_path: Path) -> None:
         assert list(tmp_path.glob("*.parquet")) == []
 
 
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "other name"])
+def test_what_a_file_takes_the_place_of_is_neither_followed_nor_written(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "victim").write_text("the user's own")
+    path = tmp_path / "results" / "manifest.json"
+    path.parent.mkdir()
+    if kind == "other name":
+        os.link(tmp_path / "victim", path)
+    else:
+        path.symlink_to(tmp_path / ("victim" if kind == "link" else "nowhere"))
+    with Replacing(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new" and not path.is_symlink()
+    assert (tmp_path / "victim").read_text() == "the user's own" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_partial_file_is_nobody_else_s(tmp_path: Path) -> None:
+    replacing = Replacing(tmp_path / "manifest.json")
+    replacing.partial.symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError), replacing:
+        raise AssertionError
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_link_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("the user's own")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="it is a link, not a file"):
+        copy(tmp_path / "link", tmp_path / "copy")
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "link"}
+
+
 FILES = {
     "manifest.json": b"{}",
     "oracle.parquet": bytes(range(256)),

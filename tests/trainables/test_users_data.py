@@ -111,6 +111,14 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "NaN in images": ((np.full((20, 1, 2, 2), np.nan), LABELS), "images must be bytes .* but are float64"),
     "objects": ((IMAGES.astype(object), LABELS), "images must be bytes .* but are object"),
     "no channels": ((IMAGES[:, 0], LABELS), r"shape \(images, channels, height, width\), but have \(20, 4, 5\)"),
+    "channels last": (
+        (np.zeros((20, 8, 6, 3), np.uint8), LABELS),
+        r"but \(20, 8, 6, 3\) has the channels last: return images.transpose\(0, 3, 1, 2\)$",
+    ),
+    "channels last in torch": (
+        (torch.zeros(20, 5, 5, 1, dtype=torch.uint8), LABELS),
+        r"\(20, 5, 5, 1\) has the channels last: return images.permute\(0, 3, 1, 2\)$",
+    ),
     "images of nothing": ((IMAGES[:, :, :0], LABELS), r"but have \(20, 3, 0, 5\)"),
     "no images": ((IMAGES[:0], LABELS[:0]), "at least 5 images that are not test images, but there are 0"),
     "too few": ((IMAGES[:4], LABELS[:4]), "at least 5 images that are not test images, but there are 4"),

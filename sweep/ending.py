@@ -1,0 +1,187 @@
+"""How a command ends before its time: by Ctrl-C (SIGINT) and SIGTERM, whatever its main thread is doing.
+
+Python raises KeyboardInterrupt wherever the main thread happens to be. Inside an import, or inside Ray, that is
+swallowed, hangs or crashes. So `deferred` keeps it out of Ray, an import is not unwound, and a thread of `Watch` ends
+the process where it does not end by itself. No data depend on it: a finished lane is on the disk before it counts.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE = 5.0
+"""Seconds that a command has to end by itself after a signal; a second signal ends it at once."""
+GLANCE = 0.25
+"""Seconds between two looks for processes that were started meanwhile."""
+
+
+class Watch:
+    """Ends this process after a signal, with status 130 (SIGINT) or 143 (SIGTERM); a context for the main thread.
+
+    The main thread gets a KeyboardInterrupt at the first signal. `number` is the signal that came, or 0.
+    """
+
+    def __init__(self, message: Callable[[int], str]) -> None:
+        """`message` returns what is said of a signal where the main thread can no longer say it."""
+        self.message = message
+        self.number = 0
+        self._raised = False
+        self._last_word = threading.Lock()
+
+    def __enter__(self) -> "Watch":
+        global _watching
+        # The bytes of `set_wakeup_fd` arrive also while the main thread is inside a library and runs no handler.
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        # A signal that is ignored, as under nohup, stays so.
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._own = {number: signal.signal(number, self._handle) for number in heard}
+        self._own_wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        _watching = self
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _watching
+        _watching = None
+        self.let_go()
+        self._write.close()
+        self._thread.join()
+        self._read.close()
+
+    def let_go(self) -> None:
+        """Set the handlers back that were there before."""
+        signal.set_wakeup_fd(self._own_wakeup)
+        for number, handler in self._own.items():
+            signal.signal(number, handler)
+
+    def claim(self) -> None:
+        """Have the last word: from now on the caller says what came of the command, and ends it."""
+        self._raised = True
+        self._last_word.acquire()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt the main thread, once."""
+        self.number = self.number or number
+        if self._raised:
+            return
+        self._raised = True
+        if _importing(frame):
+            self.claim()
+            self._leave()
+        raise KeyboardInterrupt
+
+    def _watch(self) -> None:
+        """Wait for a signal, then for the end of the command, and bring that about if it does not come."""
+        while (number := self._next()) != 0:
+            self.number = self.number or number
+            first, started = time.monotonic(), set(children())
+            while (passed := time.monotonic() - first) < GRACE:
+                if select.select([self._read], [], [], GLANCE)[0]:
+                    if self._next() == 0:
+                        return
+                    if passed > GLANCE:  # sooner it is the same: a terminal and a launcher may both send it
+                        break
+                started |= set(children())
+            if self._last_word.acquire(blocking=False):
+                self._leave(started)
+
+    def _next(self) -> int:
+        """Wait for a signal and return its number; 0: the command has ended."""
+        while (came := self._read.recv(1)) and came[0] not in SIGNALS:
+            pass
+        return came[0] if came else 0
+
+    def _leave(self, started: Iterable[Any] = ()) -> NoReturn:
+        """End this process and those that it started."""
+        show_cursor = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # the live view has hidden it
+        with suppress(OSError):
+            os.write(2, f"{show_cursor}scyc-sweep: {self.message(self.number)}\n".encode(errors="backslashreplace"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library logs of the end of its servers
+        end({*started, *children()})
+        os._exit(128 + self.number)
+
+
+_watching: Watch | None = None
+
+
+def _forget_in_child() -> None:
+    """In a fork: signals are those of a process that nobody watches, and wake up no thread of its parent."""
+    if _watching is not None:
+        _watching.let_go()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], None]]:
+    """Let no signal interrupt a block of foreign code, and that set no handler of its own; raise after the block.
+
+    Yields what raises within the block, where that is safe, if a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # Python runs handlers in the main thread alone
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    own = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in own:
+        signal.signal(number, lambda number, frame: came.append(number))
+    set_handler = signal.signal
+    signal.signal = lambda number, handler: signal.getsignal(number)  # type: ignore[assignment]
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    try:
+        yield check
+    finally:
+        signal.signal = set_handler
+        for number, handler in own.items():
+            signal.signal(number, handler)
+        if came:
+            own[signal.Signals(came[0])](came[0], None)
+
+
+def children(process: Any = None) -> list[Any]:
+    """Return the processes below one, by default this one, as psutil has them, which comes with Ray; else none."""
+    with suppress(Exception):  # Ray may be half imported, and processes come and go
+        found: list[Any] = (process or sys.modules["psutil"].Process()).children(recursive=True)
+        return found
+    return []
+
+
+def end(processes: Iterable[Any]) -> None:
+    """End processes at once, by their ids."""
+    for process in processes:
+        with suppress(Exception):  # it is gone, and psutil knows whether its id is another's by now
+            process.kill()
+
+
+def leave(status: int) -> NoReturn:
+    """End this process without waiting for its threads, and without a word of libraries that are half way."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether code that runs now is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
