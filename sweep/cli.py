@@ -5,7 +5,6 @@ Torch, Ray and pandas are imported by the commands that need them, so that help 
 
 import os
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -58,16 +57,16 @@ def main() -> NoReturn:
     0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
     """
     before = set(threading.enumerate())
-    with results_alone(), ending.Watch(interrupted) as watch:
+    with results_alone(), ending.Watch(_with_advice) as watch:
         try:
             status, message = _carry_out()
         except BaseException as error:
             if not (watch.number or isinstance(error, KeyboardInterrupt)):
                 raise
-            status, message = 128 + (watch.number or signal.SIGINT), interrupted(watch.number)
+            status, message = watch.status, watch.message
         watch.claim()
         if watch.number and status < 128:  # a library swallowed it, or made another error of it
-            status, message = 128 + watch.number, interrupted(watch.number)
+            status, message = watch.status, watch.message
         with suppress(BrokenPipeError):
             if message:
                 err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
@@ -95,9 +94,8 @@ def _carry_out() -> tuple[int, str]:
         return 2, cli_errors.said(error)
 
 
-def interrupted(number: int) -> str:
-    """Return what is said of a command that a signal ended."""
-    said = "terminated" if number == signal.SIGTERM else "interrupted"
+def _with_advice(said: str) -> str:
+    """Return what is said of the end of a command, with how to go on."""
     if not _keeps_lanes(sys.argv[1:]):
         return said
     again = "submit it again" if SUBMISSION in os.environ else shlex.join(command_line())

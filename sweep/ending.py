@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Those that end a command, and what is said of it then."""
 GRACE = 5.0
 """Seconds that a command has to end by itself after a signal; a second signal ends it at once."""
 GLANCE = 0.25
@@ -30,9 +31,9 @@ class Watch:
     The main thread gets a KeyboardInterrupt at the first signal. `number` is the signal that came, or 0.
     """
 
-    def __init__(self, message: Callable[[int], str]) -> None:
-        """`message` returns what is said of a signal where the main thread can no longer say it."""
-        self.message = message
+    def __init__(self, with_advice: Callable[[str], str]) -> None:
+        """`with_advice` adds to what is said of an end how to go on."""
+        self.with_advice = with_advice
         self.number = 0
         self._raised = False
         self._last_word = threading.Lock()
@@ -65,6 +66,16 @@ class Watch:
         for number, handler in self._own.items():
             signal.signal(number, handler)
 
+    @property
+    def status(self) -> int:
+        """Exit status of a command that a signal ended."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def message(self) -> str:
+        """What is said of a command that a signal ended."""
+        return self.with_advice(SIGNALS[signal.Signals(self.number or signal.SIGINT)])
+
     def claim(self) -> None:
         """Have the last word: from now on the caller says what came of the command, and ends it."""
         self._raised = True
@@ -78,7 +89,7 @@ class Watch:
         self._raised = True
         if _importing(frame):
             self.claim()
-            self._leave()
+            _leave(self.message, self.status)
         raise KeyboardInterrupt
 
     def _watch(self) -> None:
@@ -94,7 +105,7 @@ class Watch:
                         break
                 started |= set(children())
             if self._last_word.acquire(blocking=False):
-                self._leave(started)
+                _leave(self.message, self.status, started)
 
     def _next(self) -> int:
         """Wait for a signal and return its number; 0: the command has ended."""
@@ -102,17 +113,20 @@ class Watch:
             pass
         return came[0] if came else 0
 
-    def _leave(self, started: Iterable[Any] = ()) -> NoReturn:
-        """End this process and those that it started."""
-        show_cursor = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # the live view has hidden it
-        with suppress(OSError):
-            os.write(2, f"{show_cursor}scyc-sweep: {self.message(self.number)}\n".encode(errors="backslashreplace"))
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library logs of the end of its servers
-        end({*started, *children()})
-        os._exit(128 + self.number)
+    def fail(self, reason: str) -> None:
+        """End this process with status 1, from any thread, unless it is about to end for another reason."""
+        time.sleep(0.05)  # a signal may be that reason, and not have come to its thread yet
+        if self.number == 0 and self._last_word.acquire(blocking=False):
+            _leave(self.with_advice(reason), 1)
 
 
 _watching: Watch | None = None
+
+
+def fail(reason: str) -> None:
+    """End this process with one line and status 1 where it is a command's; else leave it to whoever's it is."""
+    if _watching is not None:
+        _watching.fail(reason)
 
 
 def _forget_in_child() -> None:
@@ -175,6 +189,16 @@ def leave(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
+    os._exit(status)
+
+
+def _leave(message: str, status: int, started: Iterable[Any] = ()) -> NoReturn:
+    """End this process, which may be stuck, and those that it started."""
+    show_cursor = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # the live view has hidden it
+    with suppress(OSError):
+        os.write(2, f"{show_cursor}scyc-sweep: {message}\n".encode(errors="backslashreplace"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library logs of the end of its servers
+    end({*started, *children()})
     os._exit(status)
 
 

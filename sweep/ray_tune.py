@@ -6,7 +6,10 @@ trial. Tune's own snapshots are not relied upon: the ledger is what survives.
 
 import logging
 import os
+import re
+import select
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -61,6 +64,7 @@ class RayEngine:
         self.address = spec.address or os.environ.get("RAY_ADDRESS") or "local"
         self.folder: Location | None = None
         self.servers: list[Any] = []
+        self.closing = False
 
     def connect(self, folder: Location) -> None:
         """See `Engine`. Raises SweepError for an address that is not reachable, and for less than was asked for."""
@@ -100,6 +104,7 @@ class RayEngine:
                 f"the Ray that was started here listens on {', '.join(sorted(public))}, where other machines may reach "
                 "it, and not on loopback only; give --engine inline, or --address of a Ray that is meant for others"
             )
+        threading.Thread(target=self._watch_servers, name="servers", daemon=True).start()
         self.resources = Resources.of(self.spec)
         if self.spec.wait_for_resources:
             self.resources.wait()
@@ -108,6 +113,7 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster, or end our own."""
+        self.closing = True
         started = [each for server in self.servers for each in (server, *ending.children(server))]
         with ending.deferred():
             ray.shutdown()
@@ -149,6 +155,34 @@ class RayEngine:
     def workers(self) -> int:
         """Packs that train at a time."""
         return self.resources.workers
+
+    def _watch_servers(self) -> None:
+        """Wait until one of our own Ray's servers dies: its library then ends this process, with its log as last words.
+
+        It does so at once, after 15 s or after a minute; until then nothing goes on.
+        """
+        names = {}
+        for process in self.servers:
+            with suppress(psutil.Error, OSError, AttributeError):  # AttributeError: not on Linux
+                name = _server_name(" ".join(process.cmdline()[:3]))
+                if name:
+                    names[os.pidfd_open(process.pid)] = f"{name} (process {process.pid})"
+        if names:
+            dead = select.select(names, [], [])[0]
+            if not self.closing:
+                ending.fail(f"Ray's {names[dead[0]]} died")
+        for each in names:
+            os.close(each)
+
+
+def _server_name(command: str) -> str:
+    """Return the name of a server without which a Ray of one machine ends; nothing for other processes."""
+    found = re.search(r"(gcs_server|raylet|DashboardAgent|RuntimeEnvAgent)( |$)", command)
+    if found:
+        return found[1]
+    # Before a process has given itself a name.
+    scripts = {"dashboard/agent.py": "DashboardAgent", "runtime_env/agent/main.py": "RuntimeEnvAgent"}
+    return next((name for script, name in scripts.items() if f"/{script}" in command), "")
 
 
 class _SearchedLast(JobConfig):  # type: ignore[misc]

@@ -25,7 +25,7 @@ def stuck():  # in C, where Python runs no handler, and goes on sleeping after a
     threading.Timer(0.5, ready).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
-with ending.Watch(lambda number: f"said of {number}") as watch:
+with ending.Watch("{}; go on".format) as watch:
 """
 
 
@@ -60,13 +60,15 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.mark.parametrize("sent, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "sent, status, said", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 def test_a_main_thread_that_is_stuck_is_ended_after_the_grace_with_one_line(
-    script: Script, sent: signal.Signals, status: int
+    script: Script, sent: signal.Signals, status: int, said: str
 ) -> None:
     process = script("stuck()")
     process.send_signal(sent)
-    assert ended(process) == (status, f"scyc-sweep: said of {int(sent)}\n")
+    assert ended(process) == (status, f"scyc-sweep: {said}; go on\n")
 
 
 def test_a_second_signal_ends_it_at_once(script: Script) -> None:
@@ -75,7 +77,7 @@ def test_a_second_signal_ends_it_at_once(script: Script) -> None:
     time.sleep(4 * ending.GLANCE)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert ended(process) == (130, "scyc-sweep: said of 2\n")  # the first says how
+    assert ended(process) == (130, "scyc-sweep: interrupted; go on\n")  # the first says how
 
 
 def test_the_same_signal_twice_together_is_one(script: Script) -> None:
@@ -83,7 +85,7 @@ def test_the_same_signal_twice_together_is_one(script: Script) -> None:
         """
 try:
     ready()
-    time.sleep(60)
+    while True: time.sleep(0.1)  # a signal that comes just before a sleep does not end it
 except KeyboardInterrupt:
     time.sleep(3 * ending.GLANCE)  # what there is to put away
     os._exit(7)
@@ -97,13 +99,13 @@ except KeyboardInterrupt:
 
 def test_an_import_is_not_unwound(script: Script, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
-        "import time\ntry:\n    print('ready', flush=True)\n    time.sleep(60)\nexcept BaseException as error:\n"
-        "    print(f'torn by {error!r}')\n"
+        "import time\ntry:\n    print('ready', flush=True)\n    while True: time.sleep(0.1)\n"
+        "except BaseException as error:\n    print(f'torn by {error!r}')\n"
     )
     process = script("sys.path.insert(0, os.getcwd())\nimport slow", grace=1000.0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, "", "scyc-sweep: said of 2\n")
+    assert (process.returncode, out, err) == (130, "", "scyc-sweep: interrupted; go on\n")
 
 
 def test_foreign_code_is_interrupted_after_it_or_where_it_is_safe_and_sets_no_handler(script: Script) -> None:
@@ -189,6 +191,17 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_thread_may_end_it_with_a_reason_but_not_where_a_signal_is_the_reason(script: Script) -> None:
+    failing = """
+threading.Timer(0.6, ending.fail, ["the server died"]).start()
+stuck()
+"""
+    assert ended(script(failing, grace=1000.0)) == (1, "scyc-sweep: the server died; go on\n")
+    process = script(failing, grace=1.0)
+    process.send_signal(signal.SIGTERM)  # of which the server died too
+    assert ended(process) == (143, "scyc-sweep: terminated; go on\n")
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -275,6 +275,23 @@ def test_the_pack_of_a_worker_that_dies_or_hangs_is_trained_by_another(
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("server", ["raylet", "DashboardAgent"])
+def test_where_a_server_of_ray_dies_the_command_says_so_at_once_and_leaves_nothing(
+    start: Start, small: Small, tmp_path: Path, ray_processes: Callable[..., list[psutil.Process]], server: str
+) -> None:
+    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
+    wait_for_packs(process, tmp_path / "o", 2)
+    children = ray_processes(process)
+    victim = next(child for child in children if server in " ".join(child.cmdline()[:1]))
+    victim.kill()
+    _, err = process.communicate(timeout=60)
+    line = f"scyc-sweep: Ray's {server} (process {victim.pid}) died; all finished lanes are kept. To go on: scyc-sweep "
+    assert process.returncode == 1 and err.splitlines()[-1].startswith(line), err
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+
+
+@pytest.mark.ray
 def test_more_workers_than_cores_are_refused(run: Run, small: Small, tmp_path: Path) -> None:
     result = run(*small(engine="ray", workers=1000), cwd=tmp_path)
     assert result.returncode == 2
