@@ -109,7 +109,7 @@ def load(folder: "Path | str") -> "AnyResults":
 
     Of an oracle `.oracle`, `.comparison` and `.curves`; of a tuning `.tuning` and `.chain`; of a comparison of
     schedules `.schedules` and `.rates`; of each `.trials`.
-    Raises FolderError if the folder holds no sweep or was written by a newer version.
+    Raises FolderError if the folder holds no sweep is of another version, or has damaged or lost rows.
     """
     from sweep import results
 

@@ -131,7 +131,7 @@ class ChainStrategy(Strategy):
         needed |= {row["rewind_state"] for (_, chain), row in self.found.items() if chain in beginnings}
         needed |= {digest for digests in self._again.values() for digest in digests} | self._held
         needed |= {digest for pack in self.round for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
-        rows = [row for pack in self.round for row in self.rows_of(pack)]
+        rows = self.open_rows()
         needed |= {row["parent_state"] for row in rows if row["cycle"] == 0}
         going_on = self.may_go_on(rows) + [row for row in rows if row["trial_id"] in self._lost]
         needed |= {row[name] for row in going_on for name in ("state", "rewind_state")}
@@ -148,7 +148,11 @@ class ChainStrategy(Strategy):
     def current(self) -> dict[str, Row]:
         """See `Strategy`: the rows of all lanes that the program has had trained, and of the open round."""
         rows = {row["trial_id"]: row for row in self.found.values()}
-        return rows | {row["trial_id"]: row for pack in self.round for row in self.rows_of(pack)}
+        return rows | {row["trial_id"]: row for row in self.open_rows()}
+
+    def open_rows(self) -> list[Row]:
+        """See `Strategy`."""
+        return [row for pack in self.round for row in self.rows_of(pack)]
 
     def packs(self, chains: Sequence[Chain]) -> list[Pack]:
         """Return the packs of the last cycle of these chains, in nearly equal parts, and for each part all runs.

@@ -122,8 +122,8 @@ class Jobs:
         self._open: dict[Pack, _Open] = {}
         self._seconds: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
         """What packs took, in order, by what makes them alike: lanes and steps."""
-        self._gone: set[str] = set()
-        """States that were let go."""
+        self._deletable: set[str] = set()
+        """States that the strategy has come to and did not need to let go of yet."""
 
     @property
     def finished(self) -> bool:
@@ -258,7 +258,7 @@ class Jobs:
     def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
         ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
         rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
-        self._gone -= states_of(rows)
+        self._deletable |= _states_of(rows)
         self._back(task)
 
     def _back(self, task: _Task) -> None:
@@ -266,11 +266,12 @@ class Jobs:
         task.parts -= 1
         if task.parts == 0:
             self.strategy.tell(task.pack)
-            # Those of lanes that the strategy has not reached may be needed yet: an earlier cycle's rows can be lost.
-            reached = states_of(self.strategy.current().values())
-            for digest in reached - self.strategy.needed_states() - self._gone:
+            # Not all that rows name: what the strategy has not come to may be needed yet, as earlier rows can be lost.
+            self._deletable |= _states_of(self.strategy.open_rows())
+            needed = self.strategy.needed_states()
+            for digest in self._deletable - needed:
                 remove_state(self.states, digest)
-                self._gone.add(digest)
+            self._deletable &= needed
 
     def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:
         """Queue a failed pack again: as it is the first time, then in halves; in halves at once for want of memory."""
@@ -302,6 +303,6 @@ def _named(pack: Pack) -> str:
     return f"cycle {pack.cycle}, run {pack.run}, {len(pack.lanes)} lanes"
 
 
-def states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the digests of the states that training these rows wrote, the initial weights aside."""
     return {digest for row in rows for digest in (row["state"], row["rewind_state"]) if digest}

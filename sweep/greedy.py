@@ -196,11 +196,14 @@ class GreedyOracle(Strategy):
     def _chain(self, pack: Pack) -> _Chain:
         return next(chain for chain in self.chains if pack.run in chain.runs)
 
+    def open_rows(self) -> list[dict[str, Any]]:
+        """See `Strategy`."""
+        return [row for chain in self.chains if chain.cycle <= self.spec.cycles for row in chain.rows()]
+
     def current(self) -> Mapping[str, Mapping[str, Any]]:
         """See `Strategy`: the rows of closed cycles and of open ones."""
-        rows = [row for closed in self.closed for row in closed.rows]
-        rows += [row for chain in self.chains if chain.cycle <= self.spec.cycles for row in chain.rows()]
-        return {row["trial_id"]: row for row in rows}
+        closed = (row for closed in self.closed for row in closed.rows)
+        return {row["trial_id"]: row for row in (*closed, *self.open_rows())}
 
     def needed_states(self) -> set[str]:
         """Return the digests of past winners and of lanes of open cycles that can still win."""

@@ -43,7 +43,7 @@ class Opened(ABC):
     settings: type[Spec]
 
     def __init__(self, path: Location | str) -> None:
-        """Read the manifest. Raises FolderError if there is none of this kind, or one of a newer version."""
+        """Read the manifest. Raises FolderError if there is none of this kind, or one of another version."""
         self.folder = Folder(place(path))
         manifest = self.folder.manifest()
         if manifest is None:

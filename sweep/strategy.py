@@ -92,6 +92,10 @@ class Strategy(ABC):
         """Return the rows, by key, of the chains that the tables tell of: of what is decided, and of what is open."""
 
     @abstractmethod
+    def open_rows(self) -> list[dict[str, Any]]:
+        """Return the rows that the ledger has of what is open: of the cycles or the round that packs are asked for."""
+
+    @abstractmethod
     def needed_states(self) -> set[str]:
         """Return the digests that must be kept: any that a later pack may start from."""
 

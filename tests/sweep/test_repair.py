@@ -248,7 +248,7 @@ class TestLostStates:
         assert all((folder / "states" / name).read_text() == "mine" for name in names)
 
     @given(data=st.data())
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_from_any_loss_of_rows_and_states_the_same_command_comes_back_to_the_same_folder(
         self, tmp_path_factory: pytest.TempPathFactory, finished: Path, trained: list[Any], data: st.DataObject
     ) -> None:
