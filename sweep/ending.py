@@ -5,7 +5,6 @@ swallowed, hangs or crashes. So `deferred` keeps it out of Ray, an import is not
 the process where it does not end by itself. No data depend on it: a finished lane is on the disk before it counts.
 """
 
-import logging
 import os
 import select
 import signal
@@ -173,7 +172,6 @@ def end(processes: Iterable[Any]) -> None:
 
 def leave(status: int) -> NoReturn:
     """End this process without waiting for its threads, and without a word of libraries that are half way."""
-    logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,7 +245,8 @@ def new_manifest(
     and versions.
     """
     session = {
-        "command": " ".join(command).encode(errors="backslashreplace").decode(),  # a name that is no text is shown so
+        # A name that is no text is shown so.
+        "command": shlex.join(command).encode(errors="backslashreplace").decode(),
         "started_at": lock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),

@@ -16,8 +16,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported. By the first a Ray of our own listens on loopback only.
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+# Ray reads these when it is imported.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a local Ray listens on loopback
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -29,6 +29,7 @@ import ray
 import torch
 from ray import tune
 from ray._private import ray_constants
+from ray._private.services import psutil  # which comes with Ray
 from ray.job_config import JobConfig
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
@@ -46,8 +47,6 @@ from trainables import users_own
 from trainables.datasets import Dataset
 from trainables.spec import Pack
 from trainables.storage import Location
-
-ray_constants.ENABLE_RAY_CLUSTER = False  # where Ray was imported before the variable was set
 
 MANY = 100_000
 NOTHING = torch.empty(0)
@@ -74,7 +73,11 @@ class RayEngine:
             if not host or not port.isdigit():
                 raise SweepError(f"a Ray address is HOST:PORT or auto, but got {self.address!r}")
             hosts.check_reachable(host, int(port), "HOST:PORT of a Ray, usually port 6379")
-        others = ending.children()
+        others, own_ports = ending.children(), _public_ports([psutil.Process()])
+        if local:
+            # Ray may have been imported before the variable was set; the servers that it starts read it again.
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         try:
             with ending.deferred():
                 ray.init(
@@ -89,9 +92,14 @@ class RayEngine:
             # Something listens there. Ray says in its log alone when it is a token that is wrong.
             hint = "" if local else f"; {hosts.TOKEN_HINT}"
             raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
-        if local:
+        finally:
             self.servers = [each for each in ending.children() if each not in others]
-            _check_loopback(self.servers)
+        public = _public_ports([psutil.Process(), *self.servers]) - own_ports if local else set()
+        if public:
+            raise SweepError(
+                f"the Ray that was started here listens on {', '.join(sorted(public))}, where other machines may reach "
+                "it, and not on loopback only; give --engine inline, or --address of a Ray that is meant for others"
+            )
         self.resources = Resources.of(self.spec)
         if self.spec.wait_for_resources:
             self.resources.wait()
@@ -159,21 +167,15 @@ def _own_folder() -> list[str]:
     return [] if folder.name in users_own.INSTALLED else [str(folder)]
 
 
-def _check_loopback(servers: Iterable[Any]) -> None:
-    """Raise SweepError if a Ray of our own listens to other machines; where that cannot be seen, say nothing."""
-    import psutil  # type: ignore[import-untyped]  # comes with Ray, once that is imported
-
-    public = set()
-    for process in (psutil.Process(), *servers):
+def _public_ports(processes: Iterable[Any]) -> set[str]:
+    """Return where processes listen, loopback aside; nothing where that cannot be seen."""
+    found = set()
+    for process in processes:
         with suppress(psutil.Error, OSError):
             for each in process.net_connections("tcp"):
                 if each.status == psutil.CONN_LISTEN and not _is_loopback(each.laddr.ip):
-                    public.add(f"{each.laddr.ip} port {each.laddr.port}")
-    if public:
-        raise SweepError(
-            f"Ray listens on {', '.join(sorted(public))}, where other machines may reach it, and not on loopback "
-            "only; give --engine inline, or --address of a Ray that is meant for others"
-        )
+                    found.add(f"{each.laddr.ip} port {each.laddr.port}")
+    return found
 
 
 def _is_loopback(host: str) -> bool:

@@ -164,7 +164,13 @@ def lane_slopes(
 
 
 def _starts(
-    spec: TrainSpec, pack: Pack, template: nn.Module, states: Location, dataset: Dataset, train: Tensor, lap: Lap
+    spec: TrainSpec,
+    pack: Pack,
+    template: nn.Module,
+    states: Location,
+    dataset: Dataset,
+    train: Tensor,
+    lap: Lap = lambda part: None,
 ) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" after cycle 0) and every lane's start state.
 

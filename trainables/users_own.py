@@ -27,7 +27,8 @@ STANDARD_LIBRARY = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 _loaded: dict[str, str] = {}
 """By module, the digest of the code that is in memory."""
 _working_folder = ""
-"""What `search_working_folder` has put into the search path."""
+_appended: list[str] = []
+"""What `search_working_folder` has put into the search path, if that lacked it."""
 
 
 class ChangedError(ValueError):
@@ -107,11 +108,16 @@ def name_of(function: Any) -> str:
         why = f"{name} is defined inside something else"
     elif module == "__main__":
         why = f"{name} is defined in a script or notebook, which workers do not run"
-    elif getattr(sys.modules.get(module), name, None) is not function:
+    elif not _alike(getattr(sys.modules.get(module), name, None), function):
         why = f"it is not what {module} has under the name {name}"
     else:
         return f"{module}:{name}"
     raise ValueError(f"workers import the function by its name, but {why}: give a def of a file, such as nets.py")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two functions are one, or were made by importing the same code twice, as `call` may."""
+    return one is other or (type(one) is type(other) and getattr(one, "__code__", "") == getattr(other, "__code__", ""))
 
 
 def function(name: str, source: str = "") -> Callable[..., Any]:
@@ -159,11 +165,15 @@ def search_working_folder() -> None:
     """Search for modules in the working folder too, after everything else."""
     global _working_folder
     here = str(Path.cwd())
-    if here != _working_folder and _working_folder in sys.path:
-        sys.path.remove(_working_folder)
+    if here != _working_folder:
+        _loaded.clear()  # what is called alike there is of another file
+        if _appended and _appended[0] in sys.path:
+            sys.path.remove(_appended[0])
+        _working_folder = here
+        _appended.clear()
     if here not in sys.path:
         sys.path.append(here)
-        _working_folder = here
+        _appended[:] = [here]
 
 
 def _module(name: str, wanted: str) -> ModuleType:

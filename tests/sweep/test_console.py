@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sweep.console import print_json
+
 Small = Callable[..., list[str]]
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,6 +57,34 @@ def test_json_is_all_of_stdout_though_a_users_code_prints(noisy: subprocess.Comp
 
 def test_a_command_that_is_done_does_not_wait_for_a_users_thread(noisy: subprocess.CompletedProcess[str]) -> None:
     assert noisy.returncode == 0  # it came back: the thread sleeps for ten minutes
+
+
+def test_what_c_keeps_until_the_end_and_what_python_prints_go_to_stderr(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import ctypes, sys
+import sweep.cli
+from sweep.console import print_json
+
+def app(*arguments, **options):
+    ctypes.CDLL(None).puts(b"said by C")
+    print("said by print")
+    print_json([1])
+
+sweep.cli.app = app
+sweep.cli.main()
+"""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=buffered)
+    assert (result.stdout, sorted(result.stderr.split("\n"))) == ("[1]\n", ["", "said by C", "said by print"])
+
+    def printing(*arguments: object, **options: object) -> None:
+        print("said by print")
+        print_json([1])
+
+    monkeypatch.setattr("sweep.cli.app", printing)
+    assert (here("show").stdout, here("show").stderr) == ("[1]\n", "said by print\n")  # where a stream is no file
 
 
 def command(*words: str, close: tuple[int, ...] = (), **options: object) -> subprocess.CompletedProcess[bytes]:

@@ -1,5 +1,6 @@
 """What goes wrong at night: kills, Ctrl-C, dead workers, two drivers. The tables must not show it."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ import psutil
 import pytest
 
 from sweep import load
+from sweep.errors import TrainingError
+from sweep.run import run_oracle
+from sweep.spec import Spec
 
 Small = Callable[..., list[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -142,6 +146,38 @@ def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, here: Run, smal
     assert here(*small(out=tmp_path / "o", cycles=1)).returncode == 0
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_ends_the_sweep_naming_it_and_with_room_it_goes_on(
+    small_disk: Path, tiny: Callable[..., Spec]
+) -> None:
+    ballast = small_disk / "ballast"
+
+    def fill(progress: object) -> None:
+        if not ballast.exists():
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+
+    with pytest.raises(TrainingError) as error:
+        run_oracle(tiny(small_disk / "o"), fill)
+    assert f"{small_disk}/o/states on {socket.gethostname()} cannot be written: No space left on device" in str(
+        error.value
+    )
+    ballast.write_bytes(b"")
+    assert run_oracle(tiny(small_disk / "o"), fill).finished
+
+
 # --- The same on Ray -------------------------------------------------------------------------------------------------
 
 
@@ -229,11 +265,12 @@ def test_the_pack_of_a_worker_that_dies_or_hangs_is_trained_by_another(
 ) -> None:
     # Ray takes a stopped process for a slow one, and so it looks to a sweep.
     assert here(*small(out=tmp_path / "calm", steps=340)).returncode == 0
-    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340))
+    process = start(*small(out=tmp_path / "o", engine="ray", workers=2, steps=340), "--json")
     wait_for_packs(process, tmp_path / "o", 4)
     workers_of(ray_processes(process))[0].send_signal(signal_sent)
-    _, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
+    assert json.loads(out)["cycle"] == [0, 1, 2]  # Ray says on stdout that a worker died
     assert_equal_tables(tmp_path / "o", tmp_path / "calm")
 
 

@@ -181,6 +181,8 @@ class TestManifest:
         assert Spec.model_validate(manifest["spec"]) == spec
         assert manifest["identity"] == identity(spec, "fingerprint")
         assert manifest["command"] == "scyc-sweep oracle --runs 2"
+        spaced = new_manifest("oracle", spec, "fingerprint", ["scyc-sweep", "oracle", "--out", "my results"], None)
+        assert spaced["command"] == "scyc-sweep oracle --out 'my results'"
         assert datetime.fromisoformat(manifest["started_at"]).utcoffset() is not None
         assert set(manifest["versions"]) == {"python", *PACKAGES}
         assert manifest["versions"]["torch"] and manifest["versions"]["ray"] and manifest["versions"]["pandas"]

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,8 @@ Start = Callable[..., subprocess.Popen[str]]
 
 TRIES = 30
 ABREAST = 3
+EARLY = 2.0
+"""Seconds in which a loaded machine has read the command line's own modules, and listens to signals."""
 LIMIT = 30.0
 """Seconds to the end after a signal, on a machine that does other things too; alone it takes less than 10."""
 
@@ -94,18 +95,16 @@ def test_wherever_a_signal_comes_the_command_ends_with_its_status_one_line_and_n
         left = left_of(process.pid)
         for each in left:
             each.kill()
-        expected = {128 + one.sent, 0}
-        said = "interrupted" if one.sent == signal.SIGINT else "terminated"
-        lines = err.strip().splitlines()
-        good = (
-            process.returncode in expected
-            and not left
-            and "Traceback" not in err
-            and (process.returncode == 0 or lines[-1].startswith(f"scyc-sweep: {said}; all finished lanes are kept."))
-        )
         told = f"{one}: {process.returncode} after {seconds:.1f} s, left {left}:\n{err}"
-        print(told, file=sys.__stderr__)
-        return "" if good else told
+        if process.returncode == -one.sent and one.after < EARLY:
+            return told if left else ""  # by Python's own handler: the command had not begun
+        said = "interrupted" if one.sent == signal.SIGINT else "terminated"
+        line = f"scyc-sweep: {said}; all finished lanes are kept. To go on: scyc-sweep oracle "
+        if process.returncode == 128 + one.sent:
+            good = err.strip().splitlines()[-1].startswith(line)
+        else:
+            good = process.returncode == 0
+        return "" if good and not left and "Traceback" not in err else told
 
     with ThreadPoolExecutor(ABREAST) as pool:
         wrong = [found for found in pool.map(attempt, tries()) if found]

@@ -143,7 +143,7 @@ def own(make_spec: Maker, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     """The settings whose network is that of a function."""
 
     def own(function: Build) -> Any:
-        monkeypatch.setattr(users_own, "function", lambda name: function)
+        monkeypatch.setattr(users_own, "function", lambda name, source=None: function)
         return make_spec(model="nets:net", hidden=(), dtype="float32")
 
     return own
@@ -196,7 +196,7 @@ def test_a_users_function_finds_torch_as_it_starts_and_leaves_it_as_it_was(own: 
 def test_what_a_module_sets_when_it_is_imported_does_not_matter(
     make_spec: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def imported(name: str) -> Build:
+    def imported(name: str, source: object) -> Build:
         if not seen:
             torch.set_default_dtype(torch.float64)
             torch.set_grad_enabled(False)

@@ -385,7 +385,7 @@ def test_what_is_not_trained_keeps_its_values_through_every_criterion(
             part.requires_grad_(False)
         return made
 
-    monkeypatch.setattr(users_own, "function", lambda name: network)
+    monkeypatch.setattr(users_own, "function", lambda name, source=None: network)
     settings = {"pruning": criterion, "rewind": rewind, "steps": 3, "warmup_steps": 1, "milestones": ()}
     spec = make_spec(model="nets:network", keep_output=False, **settings)
     dataset = make_images()
@@ -909,7 +909,7 @@ def test_results_do_not_depend_on_what_a_users_code_sets_in_torch(
     def network(shape: tuple[int, ...], classes: int) -> nn.Module:
         return Untidy(nn.Conv2d(1, 5, 3), nn.Dropout(0.2), nn.Flatten(), nn.Linear(180, classes))
 
-    monkeypatch.setattr(users_own, "function", lambda name: network)
+    monkeypatch.setattr(users_own, "function", lambda name, source=None: network)
     spec = make_spec(model="nets:network", hidden=(), pruning=criterion, dtype="float32")
     dataset = make_images(augment=True)
     found = []

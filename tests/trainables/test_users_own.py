@@ -14,6 +14,7 @@ from trainables.users_own import ChangedError, call, digest, digests, search_lik
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; what a test imports from it is forgotten."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "nets", raising=False)  # another test's
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
     yield tmp_path
@@ -248,6 +249,29 @@ class TestCall:
             call("nets:f")
         write({"nets.py": "def f(): return 1"})
         assert call("nets:f") == 1
+
+    def test_what_is_called_alike_in_another_working_folder_is_its_own_file(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in "ab":
+            (folder / name).mkdir()
+            monkeypatch.chdir(folder / name)
+            write({"nets.py": "def f(): return __file__"})
+            assert call("nets:f", source=digest(digests("nets:f"))) == str(folder / name / "nets.py")
+
+    def test_a_function_keeps_its_name_when_its_module_was_imported_again(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write({"nets.py": "def f(): return 1\ndef g(): return 2"})
+        monkeypatch.syspath_prepend(str(folder))
+        nets = __import__("nets")
+        first = nets.f
+        for _ in range(2):
+            assert users_own.name_of(first) == "nets:f" and call("nets:f") == 1
+        assert sys.modules["nets"].f is not first
+        nets.g.__qualname__ = "f"
+        with pytest.raises(ValueError, match="it is not what nets has under the name f"):
+            users_own.name_of(nets.g)
 
 
 def test_another_process_searches_where_this_one_does_and_in_the_same_order(
