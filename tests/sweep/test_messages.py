@@ -213,7 +213,7 @@ INLINE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small oracle in a folder whose name is markup, emoji, formula and no UTF-8."""
-    folder = tmp_path_factory.mktemp("names") / os.fsdecode(b"[\xff]") / "[" / "x]:one:$a"
+    folder = tmp_path_factory.mktemp("names") / "[" / os.fsdecode(b"x]:one:$a\xff")
     run_oracle(resolve({**INLINE, "out": str(folder)}))
     return folder
 
@@ -248,22 +248,23 @@ def test_commands_go_with_a_folder_of_any_name(run: Run, oracle: Path) -> None:
     ):
         result = run(*words, env=env)
         assert result.returncode == 0, result.stderr
-    assert "x]:one:$a/scyc.toml" in set(load(oracle).comparison["trajectory"])
+    assert r"x]:one:$a\udcff/scyc.toml" in set(load(oracle).comparison["trajectory"])
     lost = run("show", oracle / "lost", env=env)
-    assert lost.returncode == 2 and lost.stderr.count("\n") == 1 and r"[\udcff]/[/x]:one:$a/lost" in lost.stderr
+    assert lost.returncode == 2 and lost.stderr.count("\n") == 1 and r"[/x]:one:$a\udcff/lost" in lost.stderr
 
 
 def test_a_line_is_one_line_that_can_be_printed() -> None:
     assert printable("a\nb\x1b[31m\udcff λ") == r"a b\x1b[31m\udcff λ"
 
 
-@pytest.mark.parametrize("name", ["$x", "$x$", "_x", r"\$x$", "caf\udce9", "a_b"])
-def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
+def test_any_name_can_be_drawn() -> None:
+    names = ["$x", "$x$", "$^$", "_x", r"\$x$", "caf\udce9", "a_b"]
     figure, axes = plt.subplots()
-    axes.plot([0], [0], label=plots._text(name))
-    assert len(axes.get_legend_handles_labels()[1]) == 1
+    for name in names:
+        axes.plot([0], [0], label=plots._text(name))
+    assert len(axes.get_legend_handles_labels()[1]) == len(names)
     axes.legend()
-    figure.savefig(tmp_path / "x.svg", metadata={"Date": None})
+    figure.canvas.draw()
     plt.close(figure)
 
 

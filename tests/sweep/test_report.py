@@ -405,7 +405,7 @@ def test_the_command_writes_the_page_and_says_where(here: Run, one_run: Results,
         (["oracle/trained"], "page.html", "trained is part of an oracle: give the folder of that"),
         (["one"], "file/page.html", "page.html cannot be written"),
         (["one"], "folder", "folder is a folder: give a file"),
-        ([], "page.html", "requires an argument"),
+        ([], "page.html", "report needs FOLDERS"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_and_nothing_is_written(
