@@ -65,7 +65,7 @@ def count(path: Path, damaged: Iterator[bytes], read: Callable[[Path], object]) 
 def main() -> None:
     """Turn bytes and bits, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=20, help="of every so many bytes one is inverted (default: 20)")
+    parser.add_argument("--every", type=int, default=60, help="of every so many bytes one is inverted (default: 60)")
     every = parser.parse_args().every
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "oracle"

@@ -19,7 +19,7 @@ import pytest
 
 from sweep import tables
 
-KINDS = ("oracle", "tuning", "schedules")
+KINDS = ("schedules", "tuning", "oracle")
 Cases = Iterator[tuple[Any, ...]]
 
 
@@ -116,7 +116,7 @@ def damaged_files(base: Any) -> Cases:
             extra = [here / name for name in ABSENT] if sort in PLACE and sort not in TOGETHER else []
             many = [rows[turn % len(rows)], states[turn % len(states)]]
             single = [*extra, *(made if sort not in TOGETHER else ())]
-            groups = [[path] for path in [*whole, *many, *(single[turn % 3 :: 3] if part else single)]]
+            groups = [[path] for path in [*whole, *many, *(single[turn % 6 :: 6] if part else single)]]
             groups += [made] if sort in TOGETHER else []
             for number, group in enumerate(groups):
                 if (sort in CONTENT and group[0].is_dir()) or not ways:
@@ -180,7 +180,9 @@ def damaged_manifests(base: Any) -> Cases:
     path = Path("results", part, "manifest.json")
     for number, key in enumerate(keys(json.loads((base.home / path).read_text()))):
         for turn, (sort, values) in enumerate(VALUES.items()):
-            if key[0] == "plans" or (not part and (number + turn) % 2 == KINDS.index(base.name) - 1):
+            shared = not part and (number + turn) % 2 == KINDS.index(base.name)
+            told = key[0] in ("versions", "identity") and (turn // 2 + number) % 2  # many keys that are only told
+            if key[0] == "plans" or (shared and not told):
                 value = values[number % len(values)] if values else None
                 forged = number % len(VALUES) != turn
                 damage = partial(edit, path, key, [value][: len(values)], forged)
@@ -238,7 +240,7 @@ def damaged_rows(base: Any) -> Cases:
             sorts[sort] = (kind, partial(filled, value) if many else lambda old, value=value: value)
         within = paths[number % len(paths)].relative_to(base.home)
         for turn, (sort, (new, value)) in enumerate(sorts.items()):
-            if (number + turn) % len(KINDS) == KINDS.index(base.name):
+            if KINDS[(number + turn) % 5 // 2] == base.name:
                 forged = turn != number % 5
                 damage = partial(rewrite, within, name, new, value, forged)
                 yield f"{name} {sort}{' and forged' * forged}", damage, "", forged

@@ -100,7 +100,7 @@ def test_filters_are_controlled_by_filters() -> None:
     [
         ("none", "is no control where every cycle rewinds"),
         ("imp", "is what .* was run with"),
-        ("magic", "--pruning"),
+        ("magic", "unknown pruning 'magic'"),
     ],
 )
 def test_what_controls_nothing_is_one_line_and_trains_nothing(

@@ -379,8 +379,8 @@ class TestOnDigits:
         ("arguments", "message"),
         [
             (["--confirm", "0"], "--confirm must be at least 1, but got 0"),
-            (["--train", "--device", "tpu"], "--device"),
-            (["--train", "--workers", "0"], "--workers: must be auto or at least 1, but got 0"),
+            (["--train", "--device", "tpu"], "unknown device 'tpu'"),
+            (["--train", "--workers", "0"], "--workers must be auto or at least 1, but got 0"),
             (["--engine", "ray"], "--engine belongs to --train and --confirm"),
         ],
     )

@@ -460,7 +460,7 @@ class TestSpec:
         [
             ({"trials": 2}, "--trials must be at least the 3 stages, but got 2"),
             ({"trials": 1, "oracle": "there"}, "--trials must be at least the 2 stages, but got 1"),
-            ({"trials": 0}, "--trials: .*greater than or equal to 1"),
+            ({"trials": 0}, "--trials must be at least 1, but got 0"),
             ({"target_cycle": 16}, r"--target-cycle must lie in 1\.\.cycles=15, but got 16"),
             ({"cycles": 0}, r"--target-cycle must lie in 1\.\.cycles=0, but got 0"),
             ({"epsilon": "0.1:0.01"}, "--epsilon: LO <= HI must hold in a range, but got 0.1:0.01"),
@@ -468,12 +468,12 @@ class TestSpec:
             ({"q": "0:1.5"}, "--q: .*whole numbers"),
             ({"q": ""}, "--q: a range is LO:HI"),
             ({"beta": "0:3"}, "--beta: beta must be above 0"),
-            ({"sampler": "cma"}, "--sampler: .*'tpe', 'gp' or 'random', but got 'cma'"),
-            ({"pruner": "asha"}, "--pruner: .*'none' or 'median', but got 'asha'"),
-            ({"schedule": "cosine"}, "--schedule: .*'scyc'.*'cosine'"),
+            ({"sampler": "cma"}, "unknown sampler 'cma'; known are tpe, gp and random"),
+            ({"pruner": "asha"}, "unknown pruner 'asha'; known are none and median"),
+            ({"schedule": "cosine"}, "unknown schedule 'cosine'; known are scyc, warmup"),
             ({"by": "fit"}, "--by fit needs a finished oracle: give --oracle DIR"),
             ({"by": "fit", "oracle": "there", "schedule": "decay"}, "--by fit fits S-Cyc.*no --schedule decay"),
-            ({"at_once": 0}, "--at-once: must be auto or at least 1, but got 0"),
+            ({"at_once": 0}, "--at-once must be auto or at least 1, but got 0"),
         ],
     )
     def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
