@@ -360,7 +360,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(here: Run, small: S
     (tmp_path / "states" / "thesis.txt").write_text("mine")
     result = here(*small(out=tmp_path))
     assert result.returncode == 2
-    assert "it is no results folder" in result.stderr
+    assert "has files but no manifest.json, and no finished lanes of this experiment" in result.stderr
     assert [path.name for path in tmp_path.rglob("*") if path.name != ".lock"] == ["states", "thesis.txt"]
 
 
