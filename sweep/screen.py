@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -544,10 +545,16 @@ def _certainty(results: Results, reach: bool) -> list[str]:
 
 
 def told_apart(*values: float) -> Callable[[float], str]:
-    """Return how learning rates that are compared are written: three digits, or as many more as tell them apart."""
-    different = {float(f"{value:.9g}") for value in values if not missing(value)}  # nine digits alike: the same
+    """Return how learning rates that are compared are written: three digits, or as many more as tell them apart.
+
+    Two that differ by one in the last digit could differ by less than the rounding: they get another digit.
+    """
+    different = sorted({float(f"{value:.9g}") for value in values if not missing(value)})  # nine alike: the same
     for digits in range(3, 10):
-        if len({f"{value:.{digits}g}" for value in different}) == len(different):
+        if all(
+            high - low > 1.5 * 10 ** (math.floor(math.log10(max(high, 1e-9))) + 1 - digits)
+            for low, high in pairwise(different)
+        ):
             break
     return lambda value: f"{value:.{digits}g}"
 

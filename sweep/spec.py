@@ -275,9 +275,11 @@ class Spec(BaseModel):
             except ValueError as error:
                 raise ValueError(f"--model {error}") from error
         self.training()  # raises ValueError where the schedule does not fit the steps
-        lanes = self.runs * len(MaxLrGrid.parse(self.max_lr).values)
+        lanes = self.runs * max(self.abreast, len(MaxLrGrid.parse(self.max_lr).values))
         if lanes > MAX_LANES:
-            raise ValueError(f"--runs times the points of --max-lr must be at most {MAX_LANES:,}, but got {lanes:,}")
+            raise ValueError(
+                f"a cycle may have at most {MAX_LANES:,} lanes (--runs times its points), but got {lanes:,}"
+            )
         return self
 
     @property

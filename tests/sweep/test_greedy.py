@@ -408,6 +408,18 @@ class TestKilled:
         assert set(lanes_in_pack) == set(before)
         assert [c.choice for c in again.closed] == [c.choice for c in whole.closed]
 
+    def test_initial_weights_that_are_lost_come_again_where_nothing_is_set_back_to_them(
+        self, make_sweep: MakeSweep
+    ) -> None:
+        sweep = make_sweep(moving, cycles=1, pruning="global_magnitude")
+        winner = sweep.run().closed[0].best_rows[1]
+        assert winner["rewind_state"] is None
+        count = len(sweep.simulation.trained)
+        sweep.simulation.lose(winner["parent_state"])
+        sweep.run()
+        assert [(pack.cycle, pack.run) for pack in sweep.simulation.trained[count:]] == [(0, 1)]
+        assert sweep.simulation.has(winner["parent_state"])
+
     def test_a_loser_whose_state_is_gone_is_not_missed(self, make_sweep: MakeSweep) -> None:
         sweep = make_sweep(moving, cycles=1)
         whole = sweep.run()

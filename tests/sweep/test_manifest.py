@@ -140,7 +140,7 @@ def test_a_value_of_another_type_is_one_line_wherever_it_stands(tmp_path: Path, 
         ("spec.more", 1, "is damaged (unknown key more)"),
         ("spec.runs", 10**12, "is damaged (runs: input should be less than or equal to 10000, but got 1000000000000)"),
         ("spec.cycles", 10**9, "is damaged (cycles: input should be less than or equal to 1000"),
-        ("spec.max_lr", "0.001:1:x9999", "is damaged (--runs times the points of --max-lr must be at most 200,000"),
+        ("spec.max_lr", "0.001:1:x9999", "is damaged (a cycle may have at most 200,000 lanes"),
         ("spec.runs", "5", "is damaged (spec is not as settings are written)"),
         ("spec.runs", True, "is damaged (spec is not as settings are written)"),
         ("spec.prune_rate", 2, "is damaged (prune_rate: input should be less than 1, but got 2)"),
@@ -166,6 +166,11 @@ def test_what_is_wrong_is_said(
     part[name] = value
     put(tmp_path, manifest)
     assert refused(tmp_path).startswith(said)
+
+
+def test_a_tuning_of_more_lanes_than_memory_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
+        resolve({"trials": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSpec)
 
 
 def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, manifest: dict[str, Any]) -> None:
