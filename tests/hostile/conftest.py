@@ -59,6 +59,10 @@ TABLES = ("oracle", "curves", "comparison", "tuning", "chain", "schedules", "rat
 TIMES = ["wall_seconds", "finished_at", "seconds"]
 
 
+DRAWN = ("cycle", "run", "percent_remaining", "max_lr", "val_accuracy", "test_accuracy")
+"""Columns of the rows that pictures are made of."""
+
+
 class HangError(BaseException):
     """A command took too long; no `except Exception` ends it."""
 
@@ -99,10 +103,13 @@ class Base:
     drawing: ClassVar = False
     """Whether pictures are drawn: that takes as long as all the rest."""
 
-    def check(self, cases: Iterable[tuple[Any, ...]], place: Path, drawing: bool) -> None:
-        """Fail with all that is wrong in any of these cases, each given as a `Case` or its values."""
-        Base.drawing = drawing
-        found = {case[0]: list(self.wrong(Case(*case), place)) for case in cases}
+    def check(self, cases: Iterable[tuple[Any, ...]], place: Path, rows: bool) -> None:
+        """Fail with all that is wrong in any of these cases, each given as the values of a `Case`."""
+        found = {}
+        for each in cases:
+            case = Case(*each)
+            Base.drawing = rows and case.name.startswith(DRAWN)
+            found[case.name] = list(self.wrong(case, place))
         wrong = {name: said for name, said in found.items() if said}
         text = "\n".join("\n    ".join([f"{self.name}, {name}:", *said]) for name, said in wrong.items())
         assert not wrong, f"{len(wrong)} of {len(found)} cases\n{text}"

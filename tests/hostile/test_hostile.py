@@ -113,6 +113,8 @@ def damaged_files(base: Any) -> Cases:
         made = [path for path in made if path.is_file()]
         whole = [here / "manifest.json", *(path for path in sorted(here.iterdir()) if path.is_dir())]
         for turn, (sort, ways) in enumerate((CONTENT | PLACE | {"moved": [move_out]}).items()):
+            if part == "controls/random" and turn % 3:  # it is an oracle as the one around it
+                continue
             extra = [here / name for name in ABSENT] if sort in PLACE and sort not in TOGETHER else []
             many = [rows[turn % len(rows)], states[turn % len(states)]]
             single = [*extra, *(made if sort not in TOGETHER else ())]
@@ -251,4 +253,4 @@ def damaged_rows(base: Any) -> Cases:
 def test_a_damaged_folder_gives_the_right_tables_or_one_line_and_harms_nothing(
     bases: dict[str, Any], tmp_path: Path, damaged: Callable[[Any], Cases], kind: str
 ) -> None:
-    bases[kind].check(damaged(bases[kind]), tmp_path / "case", drawing=damaged is damaged_rows)
+    bases[kind].check(damaged(bases[kind]), tmp_path / "case", damaged is damaged_rows)
