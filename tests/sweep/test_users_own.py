@@ -347,11 +347,7 @@ def test_a_part_of_a_data_set_is_another_experiment(here: Run, folder: Path) -> 
         ("pics:floats", "pics:floats: images must be bytes (uint8, 0 to 255), but are float64"),
         ("pics:absent", "pics.py has no function absent; it has load, raising, nothing, floats, changing"),
         ("nowhere:load", "nowhere:load: there is no module nowhere in the working folder"),
-<<<<<<< HEAD
         ("pics load", "unknown data set 'pics load'"),
-=======
-        ("pics load", "unknown data set 'pics load'; known are digits"),
->>>>>>> mend-hostile
     ],
 )
 def test_what_is_no_data_set_is_one_clear_line_and_nothing_is_written(
