@@ -315,7 +315,7 @@ def test_what_may_not_be_read_is_told_as_that_and_not_as_damaged(tmp_path: Path)
     tmp_path.parent.chmod(0o755)
     tmp_path.chmod(0o755)
     tables.write("oracle", [], tmp_path / "oracle.parquet")
-    Folder(tmp_path).write_manifest({"schema_version": 1})
+    (tmp_path / "manifest.json").write_text("{}")
     digest = save_state(tmp_path, State({}, {}))
     for path in tmp_path.iterdir():
         path.chmod(0)
@@ -336,7 +336,7 @@ def test_gradients_before_a_decided_cycle_are_one_line(oracle: Path, tmp_path: P
 
     manifest = Folder(oracle).manifest()
     assert manifest is not None
-    Folder(tmp_path).write_manifest(manifest | {"finished_at": None})
+    Folder(tmp_path).write_manifest(manifest | {"finished_at": None, "lanes": {}})
     with pytest.raises(FolderError) as raised:
         gradients(load(tmp_path))  # type: ignore[arg-type]
     assert str(raised.value) == f"{tmp_path} has no decided cycle yet, and so no network to measure"
