@@ -336,7 +336,7 @@ def test_gradients_before_a_decided_cycle_are_one_line(oracle: Path, tmp_path: P
 
     manifest = Folder(oracle).manifest()
     assert manifest is not None
-    Folder(tmp_path).write_manifest(manifest | {"finished_at": None, "lanes": {}})
+    Folder(tmp_path).write_manifest(manifest | {"finished_at": None, "lanes": []})
     with pytest.raises(FolderError) as raised:
         gradients(load(tmp_path))  # type: ignore[arg-type]
     assert str(raised.value) == f"{tmp_path} has no decided cycle yet, and so no network to measure"
