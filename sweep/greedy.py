@@ -27,6 +27,8 @@ class _Chain:
         self.closed: list[ClosedCycle] = []
         self.keys: list[str]
         """Of the open cycle's lanes, in the ledger: worked out once, since every pack that comes back asks for them."""
+        self.rounds: list[Sequence[float]]
+        """Its grid, and then what each extension added: packs never hold lanes of two rounds."""
         self.packs: Iterator[Pack]
         """Made when the first is asked for: until then the packs' size may still have to be measured."""
         self._open_cycle()
@@ -90,8 +92,8 @@ class _Chain:
         if lost:
             self._note(f"the best network of run {', '.join(map(str, lost))} is lost and is trained again")
             for run in lost:
-                self.oracle.forget(winners[run]["trial_id"])
-            self.packs = iter([self._pack(run, (choice.best_max_lr,)) for run in lost])
+                self.oracle.ledger.forget(winners[run]["trial_id"])
+            self.packs = (pack for points in self.rounds for pack in self._packs_of(points))
             return
         accuracy = fmean(row["val_accuracy"] for row in winners.values())
         self._note(f"decided: best max_lr {choice.best_max_lr:.4g}, validation accuracy {accuracy:.2f} %")
@@ -107,10 +109,11 @@ class _Chain:
         self.oracle.decided.append(f"{run}cycle {self.cycle}: {what}")
 
     def _open_cycle(self) -> None:
-        self.grid, self.keys = GrowingGrid(self.oracle.grid), []
+        self.grid, self.keys, self.rounds = GrowingGrid(self.oracle.grid), [], []
         self._open_round(self.grid.points)
 
     def _open_round(self, points: Sequence[float]) -> None:
+        self.rounds.append(points)
         whole = [self._pack(run, points) for run in self.runs]
         self.keys += [self.oracle.id_of(pack, lane) for pack in whole for lane in pack.lanes]
         self.packs = self._packs_of(points)

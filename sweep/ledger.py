@@ -68,6 +68,8 @@ class Ledger:
         """
         self.folder, self.superseded = folder, superseded
         self.left_out = () if evaluations else EVALUATIONS
+        self.forgotten: dict[str, int] = {}
+        """Of lanes whose states are lost, by key: how many were stacked."""
         self.rows: dict[str, dict[str, Any]] = {}
         self.damaged: dict[Location, str] = {}
         """Files whose rows are lost, and why."""
@@ -152,6 +154,11 @@ class Ledger:
             if self.file_of.get(each, path) == path:
                 self.rows.pop(each, None)
                 self.file_of.pop(each, None)
+
+    def forget(self, key: str) -> None:
+        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
+        if key in self.rows:
+            self.forgotten[key] = self.rows.pop(key)["lanes_in_pack"]
 
     def bring_back(self, current: Collection[str]) -> None:
         """Have the rows of current lanes lie in the folder that all readers look into."""

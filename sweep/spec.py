@@ -441,7 +441,8 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
     # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
     own = set() if kind is Spec else inspect.get_annotations(kind).keys()
     settings = {name: value for name, value in base.items() if name not in own} | given | {"preset": preset}
-    if "scyc" not in given and any(settings[name] != base[name] for name in ("model", "dataset")):
+    others = any(settings[name] != base[name] for name in ("model", "dataset")) or settings.get("images") is not None
+    if "scyc" not in given and others:
         settings["scyc"] = None  # it was found for the preset's network and data
     try:
         factor = float(settings.get("scale", 1.0))

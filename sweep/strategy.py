@@ -124,8 +124,14 @@ class Strategy(ABC):
         return [row for lane in pack.lanes if (row := self._row_of(pack, lane)) is not None]
 
     def unfinished(self, pack: Pack) -> Pack | None:
-        """Return the pack without the lanes that the ledger has, or None if it has all."""
+        """Return the pack without the lanes that the ledger has, or None if it has all.
+
+        A pack of which a lane was forgotten comes again whole. The last bits of a lane depend on how many are stacked,
+        and a network with other bits would have all later cycles trained again.
+        """
         lanes = tuple(lane for lane in pack.lanes if self._row_of(pack, lane) is None)
+        if any(self.ledger.forgotten.get(self.id_of(pack, lane)) == len(pack.lanes) for lane in lanes):
+            return pack
         return replace(pack, lanes=lanes) if lanes else None
 
     def _row_of(self, pack: Pack, lane: Lane) -> dict[str, Any] | None:
@@ -169,10 +175,6 @@ class Strategy(ABC):
         rise = rates(schedule, steps, training.steps).warmup_steps
         right = rise <= row["best_step"] and row["scores_from"] < max(1, rise)
         return "" if right else "is not scored by its best evaluation after the warmup"
-
-    def forget(self, key: str) -> None:
-        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
-        del self.ledger.rows[key]
 
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
