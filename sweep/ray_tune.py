@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import select
+import shutil
 import tempfile
 import threading
 import time
@@ -92,10 +93,8 @@ class RayEngine:
                     logging_level="ERROR",
                     job_config=_SearchedLast(_py_driver_sys_path=_own_folder()),
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            # Something listens there. Ray says in its log alone when it is a token that is wrong.
-            hint = "" if local else f"; {hosts.TOKEN_HINT}"
-            raise SweepError(f"no Ray at {self.address}: {' '.join(str(error).split())[:200]}{hint}") from error
+        except Exception as error:  # Ray has no type for a start that fails
+            raise SweepError(_why_no_ray(self.address, " ".join(str(error).split())[:200])) from error
         finally:
             self.servers = [each for each in ending.children() if each not in others]
         public = _public_ports([psutil.Process(), *self.servers]) - own_ports if local else set()
@@ -199,6 +198,16 @@ def _own_folder() -> list[str]:
     """Return where workers find this project; nothing where it is installed."""
     folder = Path(__file__).parents[1]
     return [] if folder.name in users_own.INSTALLED else [str(folder)]
+
+
+def _why_no_ray(address: str, reason: str) -> str:
+    """Return what is said of a Ray that could not be reached or started."""
+    if address != "local":
+        # Something listens there. Ray says in its log alone when it is a token that is wrong.
+        return f"no Ray at {address}: {reason}; {hosts.TOKEN_HINT}"
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free" if Path(folder).is_dir() else "no folder"
+    return f"Ray could not be started: {reason}; it writes to {folder} ({free}), RAY_TMPDIR names another place"
 
 
 def _public_ports(processes: Iterable[Any]) -> set[str]:

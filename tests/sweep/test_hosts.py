@@ -380,3 +380,19 @@ class TestSearcher:
             (2, "worker died"),
         ]
         assert searcher.jobs.back[0][1].reason == "node was drained" and searcher.running == {} == searcher.why
+
+
+def test_a_ray_that_cannot_write_says_where_and_what_names_another_place(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep.ray_tune import RayEngine
+
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(file))
+    engine = RayEngine(make_spec(engine="ray"))
+    with pytest.raises(SweepError, match=rf"could not be started: .*; it writes to {file} \(no folder\), RAY_TMPDIR"):
+        engine.connect(tmp_path)
+    engine.close()
+    assert not ray.is_initialized()
