@@ -199,7 +199,7 @@ def test_in_a_bucket_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one
     cluster.cluster()
     ran = cluster.run(*submit)
     assert ran.returncode == 0 and "-2: submitted" in ran.stderr, ran.stdout + ran.stderr
-    assert f"; {2 * len(before)} of " in ran.stdout  # what it began with
+    assert f": {2 * len(before)} of " in ran.stdout  # what it began with
     assert cluster.run("collect", "digits", *storage, "--to", tmp_path / "here").returncode == 0
     for name, content in before.items():  # finished_at stands in them: none was trained and written again
         assert (tmp_path / "here" / "trials" / name).read_bytes() == content

@@ -29,7 +29,7 @@ def test_an_oracle_is_built_with_the_flags_as_arguments_and_shows_how_far_it_is(
     assert capsys.readouterr().out == ""
     again = sweep.build_oracle(**SMALL | {"runs": 1, "cycles": 0}, out=tmp_path / "o")
     assert len(again.trials) == 4
-    assert "cycle 0 of 0; 0 of 4 lanes" in capsys.readouterr().out
+    assert "cycle 0 of 0: 0 of 4 lanes" in capsys.readouterr().out
 
 
 def test_a_config_file_counts_less_than_arguments(tmp_path: Path) -> None:
