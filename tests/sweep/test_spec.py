@@ -148,6 +148,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
     "hidden": ((8,), {"hidden": (8,)}),
     "batch_norm": (True, {"batch_norm": True}),
     "dataset": ("cifar10", {"dataset": "cifar10"}),
+    "images": (500, {"images": 500}),
     "data_dir": (Path("elsewhere"), {}),
     "download": (True, {}),
     "split": ("fixed_test", {"split": "fixed_test"}),

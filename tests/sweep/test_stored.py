@@ -321,7 +321,7 @@ class TestCollect:
     ) -> None:
         run_oracle(tiny(tmp_path / "here", seed=7, cycles=0))
         before = files_of(tmp_path / "here")
-        with pytest.raises(FolderError, match=r"here holds lanes of another experiment \(seed was 7, now 0\)"):
+        with pytest.raises(FolderError, match=r"here holds lanes of another experiment \(--seed was 7, now 0\)"):
             collect(storage, "done", tmp_path / "here")
         assert files_of(tmp_path / "here") == before
 
@@ -346,7 +346,7 @@ class TestCollect:
         collect(tmp_path / "s", "done", tmp_path / "here")
         for runs in (1, 2):
             run_oracle(tiny(source, runs=runs, cycles=0))
-            lost = next((source / "trials").iterdir())
+            lost = min((source / "trials").iterdir())
             content = lost.read_bytes()
             lost.unlink()  # what the source lost stays in the copy
             collect(tmp_path / "s", "done", tmp_path / "here")
