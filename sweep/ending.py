@@ -115,7 +115,7 @@ class Watch:
 
     def fail(self, reason: str) -> None:
         """End this process with status 1, from any thread, unless it is about to end for another reason."""
-        time.sleep(0.05)  # a signal may be that reason, and not have come to its thread yet
+        time.sleep(0.005)  # a signal may be that reason, and not have come to its thread yet
         if self.number == 0 and self._last_word.acquire(blocking=False):
             _leave(self.with_advice(reason), 1)
 
