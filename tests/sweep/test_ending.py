@@ -1,5 +1,6 @@
 """How a process ends by a signal, in scripts of a few lines: no library is needed to be stuck."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -221,3 +222,13 @@ def test_a_watch_leaves_handlers_as_it_found_them() -> None:
         assert [signal.getsignal(number) for number in ending.SIGNALS] != before
     assert [signal.getsignal(number) for number in ending.SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_line_is_loading_ends_it_in_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    # What the command line imports first sends it.
+    (tmp_path / "cyclopts.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
+    searched = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(ending.__file__).parents[1]}"}
+    command = [sys.executable, "-P", "-m", "sweep", "presets"]
+    ended = subprocess.run(command, env=os.environ | searched, capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (128 + number, f"scyc-sweep: {ending.SIGNALS[number]}\n")
