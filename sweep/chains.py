@@ -177,7 +177,7 @@ class ChainStrategy(Strategy):
         for key, row in self.found.items():
             if (key[0], row["state"]) in lost or (key[0], row["rewind_state"]) in lost:
                 self._lost.add(row["trial_id"])
-                self.ledger.forget(row["trial_id"])
+                self.ledger.rows.pop(row["trial_id"], None)  # its old row stays on disk until the new one replaces it
         if lost:
             raise _LostError
         return packs

@@ -38,6 +38,8 @@ app = App(
     help_format="markdown",
     version=lambda: metadata.version("scyc-sweep"),
     result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
     suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
@@ -79,7 +81,7 @@ def main() -> NoReturn:
 def _carry_out() -> tuple[int, str]:
     """Carry out the command line; return the exit status and what is to be said of it."""
     try:
-        status = app(sys.argv[1:], console=Console(file=out.file), exit_on_error=False, print_error=False)
+        status = app(sys.argv[1:], console=Console(file=out.file))
         out.file.flush()
         return status or 0, ""
     except TrainingError as error:

@@ -15,10 +15,11 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 OURS = ("search_spaces", "sweep", "trainables")
 INSTALLED = {"site-packages", "dist-packages"}
@@ -191,14 +192,33 @@ def _module(name: str, wanted: str) -> ModuleType:
         return sys.modules[module]
     for label in sources(name):
         sys.modules.pop(_module_of(label), None)
-    keeps_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it is told from its source by the second
+    finder = _FromSource({_module_of(label): file for label, file in sources(name).items()})
+    sys.meta_path.insert(0, finder)
     try:
         with _told(name):
             imported = importlib.import_module(module)
     finally:
-        sys.dont_write_bytecode = keeps_none
+        sys.meta_path.remove(finder)
     _loaded[module] = found
     return imported
+
+
+class _FromSource(MetaPathFinder):
+    """Finds modules whose bytecode is neither read nor written: it is told from its source by second and size alone."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self.files = files
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        file = self.files.get(fullname)
+        if file is None or file.suffix != ".py":
+            return None
+        return importlib.util.spec_from_file_location(fullname, file, loader=_SourceLoader(fullname, str(file)))
+
+
+class _SourceLoader(SourceFileLoader):
+    def path_stats(self, path: object) -> NoReturn:
+        raise OSError(f"bytecode of {path} is not asked for")
 
 
 def _files(module: str) -> dict[str, Path]:

@@ -278,7 +278,7 @@ def equal(ours: Any, theirs: Any) -> bool:
     return ours.keys() == theirs.keys() and all(ours[name].equals(theirs[name]) for name in theirs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
     import sweep.plots

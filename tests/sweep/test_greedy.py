@@ -402,7 +402,8 @@ class TestKilled:
         sweep.simulation.lose(lost["state"])
         again = sweep.run()
         extra = sweep.simulation.trained[count:]
-        assert [(p.cycle, p.run, [lane.max_lr for lane in p.lanes]) for p in extra] == [(0, 1, [PEAKS[0]])]
+        assert [(p.cycle, p.run, len(p.lanes)) for p in extra] == [(0, 1, lost["lanes_in_pack"])]  # its pack, whole
+        assert PEAKS[0] in [lane.max_lr for lane in extra[0].lanes]
         assert sweep.simulation.has(lost["state"])
         lanes_in_pack = {key: row.pop("lanes_in_pack") for key, row in sweep.rows().items()}
         assert set(lanes_in_pack) == set(before)

@@ -219,7 +219,8 @@ class TestLostStates:
         winner = Results(finished).replay.closed[0].best_rows[1]
         (folder / "states" / f"{winner['state']}.safetensors").unlink()
         run_oracle(spec_of(folder))
-        assert trained == [(0, 1, winner["max_lr"])]
+        assert (0, 1, winner["max_lr"]) in trained  # with its pack
+        assert {lane[:2] for lane in trained} == {(0, 1)} and len(trained) == winner["lanes_in_pack"]
         assert states(folder) == states(finished)
         check_plain_readers(folder, sweep.load(folder))
 
@@ -252,7 +253,7 @@ class TestLostStates:
     def test_from_any_loss_of_rows_and_states_the_same_command_comes_back_to_the_same_folder(
         self, tmp_path_factory: pytest.TempPathFactory, finished: Path, trained: list[Any], data: st.DataObject
     ) -> None:
-        """Tables and states bit for bit, and only lanes whose rows or whose winner's networks are lost are trained."""
+        """Tables and states bit for bit, and only packs whose rows or whose winner's networks are lost are trained."""
         folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("lost") / "o"))
         lost_files = data.draw(st.sets(st.sampled_from(sorted((folder / "trials").iterdir()))), label="rows")
         lost_states = data.draw(st.sets(st.sampled_from(sorted((folder / "states").iterdir()))), label="states")
@@ -269,6 +270,11 @@ class TestLostStates:
             # A network that is lost comes from the lane that left it, and not from those that start from it.
             and (row["cycle"] == 0 or row["state"] in gone)
         }
+        # A lane comes with all of its pack.
+        packs = [
+            {row["trial_id"] for row in tables.read_rows("trials", path)} for path in (finished / "trials").iterdir()
+        ]
+        wanted = set().union(*(pack for pack in packs if pack & wanted))
         for path in lost_files:
             path.write_bytes(path.read_bytes()[:-1]) if damage else path.unlink()
         for path in lost_states:
