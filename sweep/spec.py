@@ -165,7 +165,7 @@ class Spec(BaseModel):
     scyc: str | None = Field(
         None,
         description="S-Cyc parameters EPS,DELTA,Q,BETA to compare the oracle with, or none. Default: the preset's, for "
-        "the preset's model and data set only.",
+        "the preset's model and whole data set only.",
     )
     histograms: bool = Field(
         False, description="Measure in the end how gradients and activations are distributed, as `gradients` does."

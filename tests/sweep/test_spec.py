@@ -398,5 +398,12 @@ def test_the_nearest_name_is_offered_only_if_there_is_one() -> None:
     assert nearest("zzz", ["cycles", "runs"]) == ""
 
 
+@pytest.mark.parametrize("other", [{"images": 500}, {"model": "resnet20", "preset": "digits"}, {"dataset": "cifar10"}])
+def test_a_preset_has_an_scyc_for_its_own_network_and_whole_data_set_alone(other: dict[str, Any]) -> None:
+    assert resolve({}).scyc is not None
+    assert resolve(other).scyc is None
+    assert resolve(other | {"scyc": "0.1,0.2,1,4"}).scyc == "0.1,0.2,1,4"
+
+
 def test_scyc_parameters_are_kept_in_their_shortest_form() -> None:
     assert resolve({"scyc": "4e-2, 0.060,1,4.0"}).scyc == "0.04,0.06,1,4"
