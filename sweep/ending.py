@@ -5,6 +5,7 @@ swallowed, hangs or crashes. So `deferred` keeps it out of Ray, an import is not
 the process where it does not end by itself. No data depend on it: a finished lane is on the disk before it counts.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -110,7 +111,7 @@ class Watch:
     def _next(self) -> int:
         """Wait for a signal and return its number; 0: the command has ended."""
         while (came := self._read.recv(1)) and came[0] not in SIGNALS:
-            pass
+            library.sigaction(int(signal.SIGTERM), action, None)
         return came[0] if came else 0
 
     def fail(self, reason: str) -> None:
@@ -179,6 +180,33 @@ def deferred() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
         if came:
             own[signal.Signals(came[0])](came[0], None)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM for a block of Ray's code in C, which sets others behind Python's back.
+
+    At its start Ray has SIGTERM print a stack and abort, and at its end it has it do what it does by default. So what
+    the system knows of our handler is put back every millisecond.
+    """
+    library = ctypes.CDLL(None, use_errno=False)
+    action = ctypes.create_string_buffer(1024)  # a struct sigaction, whatever is in it; glibc's has 152 bytes
+    if not hasattr(library, "sigaction") or library.sigaction(int(signal.SIGTERM), None, action):
+        yield
+        return
+    ended = threading.Event()
+
+    def put_back() -> None:
+        while not ended.wait(0.001):
+            library.sigaction(int(signal.SIGTERM), action, None)
+
+    keeper = threading.Thread(target=put_back, name="signal handler", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
 
 
 def children(process: Any = None) -> list[Any]:

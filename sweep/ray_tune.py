@@ -84,7 +84,7 @@ class RayEngine:
             ray_constants.ENABLE_RAY_CLUSTER = False
             os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         try:
-            with ending.deferred():
+            with ending.deferred(), ending.kept():
                 ray.init(
                     address=self.address,
                     include_dashboard=False if local else None,
@@ -114,7 +114,7 @@ class RayEngine:
         """Leave the cluster, or end our own."""
         self.closing = True
         started = [each for server in self.servers for each in (server, *ending.children(server))]
-        with ending.deferred():
+        with ending.deferred(), ending.kept():
             ray.shutdown()
         ending.end(started)  # those that took longer than Ray waits
 

@@ -232,3 +232,20 @@ def test_a_signal_while_the_command_line_is_loading_ends_it_in_one_line(tmp_path
     command = [sys.executable, "-P", "-m", "sweep", "presets"]
     ended = subprocess.run(command, env=os.environ | searched, capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stderr) == (128 + number, f"scyc-sweep: {ending.SIGNALS[number]}\n")
+
+
+def test_a_handler_is_kept_though_code_in_c_sets_another() -> None:
+    program = """
+import ctypes, os, signal, time
+from sweep import ending
+came = []
+signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+library = ctypes.CDLL(None)
+with ending.kept():
+    library.signal(int(signal.SIGTERM), ctypes.c_void_p(0))  # SIG_DFL
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+print(came)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (0, f"[{int(signal.SIGTERM)}]\n"), ended.stderr
