@@ -14,7 +14,7 @@ demo: $(STAMP)
 
 test: lint
 	$(PYTEST) -m "not ray and not cluster" --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m "ray or cluster"
+	$(PYTEST) -m "ray or cluster" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
