@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from search_spaces.scyc import SCyc
-    from sweep.fit import Fits
-    from sweep.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults
+    from sweep.analyses.fit import Fits
+    from sweep.experiments.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults
 
 __all__ = ["build_oracle", "compare_schedules", "confirm", "control", "fit_scyc", "load", "tune"]
 
@@ -25,9 +25,9 @@ def build_oracle(config: "Path | None" = None, progress: bool = True, **settings
     a list of numbers, `model` and `dataset` functions that a module defines.
     `progress` shows how far it is. Raises SweepError where the command would print one line and exit.
     """
-    from sweep.progress import LiveView
-    from sweep.run import run_oracle
-    from sweep.spec import resolve
+    from sweep.config.settings import resolve
+    from sweep.experiments.runner import run_oracle
+    from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
         return run_oracle(resolve(settings, config), view)
@@ -40,9 +40,9 @@ def control(
 
     `execution` are settings of where lanes train, such as `device`. Raises SweepError as the command.
     """
-    from sweep.progress import LiveView
-    from sweep.results import Results
-    from sweep.run import controls_of, run_control
+    from sweep.experiments.results import Results
+    from sweep.experiments.runner import controls_of, run_control
+    from sweep.reporting.live import LiveView
 
     oracle = Results(folder)
     with LiveView(quiet=not progress) as view:
@@ -56,9 +56,9 @@ def confirm(
 
     `runs`: so many fresh ones; None: the oracle's own, as `compare --train`. `execution` and errors as `control`.
     """
-    from sweep.progress import LiveView
-    from sweep.results import Results
-    from sweep.run import run_trained
+    from sweep.experiments.results import Results
+    from sweep.experiments.runner import run_trained
+    from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
         return run_trained(Results(folder), scyc, runs, execution, view)
@@ -69,10 +69,10 @@ def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -
 
     `settings`, `config`, `progress` and errors as `build_oracle` has them. `fit_scyc` is for `by="fit"`.
     """
-    from sweep.progress import LiveView
-    from sweep.run import run_tuning
-    from sweep.spec import resolve
-    from sweep.tuning_spec import TuningSpec
+    from sweep.config.settings import resolve
+    from sweep.experiments.runner import run_tuning
+    from sweep.experiments.tuning.settings import TuningSpec
+    from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
         return run_tuning(resolve(settings, config, kind=TuningSpec), view)
@@ -83,10 +83,10 @@ def compare_schedules(config: "Path | None" = None, progress: bool = True, **set
 
     `settings`, `config`, `progress` and errors as `build_oracle` has them.
     """
-    from sweep.progress import LiveView
-    from sweep.run import run_schedules
-    from sweep.schedules_spec import SchedulesSpec
-    from sweep.spec import resolve
+    from sweep.config.settings import resolve
+    from sweep.experiments.runner import run_schedules
+    from sweep.experiments.schedules.settings import SchedulesSpec
+    from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
         return run_schedules(resolve(settings, config, kind=SchedulesSpec), view)
@@ -97,9 +97,9 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
 
     `settings` are the ranges (`epsilon`, `delta`, `q`, `beta`), `seed` and `out`. Raises SweepError as the command.
     """
-    from sweep.run import run_fit
-    from sweep.spec import resolve
-    from sweep.tuning_spec import TuningSpec
+    from sweep.config.settings import resolve
+    from sweep.experiments.runner import run_fit
+    from sweep.experiments.tuning.settings import TuningSpec
 
     return run_fit(resolve({**settings, "by": "fit", "oracle": str(oracle)}, kind=TuningSpec))[1]
 
@@ -111,6 +111,6 @@ def load(folder: "Path | str") -> "AnyResults":
     schedules `.schedules` and `.rates`; of each `.trials`.
     Raises FolderError if the folder holds no sweep is of another version, or has damaged or lost rows.
     """
-    from sweep import results
+    from sweep.experiments import results
 
     return results.load(folder)

@@ -15,15 +15,15 @@ if (
 ):
     del sys.path[0]
 
-from sweep import ending
+from sweep.execution import signals as ending
 
 
 def main() -> NoReturn:
     """Run the command line and exit. See `sweep.cli.main`."""
     ending.end_at_signals()
-    from sweep import cli
+    from sweep.cli.main import main as command
 
-    cli.main()
+    command()
 
 
 if __name__ == "__main__":

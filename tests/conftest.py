@@ -58,7 +58,7 @@ def start() -> Iterator[Start]:
         *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from sweep.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-P", "-c", "from sweep.cli.main import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,7 +93,7 @@ def run(start: Start) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def made() -> Callable[..., str]:
     """Run `scyc-sweep` in this process for a fixture of a module or the session, to a good end; returns its output."""
-    from sweep.cli import main
+    from sweep.cli.main import main
 
     def complete(*arguments: str | Path) -> str:
         out = io.StringIO()
@@ -111,7 +111,7 @@ def here(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `scyc-sweep` with the given arguments in this process: the same, without three seconds of imports."""
-    from sweep.cli import main  # the tests of `trainables` run where what `sweep` needs is not installed
+    from sweep.cli.main import main  # the tests of `trainables` run where what `sweep` needs is not installed
 
     def complete(
         *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
@@ -138,8 +138,8 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     """
     import torchvision.datasets  # seconds that other tests need not wait for
 
-    from trainables import published, tiny_imagenet
-    from trainables.published import DATASETS
+    from trainables.data import published, tiny_imagenet
+    from trainables.data.published import DATASETS
 
     folder = tmp_path / "small"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.datasets import Dataset
+from trainables.data.datasets import Dataset
 
 SCORE_BATCH = 256
 """Images at a time: the mean does not depend on it."""

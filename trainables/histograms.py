@@ -1,7 +1,7 @@
 """How a network's weight gradients and activations are distributed. In: a network's state and images. Out: histograms.
 
 Source: S-Cyc paper, Figures 1 and 3 to 6, and section 3.1's shares beyond given bounds. Everything is in eval mode,
-without augmentation. Next: `sweep.gradients` compares the cycles of a chain.
+without augmentation. Next: `sweep.analyses.gradients` compares the cycles of a chain.
 """
 
 import math
@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainables.datasets import Dataset
+from trainables.data.datasets import Dataset
 from trainables.gradients import mean_gradients
 from trainables.states import State
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
-from trainables import lanes, models, optimizers, pruning
-from trainables.datasets import Dataset
-from trainables.models import DTYPES
+from trainables import optimizers, pruning
+from trainables.data.datasets import Dataset
+from trainables.data.published import Outline
+from trainables.networks import lanes, models
+from trainables.networks.models import DTYPES
 from trainables.pack import Part, lane_slopes, train_pack
-from trainables.published import Outline
 from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
 
 BLOCKS, BLOCK_SECONDS, MEASURE_SECONDS = 4, 0.05, 1.0

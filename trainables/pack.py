@@ -1,8 +1,8 @@
 """Train one pack: lanes of one run, stacked, for one cycle. In: `Pack`. Out: one `LaneResult` per lane, states on disk.
 
 Everything random comes from (run's seed, cycle), so every lane of a run and cycle sees the same batches, augmentation
-and dropout whatever pack it is in, and its result does not depend on its neighbours. Next: `sweep.ledger` keeps the
-results.
+and dropout whatever pack it is in, and its result does not depend on its neighbours. Next: a ledger keeps
+the results.
 """
 
 import copy
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, gradients, lanes, models, optimizers, pruning, schedules
-from trainables.datasets import Dataset
-from trainables.models import DTYPES
+from trainables import gradients, optimizers, pruning, schedules
+from trainables.data import datasets
+from trainables.data.datasets import Dataset
+from trainables.networks import lanes, models
+from trainables.networks.models import DTYPES
 from trainables.spec import GRADIENT_CRITERIA, LaneResult, Pack, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, save_state
 from trainables.storage import Location

@@ -73,7 +73,7 @@ class TrainSpec:
     """
 
     model: str
-    """Of `trainables.models.MODELS`, or a user's `package.module:function`."""
+    """Of `trainables.networks.models.MODELS`, or a user's `package.module:function`."""
     model_source: str = ""
     """sha256 of the code of a user's function (`trainables.users_own.digest`); empty for the others."""
     hidden: tuple[int, ...]
@@ -81,7 +81,7 @@ class TrainSpec:
     batch_norm: bool = False
     """Whether the `mlp` normalises its hidden layers; False for other models."""
     dataset: str
-    """Of `trainables.published.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
+    """Of `data.published.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
     images: int | None = None
     """Images that are taken of the data set, a fixed part of it; None: all."""
     split: SplitName

@@ -2,7 +2,7 @@
 
 Files are found and read without importing anything, packages neither: only `call` runs what they hold. The working
 folder is searched last, so that no file there takes the place of an installed package. No torch. Next:
-`trainables.models` and `trainables.users_data` check what came back.
+`trainables.networks.models` and `trainables.data.users_data` check what came back.
 """
 
 import ast

@@ -17,8 +17,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep import tables
-from sweep.folder import hardware
+from sweep.store import tables
+from sweep.store.folder import hardware
 
 SEED = 0
 COMMAND = Path(sys.executable).with_name("scyc-sweep")

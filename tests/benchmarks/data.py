@@ -10,7 +10,7 @@ from common import report
 LOAD = """
 import sys, time, torch
 from pathlib import Path
-from trainables import datasets
+from trainables.data import datasets
 started = time.perf_counter()
 found = datasets.load(sys.argv[1], Path(sys.argv[2]), False)
 print(time.perf_counter() - started, len(found.images), found.images.numel() / 1e6)

@@ -28,12 +28,12 @@ from typing import Any
 from common import SEED, against, memory_bytes, report
 from rich.console import Console
 
-from sweep.engines import Jobs
-from sweep.greedy import GreedyOracle
-from sweep.ledger import Ledger
-from sweep.progress import LiveView
-from sweep.spec import Spec, resolve
-from sweep.worker import Outcome
+from sweep.config.settings import Spec, resolve
+from sweep.execution.jobs import Jobs
+from sweep.execution.worker import Outcome
+from sweep.experiments.oracle.strategy import GreedyOracle
+from sweep.reporting.live import LiveView
+from sweep.store.ledger import Ledger
 from trainables.spec import Lane, LaneResult, Pack
 from trainables.states import path_of
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweep.evidence import shortfalls
-from sweep.results import Results
+from sweep.experiments.results import Results
+from sweep.statistics.intervals import shortfalls
 
 Array = NDArray[np.float64]
 
 CYCLES = 1000
 TOLERANCE = 0.5
-METHODS = ("sweep.evidence", "Tukey, pooled spread", "paired t, uncorrected")
+METHODS = ("sweep.statistics.intervals", "Tukey, pooled spread", "paired t, uncorrected")
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def tukey(points: int, freedom: int) -> float:
 
 
 def ends(values: Array, half: Array) -> tuple[Array, Array]:
-    """Return both ends of every point's shortfall, as `sweep.evidence.shortfalls` makes them of pairs."""
+    """Return both ends of every point's shortfall, as `sweep.statistics.intervals.shortfalls` makes them of pairs."""
     mean = values.mean(axis=0)[:, None] - values.mean(axis=0)[None, :]
     low = np.maximum((mean - half).max(axis=0), 0.0)
     return low, (mean + half)[low == 0].max(axis=0)

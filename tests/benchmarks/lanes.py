@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from search_spaces.max_lr import MaxLrGrid
-from sweep.folder import hardware
-from sweep.spec import resolve
-from sweep.worker import Measure, keep_freed_memory
-from trainables import lanes, measure, models, optimizers, pruning
-from trainables.models import DTYPES
+from sweep.config.settings import resolve
+from sweep.execution.worker import Measure, keep_freed_memory
+from sweep.store.folder import hardware
+from trainables import measure, optimizers, pruning
+from trainables.data.published import DATASETS
+from trainables.networks import lanes, models
+from trainables.networks.models import DTYPES
 from trainables.pack import lane_losses
-from trainables.published import DATASETS
 from trainables.spec import TrainSpec
 
 ROUNDS, BLOCK_SECONDS = 7, 0.15

@@ -25,10 +25,10 @@ from naive_scripts import SPEC, Reused, tutorial
 from ray import tune
 
 from search_spaces.max_lr import MaxLrGrid
-from sweep.folder import cores
-from sweep.results import Results
-from sweep.spec import resolve
-from trainables import datasets
+from sweep.config.settings import resolve
+from sweep.experiments.results import Results
+from sweep.store.folder import cores
+from trainables.data import datasets
 
 GRID = MaxLrGrid.parse(resolve({}).max_lr).values
 EVERY_QUICK = 8

@@ -13,9 +13,11 @@ from common import SEED
 from ray import tune
 from torch.nn import functional
 
-from sweep.spec import resolve
-from trainables import datasets, models, schedules
-from trainables.datasets import Dataset
+from sweep.config.settings import resolve
+from trainables import schedules
+from trainables.data import datasets
+from trainables.data.datasets import Dataset
+from trainables.networks import models
 from trainables.spec import TrainSpec, derive_seed
 
 SPEC: TrainSpec = resolve({}).training()

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from common import against, busy_share, finished_packs, report, run_command, training_span
 
-from sweep.folder import cores
-from sweep.results import Results
-from sweep.worker import keep_freed_memory, load_dataset
+from sweep.execution.worker import keep_freed_memory, load_dataset
+from sweep.experiments.results import Results
+from sweep.store.folder import cores
 from trainables.pack import train_pack
 from trainables.spec import Lane, Pack, Schedule, TrainSpec
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from common import COMMAND, SEED, against, report, run_command
 
+from sweep.analyses.plan import dataset_of
+from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.plan import dataset_of
-from sweep.results import Results
-from sweep.spec import resolve
+from sweep.experiments.results import Results
 
 OFF = 0.25
 CASES = {

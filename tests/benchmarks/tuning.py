@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import against, report, run_command
 
-from sweep.results import Results, TuningResults
+from sweep.experiments.results import Results, TuningResults
 
 CYCLES = 13
 TUNE_SECONDS, FIT_SECONDS, SHARE, GAP = 60.0, 10.0, 0.5, 0.5

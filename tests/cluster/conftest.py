@@ -21,7 +21,7 @@ import psutil
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from sweep.cli import main
+from sweep.cli.main import main
 
 HEAD, EAST, WEST = 0, 1, 2
 NETWORK = "10.77.0"

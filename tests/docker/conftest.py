@@ -66,7 +66,7 @@ def lint() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def parsed() -> Callable[[str | list[str]], dict[str, Any]]:
     """Parse a command of scyc-sweep, without running it; a command behind `--`, such as submit's, likewise."""
-    from sweep.cli import app
+    from sweep.cli.main import app
 
     def parse(command: str | list[str]) -> dict[str, Any]:
         name, *arguments = shlex.split(command) if isinstance(command, str) else command

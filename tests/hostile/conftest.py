@@ -23,7 +23,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweep import load
-from sweep.cli import app, main
+from sweep.cli.main import app, main
 from sweep.errors import SweepError
 
 SECONDS = 20
@@ -281,8 +281,8 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
-    import sweep.plots
-    import sweep.run  # torch's libraries take more than MEMORY
+    import sweep.experiments.runner  # torch's libraries take more than MEMORY
+    import sweep.reporting.plots
 
     found = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -290,9 +290,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr("gc.collect", lambda generation=2: 0)
         for name in ("trajectory", "tuning", "schedules", "controls", "leads", "gaps"):
-            patch.setattr(f"sweep.plots.{name}", partial(drawn, getattr(sweep.plots, name)))
+            patch.setattr(f"sweep.reporting.plots.{name}", partial(drawn, getattr(sweep.plots, name)))
         patch.setattr(sys, "argv", sys.argv)
-        patch.setattr("sweep.cli.app", lambda tokens, **options: parsed(tuple(tokens))())
+        patch.setattr("sweep.cli.main.app", lambda tokens, **options: parsed(tuple(tokens))())
         for name, commands in SWEEPS.items():
             found[name] = base = Base(name, tmp_path_factory.mktemp(name))
             with chdir(base.home):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep import tables
+from sweep.store import tables
 
 KINDS = ("schedules", "tuning", "oracle")
 Cases = Iterator[tuple[Any, ...]]

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from sweep.greedy import GreedyOracle
-from sweep.ledger import Ledger
-from sweep.schedules import ScheduleComparison
-from sweep.schedules_spec import SchedulesSpec
-from sweep.spec import Spec, resolve
-from sweep.strategy import Strategy
-from sweep.tuning import Given, Tuning
-from sweep.tuning_spec import TuningSpec
+from sweep.config.settings import Spec, resolve
+from sweep.experiments.oracle.strategy import GreedyOracle
+from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.schedules.strategy import ScheduleComparison
+from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.strategy import Given, Tuning
+from sweep.store.ledger import Ledger
+from sweep.strategies.protocol import Strategy
 from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
 
 FINGERPRINT = "fingerprint of the data"

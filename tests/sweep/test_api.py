@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 import sweep
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
-from sweep.results import Results, TuningResults
+from sweep.experiments.results import Results, TuningResults
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "oracle.ipynb"
 SMALL: dict[str, Any] = {"cycles": 1, "runs": 2, "steps": 34, "max_lr": "0.01:1:x4", "lanes": 2, "engine": "inline"}
@@ -70,6 +70,6 @@ def test_the_notebook_runs_from_top_to_bottom(oracle: Results, monkeypatch: pyte
 
 
 def test_a_fit_takes_an_oracle_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.run.run_fit", lambda spec: (None, spec.oracle))
+    monkeypatch.setattr("sweep.experiments.runner.run_fit", lambda spec: (None, spec.oracle))
     assert sweep.fit_scyc("s3://bucket/digits") == "s3://bucket/digits"
     assert sweep.fit_scyc(Path("results/digits")) == "results/digits"

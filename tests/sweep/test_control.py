@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import sweep
-from sweep.results import Results
-from sweep.run import controls_of
-from sweep.spec import resolve
+from sweep.config.settings import resolve
+from sweep.experiments.results import Results
+from sweep.experiments.runner import controls_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweep import load
-from sweep.tables import COMPARISON, ORACLE, TRIALS
+from sweep.store.tables import COMPARISON, ORACLE, TRIALS
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from sweep import load
+from sweep.config.settings import Spec
 from sweep.errors import TrainingError
-from sweep.run import run_oracle
-from sweep.spec import Spec
+from sweep.experiments.runner import run_oracle
 
 Small = Callable[..., list[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]

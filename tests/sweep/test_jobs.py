@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sweep.engines import Jobs
 from sweep.errors import FolderError, TrainingError
-from sweep.greedy import GreedyOracle
-from sweep.ledger import Ledger
-from sweep.worker import Measure, Outcome
+from sweep.execution.jobs import Jobs
+from sweep.execution.worker import Measure, Outcome
+from sweep.experiments.oracle.strategy import GreedyOracle
+from sweep.store.ledger import Ledger
 from trainables.spec import Pack
 
 MakeSweep = Callable[..., Any]

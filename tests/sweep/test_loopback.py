@@ -14,7 +14,8 @@ import os, sys, threading, time
 import ray  # before ours, which sets what Ray reads at its import
 import psutil
 from types import SimpleNamespace
-from sweep import build_oracle, ray_tune
+from sweep import build_oracle
+from sweep.execution.on_ray import engine as ray_tune
 from sweep.errors import SweepError
 
 settings = {"max_lr": "0.01,0.1", "runs": 1, "cycles": 0, "steps": 17, "lanes": 1, "workers": 2, "progress": False}

@@ -17,18 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sweep
-from sweep import run as run_module
-from sweep import tables
-from sweep.compare import fits
+from sweep.config.settings import Spec, resolve
 from sweep.errors import FolderError
-from sweep.folder import Folder
-from sweep.results import AnyResults, Results
-from sweep.run import run_oracle, run_schedules, run_trained, run_tuning
-from sweep.schedules_spec import SchedulesSpec
-from sweep.spec import Spec, resolve
-from sweep.strategy import Progress
-from sweep.tuning_spec import TuningSpec
-from sweep.worker import Worker
+from sweep.execution.worker import Worker
+from sweep.experiments import runner as run_module
+from sweep.experiments.results import AnyResults, Results
+from sweep.experiments.runner import run_oracle, run_schedules, run_trained, run_tuning
+from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.tuning.settings import TuningSpec
+from sweep.statistics.comparison import fits
+from sweep.store import tables
+from sweep.store.folder import Folder
+from sweep.strategies.protocol import Progress
 from trainables.spec import Pack
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -353,7 +353,7 @@ class TestLostRows:
     def test_a_lane_of_another_version_of_the_training_code_is_refused(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sweep.results.TRAINING_VERSION", 99)
+        monkeypatch.setattr("sweep.experiments.results.TRAINING_VERSION", 99)
         with pytest.raises(FolderError, match="of the training code, this scyc-sweep has 99"):
             sweep.load(folder)
 

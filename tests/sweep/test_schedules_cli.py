@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import sweep
-from sweep import load, tables
-from sweep.results import SchedulesResults
+from sweep import load
+from sweep.experiments.results import SchedulesResults
+from sweep.store import tables
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]

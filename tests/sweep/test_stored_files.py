@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sweep import stored
-from sweep.cluster import Cluster
+from sweep.cluster import catalog as stored
+from sweep.cluster.jobs_api import Cluster
+from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.folder import Folder, new_manifest
-from sweep.spec import resolve
+from sweep.store.folder import Folder, new_manifest
 from trainables.storage import locate
 
 

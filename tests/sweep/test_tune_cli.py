@@ -17,13 +17,13 @@ import pytest
 
 import sweep
 from search_spaces.scyc import SCyc
-from sweep import tables
-from sweep.cli import app
+from sweep.cli.main import app
+from sweep.config.named_scyc import read
 from sweep.errors import SweepError
-from sweep.folder import Folder
-from sweep.results import TuningResults
-from sweep.trajectories import read
-from sweep.tuning_spec import TuningFlags, TuningSpec
+from sweep.experiments.results import TuningResults
+from sweep.experiments.tuning.settings import TuningFlags, TuningSpec
+from sweep.store import tables
+from sweep.store.folder import Folder
 from trainables.storage import copy
 
 Small = Callable[..., list[str]]
@@ -202,7 +202,7 @@ def test_a_take_over_that_is_interrupted_goes_on(oracle: Path, tmp_path: Path, m
         if len(copied) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweep.run.copy", interrupt)
+    monkeypatch.setattr("sweep.experiments.runner.copy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5")
     monkeypatch.undo()

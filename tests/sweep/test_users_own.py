@@ -19,9 +19,9 @@ import torch
 import sweep
 from sweep import load
 from sweep.errors import FolderError
-from sweep.manifest import digest_of
-from sweep.results import Results
-from sweep.worker import Worker, load_dataset
+from sweep.execution.worker import Worker, load_dataset
+from sweep.experiments.results import Results
+from sweep.store.manifest import digest_of
 from trainables.spec import Lane, Pack
 from trainables.states import load_state
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import models, schedules
-from trainables.datasets import Dataset
-from trainables.lanes import load_lane, stack
+from trainables import schedules
+from trainables.data.datasets import Dataset
+from trainables.networks import models
+from trainables.networks.lanes import load_lane, stack
 from trainables.spec import Schedule, TrainSpec
 from trainables.states import load_state
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from trainables import models
 from trainables.histograms import activations, distribution, weight_gradients
+from trainables.networks import models
 from trainables.pruning import prunable
 from trainables.states import State
 

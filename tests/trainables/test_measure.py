@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from trainables import measure
-from trainables.datasets import Dataset
+from trainables.data.datasets import Dataset
+from trainables.data.published import DATASETS, Outline
 from trainables.pack import Lap, train_pack
-from trainables.published import DATASETS, Outline
 from trainables.spec import LaneResult, Pack, TrainSpec
 
 Maker = Callable[..., Any]

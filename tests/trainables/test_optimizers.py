@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import models, schedules
-from trainables.lanes import lane_tensors
+from trainables import schedules
+from trainables.networks import models
+from trainables.networks.lanes import lane_tensors
 from trainables.optimizers import OPTIMIZERS, optimizer
 from trainables.pack import lane_losses
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import datasets, gradients, models, users_own
+from trainables import gradients, users_own
 from trainables import pack as pack_module
-from trainables.datasets import Dataset
+from trainables.data import datasets
+from trainables.data.datasets import Dataset
+from trainables.networks import models
 from trainables.pack import _starts, train_pack
 from trainables.pruning import CRITERIA, EmptyLayerError, along, prunable
 from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec, derive_seed

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainables import models
+from trainables.networks import models
 from trainables.pruning import (
     CRITERIA,
     EmptyLayerError,

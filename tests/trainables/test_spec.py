@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from trainables.models import MODELS
-from trainables.published import DATASETS
+from trainables.data.published import DATASETS
+from trainables.networks.models import MODELS
 from trainables.spec import DatasetName, Lane, ModelName, Schedule, TrainSpec, derive_seed, names
 
 Maker = Callable[..., TrainSpec]

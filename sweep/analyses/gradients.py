@@ -1,0 +1,143 @@
+"""How gradients and activations are distributed in the networks of a chain. In: a results folder with its states.
+
+Out: tables of histograms and of their tails, by cycle and run (S-Cyc paper, Figures 1 and 3 to 6). Nothing is trained.
+Next: `sweep.reporting.screen` and `sweep.reporting.plots` show them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from sweep.config.settings import changed
+from sweep.errors import FolderError, SpecError
+from sweep.execution.worker import load_dataset, pick_device
+from sweep.experiments.results import Results, SchedulesResults
+from sweep.statistics.selection import Row
+from sweep.store import tables
+from trainables import histograms
+from trainables.data import datasets
+from trainables.histograms import Bounds, Distribution, Values
+from trainables.networks import models
+from trainables.spec import derive_seed
+from trainables.states import State, StateError, load_state
+
+FIGURE_1: Bounds = (-0.011, 0.009)
+"""Beyond these lie over 6 % of the unpruned MLP's gradients, and under 1 % at λ = 13.4 (section 3.1)."""
+WIDE = 2.0
+"""Standard deviations from the mean that bound what the unpruned network's values are compared with."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What was measured: a row for each bin, and a row for each network and kind of values."""
+
+    histograms: pd.DataFrame
+    tails: pd.DataFrame
+
+
+def gradients(
+    results: Results | SchedulesResults, images: int | None = None, beyond: Bounds = FIGURE_1, device: str = "auto"
+) -> Gradients:
+    """Measure the networks that a sweep kept: an oracle's winners, or the chains of a comparison of schedules.
+
+    `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
+    which gradients count as tails. Raises FolderError where a network is not there, or the folder's were trained with
+    other data or code, and SpecError for bad data or numbers.
+    """
+    if not beyond[0] < beyond[1]:
+        raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
+    if images is not None and images < 1:
+        raise SpecError(f"--images must be at least 1, but got {images}")
+    spec = results.spec
+    if isinstance(results, SchedulesResults) and not spec.histograms:
+        path = results.folder.path
+        raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
+    networks = list(_networks(results))
+    if not networks:
+        what = "schedule with a trained cycle" if isinstance(results, SchedulesResults) else "decided cycle"
+        raise FolderError(f"{results.folder.path} has no {what} yet, and so no network to measure")
+    training = spec.training()
+    place = pick_device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device cuda, but torch sees no GPU here")
+    now = changed(spec, {})
+    results.check_unchanged(now)
+    try:
+        dataset = load_dataset(spec.dataset, spec.data_folder, place, False, spec.images)
+        results.check_unchanged(now, dataset.fingerprint)
+        template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
+    except ValueError as error:  # a DataError too
+        raise SpecError(str(error)) from error
+    bins: list[dict[str, Any]] = []
+    tails: list[dict[str, Any]] = []
+    first: dict[tuple[str, str, int], Distribution] = {}
+    """By schedule, kind and run, that of the unpruned network."""
+    dtype = models.DTYPES[training.dtype]
+    for schedule, row in networks:
+        state = _state(results, row, template)
+        template.load_state_dict(state.tensors)
+        train = datasets.split(dataset, spec.split, derive_seed(row["seed"], "split")).train[:images]
+        kinds: dict[str, Values | None] = {
+            "gradient": histograms.weight_gradients(template, state, dataset, train, dtype),
+            "activation": histograms.activations(template, dataset, train, dtype),
+        }
+        where: dict[str, Any] = {name: row[name] for name in ("cycle", "run", "percent_remaining", "max_lr")}
+        where["schedule"] = schedule
+        for kind, values in kinds.items():
+            if values is None:
+                continue
+            key = schedule, kind, row["run"]
+            known = first.get(key)
+            if known is None:  # the first network sets the bounds that it and all later ones are measured by
+                known = first[key] = histograms.distribution(values, [])
+            wide = known.mean - WIDE * known.std, known.mean + WIDE * known.std
+            found = histograms.distribution(values, [wide, beyond] if kind == "gradient" else [wide])
+            tails.append({**where, "kind": kind, "images": len(train), **_tails(found, wide, beyond)})
+            bins += [
+                where | {"kind": kind, "low": low, "high": high, "count": count}
+                for low, high, count in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True)
+            ]
+    return Gradients(tables.frame("histograms", bins), tables.frame("tails", tails))
+
+
+def _networks(results: Results | SchedulesResults) -> Iterator[tuple[str, Row]]:
+    """Yield the name and the rows of every chain whose networks are wanted, cycle after cycle."""
+    if isinstance(results, SchedulesResults):
+        for name, chain in results.replay.chains.items():
+            for lane in results.replay.rows_of_chain(chain):
+                if lane["state"]:
+                    yield name, lane
+    else:
+        for closed in sorted(results.replay.closed, key=lambda closed: closed.cycle):
+            for row in closed.best_rows:
+                yield "oracle", row
+
+
+def _state(results: Results | SchedulesResults, row: Row, network: nn.Module) -> State:
+    try:
+        return load_state(results.folder.states, row["state"], network.state_dict())
+    except StateError as error:
+        raise FolderError(f"cycle {row['cycle']}, run {row['run']}: {error}") from error
+
+
+def _tails(found: Distribution, wide: Bounds, given: Bounds) -> dict[str, Any]:
+    """Return the row of one distribution; the given bounds are for gradients alone."""
+    low, high, beyond = (*given, 100 * found.beyond[1]) if len(found.beyond) > 1 else (None, None, None)
+    return {
+        "count": found.count,
+        "minimum": found.minimum,
+        "maximum": found.maximum,
+        "mean": found.mean,
+        "std": found.std,
+        "zeros": 100 * found.zeros,
+        "low": low,
+        "high": high,
+        "beyond": beyond,
+        "low_2std": wide[0],
+        "high_2std": wide[1],
+        "beyond_2std": 100 * found.beyond[0],
+    }

@@ -1,0 +1,292 @@
+"""What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
+
+Nothing is kept and no data is needed: the packs that are measured train on made images. Only a user's own data set is
+read, for its sizes, and a pilot trains on the real one. Next: the user decides.
+"""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from scipy import stats
+
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.scyc import SCyc
+from sweep.analyses.forecast import forecast
+from sweep.config.settings import Spec
+from sweep.errors import SpecError, SweepError, TrainingError
+from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
+from sweep.experiments.results import Results
+from sweep.statistics import power
+from sweep.store.folder import hardware
+from trainables import pruning
+from trainables.data.datasets import DataError, Dataset
+from trainables.data.published import DATASETS, Outline, PartError
+from trainables.networks import lanes, models
+from trainables.spec import Lane, Pack, derive_seed
+
+FEWEST = 5
+"""Runs of a pilot."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will take. Times are of the whole command, all workers at work, where no grid is extended."""
+
+    cycles: int
+    runs: int
+    abreast: int
+    """Lanes of a run and cycle; of an oracle, the points of its grid."""
+    lanes: int
+    lanes_per_pack: int
+    notes: tuple[str, ...]
+    """What a user should know of the network before it is trained."""
+    packs: int
+    epochs: float
+    """Passes over the training images, a lane."""
+    steps: int
+    """Optimizer steps of all lanes together."""
+    evaluations: int
+    """Of a lane in cycle 0."""
+    evaluated_images: int
+    """Validation and test images of each evaluation."""
+    scored_images: int
+    """Training images whose gradients a network's weights are scored by before each pruning; 0 where none are."""
+    parameters: int
+    state_bytes: int
+    """One state on disk."""
+    peak_state_bytes: int
+    """All states that may lie on disk at once: the open cycle's lanes, past winners, initial weights."""
+    lane_steps_per_second: float
+    """Of one worker of this machine, alone."""
+    workers: int
+    measured_on: str
+    """Machine and device."""
+    side_by_side: int
+    """Processes that trained packs at the same time, to measure what follows."""
+    seconds: float
+    """The whole command where no grid is extended: the sum of the seven parts below."""
+    at_most_seconds: float
+    """Where the grid is extended in every cycle as far as it may be: to four times its length."""
+    start_seconds: float
+    """Start of the engine and its workers, loading the data, measuring the packs' size."""
+    training_seconds: float
+    evaluation_seconds: float
+    scoring_seconds: float
+    """Gradients that weights are scored by."""
+    pack_seconds: float
+    """Starts and ends of packs: pruning, stacking, reading and writing states."""
+    waiting_seconds: float
+    """Of workers, for the last packs of a cycle."""
+    end_seconds: float
+    """Tables and pictures."""
+    tolerance: float
+    """Percent points that are to be resolved; where the tolerance is relative, of the best accuracy seen."""
+    spread: float | None
+    """Percent points by which paired differences between max_lr values vary over runs; None where nothing tells."""
+    spread_of: str
+    """Where the spread was seen."""
+    runs_for_cycle: int | None
+    """Runs that tell a max_lr worse by the tolerance from the best, all points of a cycle together, 8 times in 10."""
+    runs_between: tuple[int | None, int | None]
+    """Where these may lie, the spread being known no better (95 %)."""
+    runs_for_one: int | None
+    """Runs that show a max_lr that was named beforehand, and is as good, within the tolerance: `compare --confirm`."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much paired differences vary over runs, and where that was seen."""
+
+    points: float
+    """Percent points."""
+    best: float
+    """Best accuracy seen, percent."""
+    of: str
+    freedom: int
+    """Degrees of freedom that it was estimated from, as far as they are independent."""
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """Where the true spread lies, with 95 % confidence (chi-square)."""
+        low, high = (self.points * math.sqrt(self.freedom / stats.chi2.ppf(q, self.freedom)) for q in (0.975, 0.025))
+        return low, high
+
+
+def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
+    """Train a few packs on made images on this machine and return what the sweep will take.
+
+    `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
+    says how many runs resolve the tolerance.
+    """
+    network = check_network(spec)
+    training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
+    train = data.train_size(spec.split)
+    wanted = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
+    found = forecast(spec, data, wanted)
+    machine = hardware()
+    absolute = spec.tolerance_kind == "absolute"
+    tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
+
+    def runs_for(points: int, of: float | None) -> int | None:
+        return power.runs_needed(of, tolerance, points, spec.confidence) if of is not None else None
+
+    seen, (low, high) = (spread.points, spread.between) if spread else (None, (None, None))
+
+    return Plan(
+        cycles=spec.cycles + 1,
+        runs=spec.runs,
+        abreast=spec.abreast,
+        lanes=spec.runs * sum(width for _, width in rounds),
+        lanes_per_pack=found.size,
+        notes=network.notes,
+        packs=spec.runs * sum(-(-width // found.size) for _, width in rounds),
+        epochs=spec.steps / -(-train // spec.batch_size),
+        steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
+        parameters=network.parameters,
+        state_bytes=network.state_bytes,
+        peak_state_bytes=network.state_bytes * spec.peak_states,
+        evaluations=-(-spec.steps // training.evaluated_every(train)),
+        evaluated_images=data.size - train,
+        scored_images=training.scored_images(train),
+        lane_steps_per_second=found.lane_steps_per_second,
+        workers=found.workers,
+        measured_on=f"{machine['cpu']}, {machine['cores']} cores, on {device_name(pick_device(spec.device))}",
+        side_by_side=found.side_by_side,
+        seconds=found.seconds,
+        at_most_seconds=found.at_most,
+        start_seconds=found.start,
+        training_seconds=found.training,
+        evaluation_seconds=found.evaluation,
+        scoring_seconds=found.scoring,
+        pack_seconds=found.packs,
+        waiting_seconds=found.waiting,
+        end_seconds=found.end,
+        tolerance=tolerance,
+        spread=seen,
+        spread_of=spread.of if spread else "",
+        runs_for_cycle=runs_for(spec.abreast, seen),
+        runs_between=(runs_for(spec.abreast, low), runs_for(spec.abreast, high)),
+        runs_for_one=runs_for(2, seen),
+    )
+
+
+def spread_of(results: Results) -> Spread | None:
+    """Return the spread of an oracle; None where it does not tell: one run, or no decided cycle."""
+    found = power.spread_of_oracle(results.replay.closed)
+    best = results.oracle["val_accuracy_mean"].mean()
+    if found is None:
+        return None
+    return Spread(found, best, f"{results.folder.path}, {results.spec.runs} runs", results.spec.runs - 1)
+
+
+def pilot(spec: Spec, runs: int) -> Spread:
+    """Train a few lanes of cycle 0, in this process, and return their spread: three max_lr values in each of `runs`.
+
+    They are S-Cyc's epsilon, or the middle of the grid, and its neighbours. Raises SweepError where too few of them
+    come out well, and as `check_network`.
+    """
+    if runs < FEWEST:
+        raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    if len(grid) < 2:
+        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {spec.max_lr}")
+    middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
+    points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
+    network, dataset = check_network(spec), dataset_of(spec)
+    parts = [points] if not network.alone else [[point] for point in points]
+    found: dict[float, list[float]] = {point: [] for point in points}
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(spec.training(), Path(folder), spec.device, spec.cpus_per_worker)
+        for run in range(runs):
+            for part in parts:
+                lanes_of_run = tuple(Lane(point, None) for point in part)
+                outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run), dataset)
+                if outcome.failure:
+                    raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
+                for result in outcome.results:
+                    if result.val_accuracy is not None:
+                        found[result.max_lr].append(result.val_accuracy)
+    whole = [values for values in found.values() if len(values) == runs]
+    spread = power.spread_of_points(whole)
+    if spread is None:
+        raise TrainingError("the pilot's lanes diverged; give --max-lr a lower grid, or --spread DIR")
+    best = max(fmean(values) for values in whole)
+    return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network", (runs - 1) * (len(whole) - 1))
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a sweep will train, as far as it is known before it is trained."""
+
+    parameters: int
+    state_bytes: int
+    """Of one state: weights, buffers, a byte a mask."""
+    alone: str
+    """Why its lanes train one by one; empty where they can train side by side."""
+    notes: tuple[str, ...]
+    """What a user should know of it."""
+
+
+def check_network(spec: Spec) -> Network:
+    """Return what is known of a network after a training step on made images. Nothing else is checked by training.
+
+    Raises SpecError where the network does not fit the data set's images or the batches, or the pruning the network,
+    where it cannot be trained, or not in packs of as many lanes as are asked for.
+    """
+    data, training = outline_of(spec), spec.training()
+    images = data.train_size(spec.split)
+    if spec.batch_size > images:
+        raise SpecError(f"--batch-size must be at most {images}, a run's training images, but got {spec.batch_size}")
+    alone, note = "", ""
+    made = torch.randn(4, *data.shape, dtype=models.DTYPES[spec.dtype], generator=torch.Generator().manual_seed(0))
+    try:
+        # Not on torch's meta device, which needs no memory but 1.4 s of imports.
+        network, note = models.trial(training, data.shape, data.classes)
+        names = pruning.prunable(network, spec.keep_output, training.pruning)
+        if ":" in spec.model:
+            alone = lanes.check(network, made, data.classes)
+    except ValueError as error:
+        raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
+    if training.smallest_batch(images) == 1:
+        try:
+            lanes.attempt(network, made[:1], (1, data.classes))
+        except ValueError as error:
+            raise SpecError(
+                f"--batch-size {spec.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
+                "give another"
+            ) from error
+    if alone and spec.lanes not in ("auto", 1):
+        raise SpecError(f"--lanes must be auto or 1 for {spec.model}, but got {spec.lanes}: {alone}")
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    weights = dict(network.named_parameters())
+    masks = sum(weights[name].numel() for name in names)
+    notes = [note, f"{spec.model} trains in packs of one lane: {alone}" if alone else ""]
+    return Network(parameters, tensors + masks, alone, tuple(filter(None, notes)))
+
+
+def outline_of(spec: Spec) -> Outline:
+    """Return the sizes of a sweep's data set; only a user's own is read for them. Raises as `dataset_of`."""
+    if spec.dataset not in DATASETS:
+        return dataset_of(spec).outline
+    try:
+        return DATASETS[spec.dataset].part(spec.images)
+    except PartError as error:
+        raise SpecError(f"--{error}") from error
+
+
+def dataset_of(spec: Spec) -> Dataset:
+    """Return a sweep's data set.
+
+    Raises SweepError where it is missing or damaged, or a user's own is none; SpecError for a part that cannot be.
+    """
+    try:
+        return load_dataset(spec.dataset, spec.data_folder, torch.device("cpu"), spec.download, spec.images)
+    except PartError as error:
+        raise SpecError(f"--{error}") from error
+    except DataError as error:
+        raise SweepError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Where packs train, and what a failure means."""

@@ -1,0 +1,1 @@
+"""Packs as trials of Ray Tune, on a cluster or on a Ray of our own."""

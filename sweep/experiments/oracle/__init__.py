@@ -1,0 +1,1 @@
+"""The greedy oracle, and its controls."""

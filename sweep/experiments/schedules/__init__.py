@@ -1,0 +1,1 @@
+"""Comparing schedules over whole chains."""

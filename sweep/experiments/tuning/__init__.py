@@ -1,0 +1,1 @@
+"""Tuning S-Cyc with Optuna."""

@@ -1,0 +1,156 @@
+"""What `scyc-sweep tune` is told: a sweep's settings and those of the search. Out: `TuningSpec`.
+
+Next: `sweep.experiments.tuning.strategy` carries it out.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
+from sweep.config.settings import Place, Spec, flags_of
+from trainables.spec import ScheduleName, TrainSpec
+from trainables.storage import Location, locate
+
+STAGES = 3
+"""Epsilon, delta, and the shape (q and beta)."""
+
+
+class TuningSpec(Spec):
+    """Everything that a tuning is told. Construct it with `resolve`, which fills in the preset."""
+
+    by: Literal["stages", "joint", "fit"] = Field(
+        "stages",
+        description="stages: epsilon, then delta, then q and beta (paper, section 4.3). joint: all at once. fit: to a "
+        "finished --oracle, without training.",
+    )
+    schedule: Literal["scyc", ScheduleName] = Field(  # type: ignore[assignment]
+        "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
+    )
+    oracle: Place | None = Field(
+        None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training."
+    )
+    trials: int = Field(20, ge=1, le=10_000, description="Trials in all; one trial is a chain of cycles in each run.")
+    at_once: Literal["auto"] | int = Field(
+        "auto", description="Trials that are asked for together and train in the same packs. auto: half of a stage's."
+    )
+    target_cycle: int | None = Field(
+        None, ge=1, description="Cycle whose mean validation accuracy is maximised. Default: the last, --cycles."
+    )
+    sampler: Literal["tpe", "gp", "random"] = Field(
+        "tpe", description="Optuna's sampler. tpe and gp begin with a Latin hypercube, the first trials of a stage."
+    )
+    pruner: Literal["none", "median"] = Field(
+        "none", description="median: a trial worse than the median of earlier ones ends early. S-Cyc pays off late."
+    )
+    epsilon: str | None = Field(None, description="Range LO:HI of epsilon. Default: that of --max-lr.")
+    delta: str | None = Field(None, description="Range LO:HI of delta. Default: that of --max-lr.")
+    q: str = Field(SCYC_Q, description="Range LO:HI of q, whole numbers.")
+    beta: str = Field(SCYC_BETA, description="Range LO:HI of beta.")
+
+    @field_validator("epsilon", "delta")
+    @classmethod
+    def _rates(cls, text: str | None) -> str | None:
+        if text is not None:
+            Range.parse(text, log=True)
+        return text
+
+    @field_validator("q")
+    @classmethod
+    def _whole(cls, text: str) -> str:
+        Range.parse(text, integer=True)
+        return text
+
+    @field_validator("beta")
+    @classmethod
+    def _positive(cls, text: str) -> str:
+        if Range.parse(text).low <= 0:
+            raise ValueError(f"beta must be above 0, but got {text}")
+        return text
+
+    @field_validator("at_once")
+    @classmethod
+    def _at_once(cls, count: int | Literal["auto"]) -> int | Literal["auto"]:
+        if count != "auto" and count < 1:
+            raise ValueError(f"must be auto or at least 1, but got {count}")
+        return count
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.by != "fit" and not 1 <= self.target <= self.cycles:
+            raise ValueError(f"--target-cycle must lie in 1..cycles={self.cycles}, but got {self.target}")
+        if self.by == "fit" and self.oracle is None:
+            raise ValueError("--by fit needs a finished oracle: give --oracle DIR")
+        if self.by == "fit" and self.schedule != "scyc":
+            raise ValueError(f"--by fit fits S-Cyc to an oracle; it has no --schedule {self.schedule}")
+        stages = len(self.stages)
+        if self.trials < stages:
+            raise ValueError(f"--trials must be at least the {stages} stages, but got {self.trials}")
+        return self
+
+    @property
+    def target(self) -> int:
+        """The cycle whose accuracy is maximised; chains end with it."""
+        return self.cycles if self.target_cycle is None else self.target_cycle
+
+    @property
+    def folder(self) -> Location:
+        """The results folder."""
+        return locate(self.out or f"results/{self.preset}-tuning")
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether an oracle's cycle 0 takes the place of the first stage."""
+        return self.oracle is not None and self.by == "stages" and self.schedule == "scyc"
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """The trials of each stage that trains, in order: 40 % for epsilon, 30 % each for delta and the shape."""
+        if self.schedule != "scyc":
+            return {"max_lr": self.trials}
+        if self.by != "stages":
+            return {"joint": self.trials}
+        if self.takes_over:
+            return {"delta": self.trials - self.trials // 2, "shape": self.trials // 2}
+        shape = max(1, round(0.3 * self.trials))
+        delta = max(1, round(0.3 * self.trials))
+        return {"epsilon": max(1, self.trials - shape - delta), "delta": delta, "shape": shape}
+
+    def ranges(self) -> dict[str, Range]:
+        """Return where each parameter is searched; `max_lr` is that of a schedule without parameters by cycle."""
+        grid = MaxLrGrid.parse(self.max_lr).values
+        rates = Range(grid[0], grid[-1], log=True)
+        return {
+            "epsilon": Range.parse(self.epsilon, log=True) if self.epsilon else rates,
+            "delta": Range.parse(self.delta, log=True) if self.delta else rates,
+            "q": Range.parse(self.q, integer=True),
+            "beta": Range.parse(self.beta),
+            "max_lr": rates,
+        }
+
+    def batch(self, stage: str) -> int:
+        """Return how many trials of a stage are asked for together."""
+        return -(-self.stages[stage] // 2) if self.at_once == "auto" else min(self.at_once, self.stages[stage])
+
+    @property
+    def abreast(self) -> int:
+        """The trials of the largest batch."""
+        return max(self.batch(stage) for stage in self.stages)
+
+    @property
+    def peak_states(self) -> int:
+        """A batch's parents and lanes, what later trials start from, and the initial weights."""
+        return self.runs * (2 * self.abreast + int(self.ranges()["q"].high) + 4)
+
+    def training(self) -> TrainSpec:
+        """See `Spec`; S-Cyc gives each cycle's max_lr to a warmup schedule."""
+        if self.schedule == "scyc":
+            return Spec.training(self.model_copy(update={"schedule": "warmup"}))
+        return super().training()
+
+
+TuningFlags: type[BaseModel] = flags_of(
+    TuningSpec, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms")
+)
+"""The settings of a tuning, each optional, for the command line."""

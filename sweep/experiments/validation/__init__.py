@@ -1,0 +1,1 @@
+"""Training trajectories beside an oracle's choices."""

@@ -1,0 +1,107 @@
+"""Trajectories trained beside the oracle: a strategy. In: the oracle's choices and trajectories. Out: packs, chains.
+
+At every cycle each trajectory's max_lr starts where the oracle's chain stands (its branch), and each trajectory has a
+whole chain of its own. Next: `sweep.experiments.validation.tables` makes tables of both.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.config.settings import Spec
+from sweep.store.ledger import Ledger
+from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
+from sweep.strategies.protocol import Progress
+from trainables.spec import Pack, derive_seed
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What is trained: max_lr by cycle, of the oracle's choice and of each trajectory by name, all equally long."""
+
+    oracle: tuple[float, ...]
+    trajectories: Mapping[str, tuple[float, ...]]
+    fresh: bool
+    """Whether on runs that had no part in the oracle's choices."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Plans":
+        """Return those that a manifest states."""
+        trajectories = {name: tuple(rates) for name, rates in given["trajectories"].items()}
+        return cls(tuple(given["oracle"]), trajectories, given["fresh"])
+
+
+class TrainedComparison(ChainStrategy):
+    """Trains what an oracle chose and what trajectories predict, on the oracle's runs or on fresh ones."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
+        plans: Plans,
+        starts: frozenset[str] = frozenset(),
+    ) -> None:
+        """See `Strategy`; on the oracle's own runs the ledger has its lanes, and none of them is trained again.
+
+        `starts` are the states of the oracle's chain that are there already: they are kept until all is trained.
+        """
+        self.plans, self.starts = plans, starts
+        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._held = set(self.starts)
+        self.oracle: Chain = ()
+        """The oracle's chain, as far as it is trained in all runs."""
+        self.own: dict[str, Chain] = {}
+        """Likewise each trajectory's own; one that diverged or ended has that cycle as its last."""
+        self.branches: dict[tuple[str, int], Chain] = {}
+        """Of a trajectory and cycle: the oracle's chain, and in that cycle the trajectory's max_lr."""
+
+    def run_seed(self, run: int) -> int:
+        """Return the seed of a run; those of fresh runs are none that an oracle may ever use."""
+        return derive_seed("confirm", self.spec.seed, run) if self.plans.fresh else super().run_seed(run)
+
+    def program(self) -> Generator[list[Pack], None, None]:
+        """Train cycle by cycle: the oracle's lane, each trajectory's branch, each trajectory's own chain."""
+        oracle = tuple(map(Link, self.plans.oracle))
+        going = {name: tuple(map(Link, rates)) for name, rates in self.plans.trajectories.items()}
+        branches = dict(going)
+        for cycle in range(len(oracle)):
+            now = oracle[: cycle + 1]
+            beside = {name: (*oracle[:cycle], links[cycle]) for name, links in branches.items()}
+            own = {name: links[: cycle + 1] for name, links in going.items()}
+            yield from self.train(list(dict.fromkeys([now, *beside.values(), *own.values()])))
+            beside_it = "".join(f", {name}" for name in going)
+            self.decided.append(f"cycle {cycle}: trained under the oracle's choice{beside_it}")
+            self.oracle, self.own = now, self.own | own
+            self.branches |= {(name, cycle): chain for name, chain in beside.items()}
+            # Fresh runs may have nothing left to prune where the oracle's had, or diverge.
+            going = {name: links for name, links in going.items() if self.whole(own[name])}
+            self.kept = {now, *self.own.values()}
+            if not self.whole(now):
+                break
+
+    def rows_of_cycle(self, chain: Chain) -> list[Row]:
+        """Return the rows of the last cycle of a trained chain, one a run."""
+        return [self.found[run, chain] for run in self.runs]
+
+    def progress(self) -> Progress:
+        """Return how far the comparison is."""
+        rows = self.current()
+        cycles = len(self.plans.oracle)
+        planned = len(self.runs) * cycles * (1 + 2 * len(self.plans.trajectories))
+        return Progress(
+            cycle=self.round[0].cycle if self.round else max(0, cycles - 1),
+            cycles=cycles - 1,
+            lanes_done=len(rows),
+            lanes_planned=len(rows) if self.finished else max(len(rows), planned),
+            diverged=sum(row["status"] == "diverged" for row in rows.values()),
+            best_max_lr=None,
+            val_accuracy=None,
+            label="fresh runs" if self.plans.fresh else "trajectories",
+            decided=tuple(self.decided),
+        )

@@ -1,0 +1,1 @@
+"""Tables and pictures to show: neutral views, and what writes them."""

@@ -1,0 +1,1 @@
+"""What lanes say, and how sure that is. Pure: no files, no torch, no ray."""

@@ -1,0 +1,1 @@
+"""A results folder: its files, manifest, lock, lanes and tables."""

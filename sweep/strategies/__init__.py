@@ -1,0 +1,1 @@
+"""Which lanes to train next: the ask/tell protocol, and what strategies share."""

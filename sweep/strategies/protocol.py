@@ -1,0 +1,188 @@
+"""The ask/tell protocol that every strategy follows: which packs to train next; and what all strategies share.
+
+In: the ledger's rows. Out: packs. An engine needs nothing else of a strategy, nor strategies anything of each other.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweep.config.settings import Spec
+from sweep.errors import TrainingError
+from sweep.store.ledger import Ledger, trial_id
+from trainables.schedules import rates
+from trainables.spec import Lane, Pack, TrainSpec, derive_seed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is."""
+
+    cycle: int
+    """The cycle that is open; the furthest behind where runs decide for themselves."""
+    cycles: int
+    """The last cycle."""
+    lanes_done: int
+    lanes_planned: int
+    """Without extensions of the grid that are not yet known to be needed."""
+    diverged: int
+    best_max_lr: float | None
+    """Of the newest decided cycle."""
+    val_accuracy: float | None
+    label: str = ""
+    """What is going on besides, such as the stage of a tuning."""
+    decided: tuple[str, ...] = ()
+    """What the strategy has decided so far, in order, a line each: a cycle closed, a grid extended, a trial ended."""
+    under_way: int | None = None
+    """Packs that are handed out and not back; None where results alone tell."""
+
+
+class Strategy(ABC):
+    """What hands out packs until there is no more to learn.
+
+    A strategy keeps no memory of its own: everything it decides it decides again, the same, from the ledger's rows, so
+    that a killed, extended or finished sweep all go on the same way.
+    """
+
+    def __init__(
+        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
+    ) -> None:
+        """`fingerprint` is the data set's; `has_state` tells whether a state's file exists.
+
+        `lanes_per_pack`, the lanes of a pack at most, may be lowered at any time.
+        """
+        self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
+        self.training: TrainSpec = spec.training()
+        self.fingerprint = fingerprint
+        self.decided: list[str] = []
+        """What was decided, in order, a line each: decided again from the same rows, it is the same."""
+        self._ids: dict[tuple[int, int, Lane], str] = {}
+        self._right: dict[str, dict[str, Any]] = {}
+        """Rows that were looked at, by key."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether no pack will ever be asked for again."""
+
+    @abstractmethod
+    def ask(self) -> Pack | None:
+        """Return a pack to train, or None while open packs must come back first or the strategy is finished.
+
+        Its lanes are not in the ledger. Raises TrainingError where nothing can be decided as everything diverged.
+        """
+
+    @abstractmethod
+    def tell(self, pack: Pack) -> None:
+        """Take note that a pack that was asked for is back: the ledger has rows for all lanes but those that ended.
+
+        Raises TrainingError if it started from other initial weights than its like.
+        """
+
+    @abstractmethod
+    def end(self, pack: Pack, reason: str) -> None:
+        """Take note that a pack, or lanes of it, cannot be trained, as nothing is left to prune: their chains end.
+
+        They start from one state. The pack is told as any other when the rest of it is back.
+        """
+
+    @abstractmethod
+    def current(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the rows, by key, of the chains that the tables tell of: of what is decided, and of what is open."""
+
+    @abstractmethod
+    def open_rows(self) -> list[dict[str, Any]]:
+        """Return the rows that the ledger has of what is open: of the cycles or the round that packs are asked for."""
+
+    @abstractmethod
+    def needed_states(self) -> set[str]:
+        """Return the digests that must be kept: any that a later pack may start from."""
+
+    @abstractmethod
+    def progress(self) -> Progress:
+        """Return how far the sweep is."""
+
+    @property
+    @abstractmethod
+    def ended(self) -> list[str]:
+        """Why chains ended before their last cycle."""
+
+    def run_seed(self, run: int) -> int:
+        """Return the seed of a run: its split, initial weights and batch order follow from it."""
+        return derive_seed("run", self.spec.seed, run)
+
+    def id_of(self, pack: Pack, lane: Lane) -> str:
+        """Return the key of a lane in the ledger."""
+        known = (pack.cycle, pack.run, lane)
+        if known not in self._ids:  # asked for again at every step, and a thousand hashes take time
+            self._ids[known] = trial_id(self.training, self.fingerprint, pack, lane)
+        return self._ids[known]
+
+    def rows_of(self, pack: Pack) -> list[dict[str, Any]]:
+        """Return the rows that the ledger has of a pack's lanes."""
+        return [row for lane in pack.lanes if (row := self._row_of(pack, lane)) is not None]
+
+    def unfinished(self, pack: Pack) -> Pack | None:
+        """Return the pack without the lanes that the ledger has, or None if it has all.
+
+        A pack of which a lane was forgotten comes again whole. The last bits of a lane depend on how many are stacked,
+        and a network with other bits would have all later cycles trained again.
+        """
+        lanes = tuple(lane for lane in pack.lanes if self._row_of(pack, lane) is None)
+        if any(self.ledger.forgotten.get(self.id_of(pack, lane)) == len(pack.lanes) for lane in lanes):
+            return pack
+        return replace(pack, lanes=lanes) if lanes else None
+
+    def _row_of(self, pack: Pack, lane: Lane) -> dict[str, Any] | None:
+        """Return a lane's row, if the ledger has one that the lane would have left; another one counts as lost."""
+        key = self.id_of(pack, lane)
+        row = self.ledger.rows.get(key)
+        if row is None or key in self.ledger.fresh or self._right.get(key) is row:
+            return row
+        wrong = self._wrong(pack, lane, row)
+        if wrong:
+            self.ledger.lose(key, f"the row of cycle {pack.cycle}, run {pack.run}, max_lr {lane.max_lr:g} {wrong}")
+            return None
+        self._right[key] = row
+        return row
+
+    def _wrong(self, pack: Pack, lane: Lane, row: dict[str, Any]) -> str:
+        """Return in what a row is not one of this lane; its key says that it is."""
+        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane)
+        steps, ok = training.steps_of(pack.cycle), row["status"] == "ok"
+        wanted = {
+            "cycle": pack.cycle,
+            "run": pack.run,
+            "seed": pack.seed,
+            "max_lr": lane.max_lr,
+            "schedule": schedule.name,
+            "parent_state": lane.parent or row["parent_state"],
+            "steps": steps if ok else min(steps, row["steps"]),
+        }
+        for name, value in wanted.items():
+            if row[name] != value:
+                return f"says {name} {row[name]}, not {value}"
+        early = pack.cycle == 0 and ok and training.rewind != "none"
+        if early != (row["rewind_state"] is not None):
+            return "does not say what later cycles are set back to" if early else "is none that later cycles rewind to"
+        if early and training.rewind == "init" and row["rewind_state"] != row["parent_state"]:
+            return "is set back to other weights than its initial ones"
+        if not ok:
+            return ""
+        if training.score == "last":
+            return "" if row["best_step"] == steps else "is not scored by its last evaluation"
+        rise = rates(schedule, steps, training.steps).warmup_steps
+        right = rise <= row["best_step"] and row["scores_from"] < max(1, rise)
+        return "" if right else "is not scored by its best evaluation after the warmup"
+
+    def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
+        """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
+        if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+            other = "another version of torch draws other numbers; go on with the version in manifest.json"
+            if ":" in self.training.model:
+                other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"
+            raise TrainingError(
+                f"run {pack.run} started from other initial weights than its finished lanes: {other}, or give another "
+                "--out"
+            )

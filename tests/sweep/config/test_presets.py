@@ -1,0 +1,131 @@
+"""Presets say what the paper and the design say, figure by figure."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from search_spaces.max_lr import MaxLrGrid
+from search_spaces.paper import ORACLE_TABLES, SETUPS, Setup
+from search_spaces.scyc import SCyc
+from sweep.config.presets import PAPER_GRID, PRESETS
+from sweep.config.settings import Spec, resolve
+from trainables.data.published import DATASETS
+from trainables.spec import ModelName, names
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_valid_sweep_of_nothing_but_its_own_settings(name: str) -> None:
+    spec = resolve({"preset": name})
+    assert spec.preset == name
+    assert {key: getattr(spec, key) for key in PRESETS[name].settings} == PRESETS[name].settings
+    required = {key for key, field in Spec.model_fields.items() if field.is_required()}
+    assert required - {"preset"} <= set(PRESETS[name].settings)
+    assert PRESETS[name].stands_for and PRESETS[name].settled
+
+
+def test_every_model_has_a_preset_of_its_name() -> None:
+    for name in names(ModelName):
+        assert resolve({"model": name}).preset == resolve({"model": name}).model == name
+
+
+def test_digits_is_the_experiment_of_the_design() -> None:
+    spec = resolve({"preset": "digits"})
+    assert (spec.model, spec.hidden, spec.dataset, spec.pruning) == ("mlp", (64, 64, 64), "digits", "imp")
+    assert (spec.batch_size, spec.momentum, spec.weight_decay) == (32, 0.9, 1e-4)
+    assert (spec.cycles, spec.runs, spec.prune_rate, spec.split, spec.score) == (15, 5, 0.2, "pooled", "best")
+    assert (spec.tolerance, spec.tolerance_kind, spec.decide, spec.keep_output) == (0.5, "absolute", "shared", False)
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert len(grid) == 25 and (grid[0], grid[-1]) == (1e-3, 1.0)
+    assert all(high / low == pytest.approx(1000 ** (1 / 24), rel=1e-5) for low, high in pairwise(grid))
+    assert len(grid) * spec.runs * (spec.cycles + 1) == 2000
+    assert spec.scyc is not None
+    assert SCyc.parse(spec.scyc) == SCyc(epsilon=0.035, delta=0.05, q=1, beta=4)
+
+
+def test_digits_trains_15_epochs_with_warmup_over_16_percent_and_drops_at_50_and_75() -> None:
+    spec = resolve({"preset": "digits"})
+    images = DATASETS["digits"].train_size("pooled")
+    assert images in {math.floor(0.6 * 1797), round(0.6 * 1797)}
+    assert spec.steps == 15 * math.ceil(images / 32) == 510
+    assert spec.schedule == "warmup"
+    assert spec.warmup_steps == round(0.16 * spec.steps)
+    assert spec.milestones == (spec.steps // 2, spec.steps * 3 // 4)
+
+
+def of_paper(spec: Spec, setup: Setup) -> None:
+    """Every figure that the set-up prints is the spec's."""
+    assert (spec.model, spec.dataset) == (setup.model, setup.dataset)
+    for name in ("batch_size", "momentum", "weight_decay", "cycles", "runs", "prune_rate", "warmup_steps"):
+        printed = getattr(setup, name)
+        if printed is not None:
+            assert getattr(spec, name) == printed, name
+    assert spec.milestones == setup.milestones
+
+
+def test_resnet20_is_table_7_as_its_caption_has_it() -> None:
+    spec = resolve({"preset": "resnet20"})
+    of_paper(spec, SETUPS["resnet20"])
+    assert (spec.steps, spec.warmup_steps, spec.milestones) == (63_000, 20_000, (20_000, 25_000))
+    assert (spec.pruning, spec.rewind, spec.schedule, spec.split) == ("global_magnitude", "none", "warmup", "pooled")
+    assert spec.scyc is not None and SCyc.parse(spec.scyc) == ORACLE_TABLES[7].scyc
+
+
+@pytest.mark.parametrize(("name", "table"), [("resnet20", 7), ("vgg19", 3), ("resnet50", 8)])
+def test_the_presets_of_the_oracle_tables_have_their_network_data_and_s_cyc(name: str, table: int) -> None:
+    spec, printed = resolve({"model": name}), ORACLE_TABLES[table]
+    of_paper(spec, SETUPS[name])
+    assert (spec.model, spec.dataset) == (printed.model, printed.dataset)
+    assert spec.scyc is not None and SCyc.parse(spec.scyc) == printed.scyc
+    assert name == "resnet20" or spec.pruning == printed.pruning == SETUPS[name].pruning
+    assert f"Table {table}" in PRESETS[name].stands_for
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_presets_without_an_oracle_of_the_paper_have_no_s_cyc_and_say_what_is_settled(name: str) -> None:
+    spec = resolve({"model": name})
+    of_paper(spec, SETUPS[name])
+    assert spec.pruning == SETUPS[name].pruning and spec.steps == SETUPS[name].iterations
+    assert spec.scyc is None and "no S-Cyc" in PRESETS[name].settled
+    assert (spec.cycles, spec.runs, spec.prune_rate, spec.weight_decay) == (25, 5, 0.2, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "scyc", "rates"),
+    [  # Tables 5 and 6: S-Cyc's row, and the lowest and highest rates of the warmup schedules and S-Cyc
+        ("resnet20-adam", "adam", "0.003,0.004,1,4", (0.003, 0.007)),
+        ("resnet20-rmsprop", "rmsprop", "0.001,0.002,2,5", (0.001, 0.003)),
+    ],
+)
+def test_tables_5_and_6_are_resnet20_by_global_magnitude_with_their_optimizers(
+    name: str, optimizer: str, scyc: str, rates: tuple[float, float]
+) -> None:
+    spec, base = resolve({"preset": name}), resolve({"preset": "resnet20"})
+    changed = {k for k in base.model_dump() if getattr(base, k) != getattr(spec, k)} - {"preset"}
+    assert changed <= {"optimizer", "momentum", "max_lr", "scyc"}
+    assert (spec.optimizer, spec.scyc) == (optimizer, scyc)
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert set(rates) <= set(grid) and grid[0] == 1e-4
+
+
+def test_resnet20_searches_every_value_that_the_paper_s_tables_print() -> None:
+    grid = MaxLrGrid.parse(resolve({"preset": "resnet20"}).max_lr)
+    assert grid.values[0] == 1e-4 and grid.values[-1] == 0.1 and len(grid.values) == 51
+    reachable = set(grid.points(above=10))
+    for table in ORACLE_TABLES.values():
+        printed = {*table.well_tuned_max_lr, *table.feasible_low, *table.feasible_high}
+        assert printed <= reachable, table.table
+    assert MaxLrGrid.parse(PAPER_GRID) == grid
+
+
+def test_mlp_is_section_3_1_on_fashion_mnist() -> None:
+    spec = resolve({"preset": "mlp"})
+    of_paper(spec, SETUPS["mlp"])
+    assert spec.hidden == (256, 256, 256)
+    assert spec.pruning == SETUPS["mlp"].pruning == "global_magnitude"
+    assert (spec.schedule, spec.warmup_steps, spec.milestones) == ("constant", 0, ())
+    epochs = SETUPS["mlp"].epochs
+    assert epochs == 500
+    assert spec.steps == epochs * math.ceil(DATASETS["fashion_mnist"].train_size("pooled") / 64)
+    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert (grid[0], grid[-1]) == (1e-4, 1e-2)

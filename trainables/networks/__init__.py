@@ -1,0 +1,1 @@
+"""The networks, and lanes of them stacked into one."""
