@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from search_spaces.scyc import SCyc
     from sweep.analyses.fit import Fits
-    from sweep.experiments.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults
+    from sweep.experiments.results import AnyResults, OracleResults, SchedulesResults, TuningResults, ValidationResults
 
 __all__ = ["build_oracle", "compare_schedules", "confirm", "control", "fit_scyc", "load", "tune"]
 
 
-def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "Results":
+def build_oracle(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "OracleResults":
     """Build the greedy oracle, or go on with one, as `scyc-sweep oracle` does; return its results.
 
     `settings` are the command's flags, with underscores, as `runs=2`; `config` is a TOML file of them. `max_lr` may be
@@ -35,33 +35,33 @@ def build_oracle(config: "Path | None" = None, progress: bool = True, **settings
 
 def control(
     folder: "Path | str", pruning: "Sequence[str] | None" = None, progress: bool = True, **execution: Any
-) -> "Results":
+) -> "OracleResults":
     """Run an oracle's controls, as `scyc-sweep control` does; return the oracle, whose `trend` has them.
 
     `execution` are settings of where lanes train, such as `device`. Raises SweepError as the command.
     """
-    from sweep.experiments.results import Results
+    from sweep.experiments.results import OracleResults
     from sweep.experiments.runner import controls_of, run_control
     from sweep.reporting.live import LiveView
 
-    oracle = Results(folder)
+    oracle = OracleResults(folder)
     with LiveView(quiet=not progress) as view:
-        return run_control(oracle, pruning or controls_of(oracle.spec), execution, view.labelled)
+        return run_control(oracle, pruning or controls_of(oracle.settings), execution, view.labelled)
 
 
 def confirm(
     folder: "Path | str", scyc: "Mapping[str, SCyc]", runs: int | None, progress: bool = True, **execution: Any
-) -> "TrainedResults":
+) -> "ValidationResults":
     """Train S-Cyc, by any names, beside an oracle, as `scyc-sweep compare --confirm` does; return the verdicts.
 
-    `runs`: so many fresh ones; None: the oracle's own, as `compare --train`. `execution` and errors as `control`.
+    `runs`: so many held-out ones; None: the oracle's own, as `compare --train`. `execution` and errors as `control`.
     """
-    from sweep.experiments.results import Results
-    from sweep.experiments.runner import run_trained
+    from sweep.experiments.results import OracleResults
+    from sweep.experiments.runner import run_validation
     from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
-        return run_trained(Results(folder), scyc, runs, execution, view)
+        return run_validation(OracleResults(folder), scyc, runs, execution, view)
 
 
 def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "TuningResults":
@@ -71,11 +71,11 @@ def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -
     """
     from sweep.config.settings import resolve
     from sweep.experiments.runner import run_tuning
-    from sweep.experiments.tuning.settings import TuningSpec
+    from sweep.experiments.tuning.settings import TuningSettings
     from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
-        return run_tuning(resolve(settings, config, kind=TuningSpec), view)
+        return run_tuning(resolve(settings, config, kind=TuningSettings), view)
 
 
 def compare_schedules(config: "Path | None" = None, progress: bool = True, **settings: Any) -> "SchedulesResults":
@@ -85,11 +85,11 @@ def compare_schedules(config: "Path | None" = None, progress: bool = True, **set
     """
     from sweep.config.settings import resolve
     from sweep.experiments.runner import run_schedules
-    from sweep.experiments.schedules.settings import SchedulesSpec
+    from sweep.experiments.schedules.settings import SchedulesSettings
     from sweep.reporting.live import LiveView
 
     with LiveView(quiet=not progress) as view:
-        return run_schedules(resolve(settings, config, kind=SchedulesSpec), view)
+        return run_schedules(resolve(settings, config, kind=SchedulesSettings), view)
 
 
 def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
@@ -99,9 +99,9 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
     """
     from sweep.config.settings import resolve
     from sweep.experiments.runner import run_fit
-    from sweep.experiments.tuning.settings import TuningSpec
+    from sweep.experiments.tuning.settings import TuningSettings
 
-    return run_fit(resolve({**settings, "by": "fit", "oracle": str(oracle)}, kind=TuningSpec))[1]
+    return run_fit(resolve({**settings, "by": "fit", "oracle": str(oracle)}, kind=TuningSettings))[1]
 
 
 def load(folder: "Path | str") -> "AnyResults":

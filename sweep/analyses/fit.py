@@ -17,7 +17,7 @@ from scipy.stats import qmc
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.statistics.comparison import ON_BOUND, Trajectory, compare
 from sweep.statistics.selection import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
 from sweep.store import tables
@@ -102,14 +102,14 @@ class Fits:
         return found
 
 
-def fit(results: Results, ranges: Mapping[str, Range], given: Mapping[str, SCyc], seed: int) -> Fits:
+def fit(results: OracleResults, ranges: Mapping[str, Range], given: Mapping[str, SCyc], seed: int) -> Fits:
     """Fit S-Cyc, a constant, a line and an exponential to an oracle, and score them beside parameters that are given.
 
     `ranges` has those of epsilon, delta, q and beta; the other curves' rates lie in epsilon's. Each fit is made again
     without each of the runs, and scored on that run's own region and curve.
     """
     closed = results.replay.closed
-    prune_rate, cycles = results.spec.prune_rate, results.spec.cycles
+    prune_rate, cycles = results.settings.prune_rate, results.settings.cycles
     families = _families(ranges, cycles)
     evaluations = 0
 
@@ -121,7 +121,7 @@ def fit(results: Results, ranges: Mapping[str, Range], given: Mapping[str, SCyc]
 
     region = region_of(results.oracle, results.curves)
     curves: dict[str, Trajectory] = {name: best(name, region) for name in families}
-    left_out = _left_out(closed, Rules.of(results.spec))
+    left_out = _left_out(closed, Rules.of(results.settings))
     rows = []
     for name, curve in [*curves.items(), *given.items()]:
         values = np.array([curve.max_lr(cycle, prune_rate) for cycle in region.cycle])

@@ -22,10 +22,10 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.execution.worker import Measure, keep_freed_memory, pick_device
-from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.store.folder import cores
 from trainables import measure
 from trainables.data.published import DATASETS, Outline
@@ -82,36 +82,36 @@ class Forecast:
         return self.start + self.training + self.evaluation + self.scoring + self.packs + self.waiting + self.end
 
 
-def forecast(spec: Spec, data: Outline, lanes_per_pack: int | None) -> Forecast:
+def forecast(settings: Settings, data: Outline, lanes_per_pack: int | None) -> Forecast:
     """Measure steps, evaluations and packs on this machine and return how long the sweep takes.
 
     `lanes_per_pack`: where the packs' size is settled. Raises TrainingError where they do not fit into memory.
     """
-    device = pick_device(spec.device)
-    room = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // spec.cpus_per_worker)
-    workers = 1 if spec.engine == "inline" else spec.workers if isinstance(spec.workers, int) else room
+    device = pick_device(settings.device)
+    room = torch.cuda.device_count() if device.type == "cuda" else max(1, cores() // settings.cpus_per_worker)
+    workers = 1 if settings.engine == "inline" else settings.workers if isinstance(settings.workers, int) else room
     side_by_side = 1 if device.type == "cuda" else min(workers, room)
-    torch.set_num_threads(spec.cpus_per_worker)
+    torch.set_num_threads(settings.cpus_per_worker)
     keep_freed_memory()
-    augment = spec.dataset in DATASETS and DATASETS[spec.dataset].augment
+    augment = settings.dataset in DATASETS and DATASETS[settings.dataset].augment
     dataset = measure.made(data, augment, min(data.size, MADE_IMAGES)).to(device)
     rates: dict[int, float] = {}
-    job = Measure(spec.abreast, spec.runs, workers)
+    job = Measure(settings.lanes_per_round, settings.runs, workers)
     started = time.perf_counter()
     with _enough_memory():
         # What a sweep measures, by one worker as there; of packs whose size is settled, that and a single lane.
         for sizes in [[1], [lanes_per_pack]] if lanes_per_pack else [job.sizes]:
-            rates |= measure.lane_rates(spec.training(), dataset, device, sizes)
+            rates |= measure.lane_rates(settings.training(), dataset, device, sizes)
     measuring = 0.0 if lanes_per_pack else time.perf_counter() - started
     size = lanes_per_pack or job.best(rates)
-    timing = _Timing(spec.training(), data, augment, device, size, size / rates[size], _goes_on_alone(spec))
+    timing = _Timing(settings.training(), data, augment, device, size, size / rates[size], _goes_on_alone(settings))
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as folder:
         if side_by_side > 1:
-            costs = timing.side_by_side(side_by_side, spec.cpus_per_worker, Path(folder))
+            costs = timing.side_by_side(side_by_side, settings.cpus_per_worker, Path(folder))
         else:
             costs = timing.take(Path(folder))
-    dealer = _Dealer(spec, data, size, workers, rates, costs)
-    rounds = [dealer.deal(*each) for each in spec.rounds]
+    dealer = _Dealer(settings, data, size, workers, rates, costs)
+    rounds = [dealer.deal(*each) for each in settings.rounds]
     busy = {name: sum(getattr(each, name) for each in rounds) / workers for name in BUSY}
     reading = data.size * math.prod(data.shape) / READ_BYTES
     found = Forecast(
@@ -119,18 +119,20 @@ def forecast(spec: Spec, data: Outline, lanes_per_pack: int | None) -> Forecast:
         workers=workers,
         side_by_side=side_by_side,
         lane_steps_per_second=rates[size],
-        start=START_SECONDS[spec.engine] + reading + measuring,
+        start=START_SECONDS[settings.engine] + reading + measuring,
         **busy,
-        waiting=dealer.wall(spec.rounds) - sum(busy.values()),
+        waiting=dealer.wall(settings.rounds) - sum(busy.values()),
         end=END_SECONDS + dealer.histograms(),
         at_most=0.0,
     )
-    return replace(found, at_most=found.seconds + dealer.wall([*spec.rounds, *spec.growth]) - dealer.wall(spec.rounds))
+    return replace(
+        found, at_most=found.seconds + dealer.wall([*settings.rounds, *settings.growth]) - dealer.wall(settings.rounds)
+    )
 
 
-def _goes_on_alone(spec: Spec) -> bool:
+def _goes_on_alone(settings: Settings) -> bool:
     """Whether the lanes of a pack go on from networks of their own: chains do, an oracle's lanes from one winner."""
-    return isinstance(spec, SchedulesSpec)
+    return isinstance(settings, SchedulesSettings)
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ class _Round:
 class _Dealer:
     """Deals packs to workers as a sweep does."""
 
-    spec: Spec
+    settings: Settings
     data: Outline
     size: int
     workers: int
@@ -243,32 +245,32 @@ class _Dealer:
     costs: tuple[PackCosts, PackCosts]
 
     def wall(self, rounds: Sequence[tuple[int, int]]) -> float:
-        """Return the time until all rounds are trained: one after another, or where no run waits for another, abreast.
+        """Return the time until all rounds are trained: one after another, or where no run waits for another, lanes_per_round.
 
         Then all workers have work until the longest chain or all work is done.
         """
-        if self.spec.decide == "shared":
+        if self.settings.decide == "shared":
             return sum(self.deal(*each).wall for each in rounds)
-        alone = replace(self, spec=self.spec.model_copy(update={"runs": 1}))
+        alone = replace(self, settings=self.settings.model_copy(update={"runs": 1}))
         work: float = sum(getattr(self.deal(*each), name) for each in rounds for name in BUSY)
         return max(work / self.workers, sum(alone.deal(*each).wall for each in rounds))
 
     def deal(self, cycle: int, width: int) -> _Round:
         """Return what a round of `width` lanes of each run takes: each pack goes to the worker that is free first."""
-        training, costs = self.spec.training(), self.costs[min(cycle, 1)]
+        training, costs = self.settings.training(), self.costs[min(cycle, 1)]
         steps = training.steps_of(cycle)
-        evaluations = -(-steps // training.evaluated_every(self.data.train_size(self.spec.split)))
+        evaluations = -(-steps // training.evaluated_every(self.data.train_size(self.settings.split)))
         count = -(-width // self.size)
         sizes = [width // count + (index < width % count) for index in range(count)]
         free = [0.0] * self.workers
         sums = dict.fromkeys(BUSY, 0.0)
-        for lanes in (lanes for lanes in sizes for _ in range(self.spec.runs)):
+        for lanes in (lanes for lanes in sizes for _ in range(self.settings.runs)):
             share = self._seconds(lanes) / self._seconds(self.size)
             took = {
                 "training": share * steps * costs.step,
                 "evaluation": share * evaluations * costs.evaluation,
-                "scoring": costs.scoring * (lanes / self.size if _goes_on_alone(self.spec) else 1.0),
-                "packs": share * costs.start + HAND_SECONDS[self.spec.engine],
+                "scoring": costs.scoring * (lanes / self.size if _goes_on_alone(self.settings) else 1.0),
+                "packs": share * costs.start + HAND_SECONDS[self.settings.engine],
             }
             heapq.heapreplace(free, free[0] + sum(took.values()))
             sums = {name: sums[name] + took[name] for name in BUSY}
@@ -281,8 +283,8 @@ class _Dealer:
 
     def histograms(self) -> float:
         """Return what --histograms takes in the end: gradients and activations over the training images, in turn."""
-        if not self.spec.histograms:
+        if not self.settings.histograms:
             return 0.0
-        chains = self.spec.abreast if _goes_on_alone(self.spec) else 1
-        passes = chains * self.spec.runs * (self.spec.cycles + 1) * self.data.train_size(self.spec.split)
-        return passes / self.spec.batch_size * self._seconds(1) * 4 / 3
+        chains = self.settings.lanes_per_round if _goes_on_alone(self.settings) else 1
+        passes = chains * self.settings.runs * (self.settings.cycles + 1) * self.data.train_size(self.settings.split)
+        return passes / self.settings.batch_size * self._seconds(1) * 4 / 3

@@ -15,7 +15,7 @@ from torch import nn
 from sweep.config.settings import changed
 from sweep.errors import FolderError, SpecError
 from sweep.execution.worker import load_dataset, pick_device
-from sweep.experiments.results import Results, SchedulesResults
+from sweep.experiments.results import OracleResults, SchedulesResults
 from sweep.statistics.selection import Row
 from sweep.store import tables
 from trainables import histograms
@@ -40,7 +40,10 @@ class Gradients:
 
 
 def gradients(
-    results: Results | SchedulesResults, images: int | None = None, beyond: Bounds = FIGURE_1, device: str = "auto"
+    results: OracleResults | SchedulesResults,
+    images: int | None = None,
+    beyond: Bounds = FIGURE_1,
+    device: str = "auto",
 ) -> Gradients:
     """Measure the networks that a sweep kept: an oracle's winners, or the chains of a comparison of schedules.
 
@@ -52,22 +55,22 @@ def gradients(
         raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
     if images is not None and images < 1:
         raise SpecError(f"--images must be at least 1, but got {images}")
-    spec = results.spec
-    if isinstance(results, SchedulesResults) and not spec.histograms:
+    settings = results.settings
+    if isinstance(results, SchedulesResults) and not settings.histograms:
         path = results.folder.path
         raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
     networks = list(_networks(results))
     if not networks:
         what = "schedule with a trained cycle" if isinstance(results, SchedulesResults) else "decided cycle"
         raise FolderError(f"{results.folder.path} has no {what} yet, and so no network to measure")
-    training = spec.training()
+    training = settings.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise SpecError("--device cuda, but torch sees no GPU here")
-    now = changed(spec, {})
+    now = changed(settings, {})
     results.check_unchanged(now)
     try:
-        dataset = load_dataset(spec.dataset, spec.data_folder, place, False, spec.images)
+        dataset = load_dataset(settings.dataset, settings.data_folder, place, False, settings.images)
         results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
@@ -80,7 +83,7 @@ def gradients(
     for schedule, row in networks:
         state = _state(results, row, template)
         template.load_state_dict(state.tensors)
-        train = datasets.split(dataset, spec.split, derive_seed(row["seed"], "split")).train[:images]
+        train = datasets.split(dataset, settings.split, derive_seed(row["seed"], "split")).train[:images]
         kinds: dict[str, Values | None] = {
             "gradient": histograms.weight_gradients(template, state, dataset, train, dtype),
             "activation": histograms.activations(template, dataset, train, dtype),
@@ -104,7 +107,7 @@ def gradients(
     return Gradients(tables.frame("histograms", bins), tables.frame("tails", tails))
 
 
-def _networks(results: Results | SchedulesResults) -> Iterator[tuple[str, Row]]:
+def _networks(results: OracleResults | SchedulesResults) -> Iterator[tuple[str, Row]]:
     """Yield the name and the rows of every chain whose networks are wanted, cycle after cycle."""
     if isinstance(results, SchedulesResults):
         for name, chain in results.replay.chains.items():
@@ -117,7 +120,7 @@ def _networks(results: Results | SchedulesResults) -> Iterator[tuple[str, Row]]:
                 yield "oracle", row
 
 
-def _state(results: Results | SchedulesResults, row: Row, network: nn.Module) -> State:
+def _state(results: OracleResults | SchedulesResults, row: Row, network: nn.Module) -> State:
     try:
         return load_state(results.folder.states, row["state"], network.state_dict())
     except StateError as error:

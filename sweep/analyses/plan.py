@@ -1,4 +1,4 @@
-"""What a sweep will take, before it is run. In: a spec. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
+"""What a sweep will take, before it is run. In: settings. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
 
 Nothing is kept and no data is needed: the packs that are measured train on made images. Only a user's own data set is
 read, for its sizes, and a pilot trains on the real one. Next: the user decides.
@@ -16,10 +16,10 @@ from scipy import stats
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.analyses.forecast import forecast
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.statistics import power
 from sweep.store.folder import hardware
 from trainables import pruning
@@ -38,7 +38,7 @@ class Plan:
 
     cycles: int
     runs: int
-    abreast: int
+    lanes_per_round: int
     """Lanes of a run and cycle; of an oracle, the points of its grid."""
     lanes: int
     lanes_per_pack: int
@@ -116,45 +116,45 @@ class Spread:
         return low, high
 
 
-def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
+def plan(settings: Settings, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
     """Train a few packs on made images on this machine and return what the sweep will take.
 
-    `lanes_per_pack` is that of a sweep already begun; otherwise the spec's, or the fastest measured. With a `spread` it
+    `lanes_per_pack` is that of a sweep already begun; otherwise the settings's, or the fastest measured. With a `spread` it
     says how many runs resolve the tolerance.
     """
-    network = check_network(spec)
-    training, rounds, data = spec.training(), spec.rounds, outline_of(spec)
-    train = data.train_size(spec.split)
-    wanted = 1 if network.alone else lanes_per_pack or (None if spec.lanes == "auto" else spec.lanes)
-    found = forecast(spec, data, wanted)
+    network = check_network(settings)
+    training, rounds, data = settings.training(), settings.rounds, outline_of(settings)
+    train = data.train_size(settings.split)
+    wanted = 1 if network.alone else lanes_per_pack or (None if settings.lanes == "auto" else settings.lanes)
+    found = forecast(settings, data, wanted)
     machine = hardware()
-    absolute = spec.tolerance_kind == "absolute"
-    tolerance = spec.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
+    absolute = settings.tolerance_kind == "absolute"
+    tolerance = settings.tolerance * (1.0 if absolute else (spread.best if spread else 100.0) / 100)
 
     def runs_for(points: int, of: float | None) -> int | None:
-        return power.runs_needed(of, tolerance, points, spec.confidence) if of is not None else None
+        return power.runs_needed(of, tolerance, points, settings.confidence) if of is not None else None
 
     seen, (low, high) = (spread.points, spread.between) if spread else (None, (None, None))
 
     return Plan(
-        cycles=spec.cycles + 1,
-        runs=spec.runs,
-        abreast=spec.abreast,
-        lanes=spec.runs * sum(width for _, width in rounds),
+        cycles=settings.cycles + 1,
+        runs=settings.runs,
+        lanes_per_round=settings.lanes_per_round,
+        lanes=settings.runs * sum(width for _, width in rounds),
         lanes_per_pack=found.size,
         notes=network.notes,
-        packs=spec.runs * sum(-(-width // found.size) for _, width in rounds),
-        epochs=spec.steps / -(-train // spec.batch_size),
-        steps=spec.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
+        packs=settings.runs * sum(-(-width // found.size) for _, width in rounds),
+        epochs=settings.steps / -(-train // settings.batch_size),
+        steps=settings.runs * sum(width * training.steps_of(cycle) for cycle, width in rounds),
         parameters=network.parameters,
         state_bytes=network.state_bytes,
-        peak_state_bytes=network.state_bytes * spec.peak_states,
-        evaluations=-(-spec.steps // training.evaluated_every(train)),
+        peak_state_bytes=network.state_bytes * settings.peak_states,
+        evaluations=-(-settings.steps // training.evaluated_every(train)),
         evaluated_images=data.size - train,
         scored_images=training.scored_images(train),
         lane_steps_per_second=found.lane_steps_per_second,
         workers=found.workers,
-        measured_on=f"{machine['cpu']}, {machine['cores']} cores, on {device_name(pick_device(spec.device))}",
+        measured_on=f"{machine['cpu']}, {machine['cores']} cores, on {device_name(pick_device(settings.device))}",
         side_by_side=found.side_by_side,
         seconds=found.seconds,
         at_most_seconds=found.at_most,
@@ -168,22 +168,22 @@ def plan(spec: Spec, lanes_per_pack: int | None = None, spread: Spread | None = 
         tolerance=tolerance,
         spread=seen,
         spread_of=spread.of if spread else "",
-        runs_for_cycle=runs_for(spec.abreast, seen),
-        runs_between=(runs_for(spec.abreast, low), runs_for(spec.abreast, high)),
+        runs_for_cycle=runs_for(settings.lanes_per_round, seen),
+        runs_between=(runs_for(settings.lanes_per_round, low), runs_for(settings.lanes_per_round, high)),
         runs_for_one=runs_for(2, seen),
     )
 
 
-def spread_of(results: Results) -> Spread | None:
+def spread_of(results: OracleResults) -> Spread | None:
     """Return the spread of an oracle; None where it does not tell: one run, or no decided cycle."""
     found = power.spread_of_oracle(results.replay.closed)
     best = results.oracle["val_accuracy_mean"].mean()
     if found is None:
         return None
-    return Spread(found, best, f"{results.folder.path}, {results.spec.runs} runs", results.spec.runs - 1)
+    return Spread(found, best, f"{results.folder.path}, {results.settings.runs} runs", results.settings.runs - 1)
 
 
-def pilot(spec: Spec, runs: int) -> Spread:
+def pilot(settings: Settings, runs: int) -> Spread:
     """Train a few lanes of cycle 0, in this process, and return their spread: three max_lr values in each of `runs`.
 
     They are S-Cyc's epsilon, or the middle of the grid, and its neighbours. Raises SweepError where too few of them
@@ -191,20 +191,20 @@ def pilot(spec: Spec, runs: int) -> Spread:
     """
     if runs < FEWEST:
         raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
-    grid = MaxLrGrid.parse(spec.max_lr).values
+    grid = MaxLrGrid.parse(settings.max_lr).values
     if len(grid) < 2:
-        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {spec.max_lr}")
-    middle = SCyc.parse(spec.scyc).epsilon if spec.scyc else grid[len(grid) // 2]
+        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
+    middle = SCyc.parse(settings.scyc).epsilon if settings.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
-    network, dataset = check_network(spec), dataset_of(spec)
+    network, dataset = check_network(settings), dataset_of(settings)
     parts = [points] if not network.alone else [[point] for point in points]
     found: dict[float, list[float]] = {point: [] for point in points}
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(spec.training(), Path(folder), spec.device, spec.cpus_per_worker)
+        worker = Worker(settings.training(), Path(folder), settings.device, settings.cpus_per_worker)
         for run in range(runs):
             for part in parts:
                 lanes_of_run = tuple(Lane(point, None) for point in part)
-                outcome = worker.do(Pack(0, run, derive_seed("pilot", spec.seed, run), lanes_of_run), dataset)
+                outcome = worker.do(Pack(0, run, derive_seed("pilot", settings.seed, run), lanes_of_run), dataset)
                 if outcome.failure:
                     raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
                 for result in outcome.results:
@@ -231,61 +231,67 @@ class Network:
     """What a user should know of it."""
 
 
-def check_network(spec: Spec) -> Network:
+def check_network(settings: Settings) -> Network:
     """Return what is known of a network after a training step on made images. Nothing else is checked by training.
 
     Raises SpecError where the network does not fit the data set's images or the batches, or the pruning the network,
     where it cannot be trained, or not in packs of as many lanes as are asked for.
     """
-    data, training = outline_of(spec), spec.training()
-    images = data.train_size(spec.split)
-    if spec.batch_size > images:
-        raise SpecError(f"--batch-size must be at most {images}, a run's training images, but got {spec.batch_size}")
+    data, training = outline_of(settings), settings.training()
+    images = data.train_size(settings.split)
+    if settings.batch_size > images:
+        raise SpecError(
+            f"--batch-size must be at most {images}, a run's training images, but got {settings.batch_size}"
+        )
     alone, note = "", ""
-    made = torch.randn(4, *data.shape, dtype=models.DTYPES[spec.dtype], generator=torch.Generator().manual_seed(0))
+    made = torch.randn(4, *data.shape, dtype=models.DTYPES[settings.dtype], generator=torch.Generator().manual_seed(0))
     try:
         # Not on torch's meta device, which needs no memory but 1.4 s of imports.
         network, note = models.trial(training, data.shape, data.classes)
-        names = pruning.prunable(network, spec.keep_output, training.pruning)
-        if ":" in spec.model:
+        names = pruning.prunable(network, settings.keep_output, training.pruning)
+        if ":" in settings.model:
             alone = lanes.check(network, made, data.classes)
     except ValueError as error:
-        raise SpecError(f"--model {spec.model}, --dataset {spec.dataset}, --pruning {spec.pruning}: {error}") from error
+        raise SpecError(
+            f"--model {settings.model}, --dataset {settings.dataset}, --pruning {settings.pruning}: {error}"
+        ) from error
     if training.smallest_batch(images) == 1:
         try:
             lanes.attempt(network, made[:1], (1, data.classes))
         except ValueError as error:
             raise SpecError(
-                f"--batch-size {spec.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
+                f"--batch-size {settings.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
                 "give another"
             ) from error
-    if alone and spec.lanes not in ("auto", 1):
-        raise SpecError(f"--lanes must be auto or 1 for {spec.model}, but got {spec.lanes}: {alone}")
+    if alone and settings.lanes not in ("auto", 1):
+        raise SpecError(f"--lanes must be auto or 1 for {settings.model}, but got {settings.lanes}: {alone}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     weights = dict(network.named_parameters())
     masks = sum(weights[name].numel() for name in names)
-    notes = [note, f"{spec.model} trains in packs of one lane: {alone}" if alone else ""]
+    notes = [note, f"{settings.model} trains in packs of one lane: {alone}" if alone else ""]
     return Network(parameters, tensors + masks, alone, tuple(filter(None, notes)))
 
 
-def outline_of(spec: Spec) -> Outline:
+def outline_of(settings: Settings) -> Outline:
     """Return the sizes of a sweep's data set; only a user's own is read for them. Raises as `dataset_of`."""
-    if spec.dataset not in DATASETS:
-        return dataset_of(spec).outline
+    if settings.dataset not in DATASETS:
+        return dataset_of(settings).outline
     try:
-        return DATASETS[spec.dataset].part(spec.images)
+        return DATASETS[settings.dataset].part(settings.images)
     except PartError as error:
         raise SpecError(f"--{error}") from error
 
 
-def dataset_of(spec: Spec) -> Dataset:
+def dataset_of(settings: Settings) -> Dataset:
     """Return a sweep's data set.
 
     Raises SweepError where it is missing or damaged, or a user's own is none; SpecError for a part that cannot be.
     """
     try:
-        return load_dataset(spec.dataset, spec.data_folder, torch.device("cpu"), spec.download, spec.images)
+        return load_dataset(
+            settings.dataset, settings.data_folder, torch.device("cpu"), settings.download, settings.images
+        )
     except PartError as error:
         raise SpecError(f"--{error}") from error
     except DataError as error:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from sweep.cli.console import err, out, print_json, print_text
-from sweep.config.settings import LocalFolder, Place, Spec, resolve
+from sweep.config.settings import LocalFolder, Place, Settings, resolve
 from sweep.errors import SweepError
-from sweep.experiments.schedules.settings import SchedulesSpec
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
+from sweep.experiments.tuning.settings import TuningSettings
 from trainables.storage import expanded
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs_api import Cluster
     from sweep.cluster.submission import Submission
 
-KINDS: dict[str, type[Spec] | None] = {
-    "oracle": Spec,
-    "schedules": SchedulesSpec,
-    "tune": TuningSpec,
+KINDS: dict[str, type[Settings] | None] = {
+    "oracle": Settings,
+    "schedules": SchedulesSettings,
+    "tune": TuningSettings,
     "compare": None,
     "control": None,
 }
@@ -77,18 +77,18 @@ def register(app: App) -> None:
             raise SweepError(f"submit takes {', '.join(KINDS)} after --, but got {command or 'nothing'}")
         _, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
         kind, where = KINDS[command], submission.storage_of(storage)
-        spec = None
+        settings = None
         if kind is None and name is not None:
             raise SweepError(f"--name: what {command} finds goes to the folder that it is given")
         if kind is not None:
-            settings = bound.arguments.get("settings")
-            given = {} if settings is None else {each: getattr(settings, each) for each in settings.model_fields_set}
-            spec = resolve(given, bound.arguments.get("config"), kind=kind)
-        asked = submission.ask([command, *rest], command, bound.arguments, spec, where, name)
+            flags = bound.arguments.get("flags")
+            given = {} if flags is None else {each: getattr(flags, each) for each in flags.model_fields_set}
+            settings = resolve(given, bound.arguments.get("config"), kind=kind)
+        asked = submission.ask([command, *rest], command, bound.arguments, settings, where, name)
         if dry_run:
             _print_dry(asked, where)
             return 0
-        submission.check(asked, spec, where)
+        submission.check(asked, settings, where)
         from sweep.cluster.jobs_api import Cluster
 
         cluster = Cluster(address)

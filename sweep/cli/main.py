@@ -20,18 +20,18 @@ from sweep.cli import cluster as cli_cluster
 from sweep.cli import usage as cli_errors
 from sweep.cli.console import Console, err, out, print_json, print_text, results_alone
 from sweep.config.messages import printable
-from sweep.config.settings import ExecutionFlags, Flags, Place, Spec, resolve
+from sweep.config.settings import ExecutionFlags, Flags, Place, Settings, resolve
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution import signals as ending
-from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSpec
-from sweep.experiments.tuning.settings import TuningFlags, TuningSpec
+from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSettings
+from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store.lock import SUBMISSION
 from trainables import users_own
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweep.experiments.results import Results, SchedulesResults, TuningResults
+    from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults
 
 app = App(
     name="scyc-sweep",
@@ -45,7 +45,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
-Settings = Annotated[Flags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
+OracleFlags = Annotated[Flags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Compared = Annotated[SchedulesFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Tuned = Annotated[TuningFlags, Parameter(name="*", consume_multiple=1)]  # type: ignore[valid-type]
 Execution = Annotated[ExecutionFlags, Parameter(name="*")]  # type: ignore[valid-type]
@@ -123,7 +123,7 @@ def _keeps_lanes(words: list[str]) -> bool:
 @app.command
 def oracle(
     *,
-    settings: Settings | None = None,
+    flags: OracleFlags | None = None,
     config: Path | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     pilot: int | None = None,
@@ -139,7 +139,7 @@ def oracle(
     Parameters
     ----------
     config
-        TOML file of settings, with the flags' names (max_lr for --max-lr).
+        TOML file of flags, with the flags' names (max_lr for --max-lr).
     plan
         Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     pilot
@@ -151,26 +151,28 @@ def oracle(
         Print the oracle table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
     """
-    spec = resolve(_given(settings), config)
+    settings = resolve(_given(flags), config)
     if not plan and (pilot is not None or spread):
         raise SweepError(f"--{'spread' if spread else 'pilot'} belongs to --plan")
     if plan:
-        _print_plan(spec, json, pilot, spread)
+        _print_plan(settings, json, pilot, spread)
         return
     from sweep.experiments.runner import run_oracle
     from sweep.reporting.live import LiveView
 
-    err.print(f"{spec.preset}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
-    _say_own_files(spec)
+    err.print(
+        f"{settings.preset}: {settings.model} on {settings.dataset}, results in {settings.folder}", soft_wrap=True
+    )
+    _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_oracle(spec, view, command_line())
-    _print_oracle(results, results.comparison if spec.scyc else None, json, lambda r: r.oracle)
-    written = ", ".join(sorted(path.name for path in spec.folder.glob("*.p*")))
-    err.print(f"tables and picture in {spec.folder}: {written}", soft_wrap=True)
+        results = run_oracle(settings, view, command_line())
+    _print_oracle(results, results.comparison if settings.scyc else None, json, lambda r: r.oracle)
+    written = ", ".join(sorted(path.name for path in settings.folder.glob("*.p*")))
+    err.print(f"tables and picture in {settings.folder}: {written}", soft_wrap=True)
 
 
 @app.command
-def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Json = False) -> None:
+def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json = False) -> None:
     """Tune S-Cyc's epsilon, delta, q and beta with Optuna, or go on with it.
 
     By stages (the paper, section 4.3): epsilon by the unpruned network's validation accuracy, delta by that at the
@@ -180,37 +182,40 @@ def tune(*, settings: Tuned | None = None, config: Path | None = None, json: Jso
     Parameters
     ----------
     config
-        TOML file of settings, with the flags' names (max_lr for --max-lr).
+        TOML file of flags, with the flags' names (max_lr for --max-lr).
     json
         Print the table of trials (--by fit: of fits) as one JSON object on stdout and nothing else.
 
     """
-    spec = resolve(_given(settings), config, kind=TuningSpec)
+    settings = resolve(_given(flags), config, kind=TuningSettings)
     from sweep.experiments.runner import run_fit, run_tuning
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns, fit_table
 
-    if spec.by == "fit":
-        oracle, fits = run_fit(spec, command_line())
+    if settings.by == "fit":
+        oracle, fits = run_fit(settings, command_line())
         if json:
             print_json(columns(fits.table))
         else:
             out.print(fit_table(fits))
-            written = spec.out or oracle.folder.path
+            written = settings.out or oracle.folder.path
             err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
-    err.print(f"tuning {spec.schedule}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
-    _say_own_files(spec)
+    err.print(
+        f"tuning {settings.schedule}: {settings.model} on {settings.dataset}, results in {settings.folder}",
+        soft_wrap=True,
+    )
+    _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_tuning(spec, view, command_line())
+        results = run_tuning(settings, view, command_line())
     _print_tuning(results, json)
-    err.print(f"tables, winner and picture in {spec.folder}", soft_wrap=True)
+    err.print(f"tables, winner and picture in {settings.folder}", soft_wrap=True)
 
 
 @app.command
 def schedules(
     *,
-    settings: Compared | None = None,
+    flags: Compared | None = None,
     config: Path | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
@@ -224,27 +229,27 @@ def schedules(
     Parameters
     ----------
     config
-        TOML file of settings, with the flags' names (max_lr for --max-lr).
+        TOML file of flags, with the flags' names (max_lr for --max-lr).
     plan
         Print lanes, steps, bytes of states and the time of the whole command, measured on made images; nothing is kept.
     json
         Print the table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
     """
-    spec = resolve(_given(settings), config, kind=SchedulesSpec)
+    settings = resolve(_given(flags), config, kind=SchedulesSettings)
     if plan:
-        _print_plan(spec, json)
+        _print_plan(settings, json)
         return
     from sweep.experiments.runner import run_schedules
     from sweep.reporting.live import LiveView
 
-    names = ", ".join(entry.name for entry in spec.entries)
-    err.print(f"{names}: {spec.model} on {spec.dataset}, results in {spec.folder}", soft_wrap=True)
-    _say_own_files(spec)
+    names = ", ".join(entry.name for entry in settings.entries)
+    err.print(f"{names}: {settings.model} on {settings.dataset}, results in {settings.folder}", soft_wrap=True)
+    _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_schedules(spec, view, command_line())
+        results = run_schedules(settings, view, command_line())
     _print_schedules(results, json)
-    err.print(f"tables and picture in {spec.folder}", soft_wrap=True)
+    err.print(f"tables and picture in {settings.folder}", soft_wrap=True)
 
 
 @app.command
@@ -256,7 +261,7 @@ def compare(
     train: Json = False,
     confirm: int | None = None,
     paper: Json = False,
-    settings: Execution | None = None,
+    flags: Execution | None = None,
     json: Json = False,
 ) -> None:
     """Set S-Cyc's trajectory beside the oracle of a folder; writes comparison.parquet and the picture.
@@ -273,10 +278,10 @@ def compare(
         S-Cyc parameters EPS,DELTA,Q,BETA, a scyc.toml that `tune` wrote, `paper` or `silo`; may be given several
         times. Default: those the oracle was run with. `none`: the oracle alone.
     train
-        Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/trained, which keeps those it has.
+        Train each trajectory on the oracle's own runs. Verdicts go to FOLDER/validation, which keeps those it has.
     confirm
-        Train each trajectory and the oracle's choices on so many fresh runs, which had no part in any choice: the best
-        of many noisy means is optimistic. Verdicts go to FOLDER/confirmed, which keeps the trajectories and runs that
+        Train each trajectory and the oracle's choices on so many held-out runs, which had no part in any choice: the best
+        of many noisy means is optimistic. Verdicts go to FOLDER/validation-held-out, which keeps the trajectories and runs that
         it has: settle the number beforehand (oracle --plan), not by how the verdict looks.
     paper
         Print the paper's table of this network beside it, with its contradictions.
@@ -286,27 +291,29 @@ def compare(
     """
     from search_spaces.paper import table_of
     from sweep.config import named_scyc as trajectories
-    from sweep.experiments.results import Results
-    from sweep.experiments.runner import trained_spec, write_comparison
+    from sweep.experiments.results import OracleResults
+    from sweep.experiments.runner import validation_settings, write_comparison
 
-    results = Results(folder)
-    texts = scyc or ([results.spec.scyc] if results.spec.scyc else [])
+    results = OracleResults(folder)
+    texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
     if not texts:
         raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc, {trajectories.FORMS}")
-    predicted = trajectories.parse(texts, results.spec.model, results.spec.dataset, results.spec.scyc)
-    printed = table_of(results.spec.model, results.spec.dataset)
+    predicted = trajectories.parse(texts, results.settings.model, results.settings.dataset, results.settings.scyc)
+    printed = table_of(results.settings.model, results.settings.dataset)
     if paper and printed is None:
-        raise SweepError(f"--paper: the paper prints no oracle of {results.spec.model} on {results.spec.dataset}")
+        raise SweepError(
+            f"--paper: the paper prints no oracle of {results.settings.model} on {results.settings.dataset}"
+        )
     asked: list[int | None] = [*([None] if train else []), *([] if confirm is None else [confirm])]
-    execution = _given(settings)
+    execution = _given(flags)
     if execution and not asked:
         raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
     if asked and not predicted:
         raise SweepError(f"--train and --confirm train what --scyc gives: {trajectories.FORMS}")
     if asked:
-        _say_own_files(results.spec)
-    for fresh_runs in asked:
-        trained_spec(results, fresh_runs, execution)  # raises for what is wrong before anything is written
+        _say_own_files(results.settings)
+    for held_out_runs in asked:
+        validation_settings(results, held_out_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
@@ -325,10 +332,10 @@ def control(
     /,
     *,
     pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
-    settings: Execution | None = None,
+    flags: Execution | None = None,
     json: Json = False,
 ) -> None:
-    """Run an oracle's controls, and say whether max_lr rises and whether the rise outlasts them.
+    """Run an oracle's controls, and say whether max_lr rises and whether the rise exceeds_control them.
 
     A control is the same oracle, on the same runs, with other pruning: none (is it sparsity, or mere retraining?;
     pointless where every cycle rewinds) and random (is it which weights are left, or how few?). Each run is judged by
@@ -345,17 +352,17 @@ def control(
         Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.experiments.results import Results
+    from sweep.experiments.results import OracleResults
     from sweep.experiments.runner import controls_of, run_control
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import trend_table
 
-    results = Results(folder)
-    _say_own_files(results.spec)
+    results = OracleResults(folder)
+    _say_own_files(results.settings)
     with LiveView(err) as view:
-        names = pruning or controls_of(results.spec)
-        results = run_control(results, names, _given(settings), view.labelled, command_line())
+        names = pruning or controls_of(results.settings)
+        results = run_control(results, names, _given(flags), view.labelled, command_line())
     if json:
         print_json(columns(results.trend))
     else:
@@ -393,12 +400,12 @@ def gradients(
 
     """
     from sweep.analyses.gradients import gradients as measured
-    from sweep.experiments.results import TrainedResults, TuningResults, load
+    from sweep.experiments.results import TuningResults, ValidationResults, load
     from sweep.experiments.runner import write_gradients
     from sweep.reporting.screen import columns, tails_table
 
     results = load(folder)
-    if isinstance(results, TuningResults | TrainedResults):
+    if isinstance(results, TuningResults | ValidationResults):
         raise SweepError(
             f"{folder} holds no chain of its own to measure; give the folder of an oracle or a comparison of schedules"
         )
@@ -406,7 +413,7 @@ def gradients(
         low, high = (float(part) for part in beyond.split(","))
     except ValueError as error:
         raise SweepError(f"--beyond takes LO,HI, but got {beyond!r}") from error
-    _say_own_files(results.spec)
+    _say_own_files(results.settings)
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
     if json:
@@ -471,12 +478,12 @@ def show(
     Parameters
     ----------
     folder
-        Results folder of an oracle, a tuning or a comparison of schedules; or FOLDER/trained, FOLDER/confirmed.
+        Results folder of an oracle, a tuning or a comparison of schedules; or FOLDER/validation, FOLDER/validation-held-out.
     rescore
         Of an oracle: how much hangs on its rules. Each cycle is judged again by best and last score, absolute and
         relative tolerance, half and twice the tolerance, and without each run; nothing is trained.
     trend
-        Of an oracle: whether max_lr rises over the cycles, and whether the rise outlasts the controls that were run.
+        Of an oracle: whether max_lr rises over the cycles, and whether the rise exceeds_control the controls that were run.
     format
         markdown and latex (booktabs) have the table as it is printed; csv and json have all columns in full, json as
         one object of columns.
@@ -530,13 +537,13 @@ def presets() -> None:
 cli_cluster.register(app)
 
 
-def _given(settings: BaseModel | None) -> dict[str, Any]:
-    return {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
+def _given(flags: BaseModel | None) -> dict[str, Any]:
+    return {} if flags is None else {name: getattr(flags, name) for name in flags.model_fields_set}
 
 
-def _say_own_files(spec: Spec) -> None:
+def _say_own_files(settings: Settings) -> None:
     """Say which files of the user's a command is about to run. Raises SpecError where there is no such file."""
-    for flag, name in (("--model", spec.model), ("--dataset", spec.dataset)):
+    for flag, name in (("--model", settings.model), ("--dataset", settings.dataset)):
         if ":" in name:
             try:
                 err.print(f"{name} is in {users_own.source(name)}", soft_wrap=True, markup=False)
@@ -544,25 +551,27 @@ def _say_own_files(spec: Spec) -> None:
                 raise SpecError(f"{flag} {error}") from error
 
 
-def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | None = None) -> None:
+def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread: str | None = None) -> None:
     from dataclasses import asdict
 
     from sweep.analyses import plan
-    from sweep.experiments.results import Results
+    from sweep.experiments.results import OracleResults
     from sweep.reporting.screen import plan_table
     from sweep.store.folder import Folder
 
-    _say_own_files(spec)
-    manifest = Folder(spec.folder).manifest()
-    begun = manifest["lanes_per_pack"] if manifest and spec.lanes == "auto" else None
+    _say_own_files(settings)
+    manifest = Folder(settings.folder).manifest()
+    begun = manifest["lanes_per_pack"] if manifest and settings.lanes == "auto" else None
     if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = plan.pilot(spec, pilot) if pilot is not None else plan.spread_of(Results(spread)) if spread else None
+    seen = (
+        plan.pilot(settings, pilot) if pilot is not None else plan.spread_of(OracleResults(spread)) if spread else None
+    )
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
         )
-    result = plan.plan(spec, begun, seen)
+    result = plan.plan(settings, begun, seen)
     for note in result.notes:
         err.print(note, soft_wrap=True, markup=False)
     if json:
@@ -572,7 +581,10 @@ def _print_plan(spec: Spec, json: bool, pilot: int | None = None, spread: str | 
 
 
 def _print_oracle(
-    results: "Results", comparison: "pd.DataFrame | None", json: bool, table: "Callable[[Results], pd.DataFrame]"
+    results: "OracleResults",
+    comparison: "pd.DataFrame | None",
+    json: bool,
+    table: "Callable[[OracleResults], pd.DataFrame]",
 ) -> None:
     from sweep.reporting.screen import columns, oracle_table, progress_line
 
@@ -585,7 +597,7 @@ def _print_oracle(
 
 
 def _train_comparison(
-    results: "Results",
+    results: "OracleResults",
     predicted: "dict[str, Any]",
     asked: "list[int | None]",
     execution: dict[str, Any],
@@ -593,15 +605,15 @@ def _train_comparison(
 ) -> None:
     import pandas as pd
 
-    from sweep.experiments.runner import run_trained
+    from sweep.experiments.runner import run_validation
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import verdicts_table
 
     found = []
-    for fresh_runs in asked:
+    for held_out_runs in asked:
         with LiveView(err) as view:
-            found.append(run_trained(results, predicted, fresh_runs, execution, view, command_line()))
+            found.append(run_validation(results, predicted, held_out_runs, execution, view, command_line()))
     if json:
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return

@@ -18,7 +18,7 @@ from sweep.store.ledger import READERS, Ledger
 from sweep.strategies.protocol import Progress
 from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
 
-WITHIN = ("", "controls/*", "trained", "confirmed")
+WITHIN = ("", "controls/*", "validation", "validation-held-out")
 """Where the results folders of a name lie: its own, and those that other commands put into an oracle's."""
 
 
@@ -27,7 +27,7 @@ class Stored:
     """One sweep of a storage."""
 
     name: str
-    """NAME, or NAME/confirmed and the like."""
+    """NAME, or NAME/validation and the like."""
     kind: str
     """As the manifest has it; nothing where the sweep has not begun."""
     progress: Progress | None
@@ -94,7 +94,7 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
 
 def _drop_moved(to: Path, there: Collection[Path]) -> None:
     """Remove copies of rows' files that the sweep has moved since, and whose rows now lie in another file."""
-    for trials in [to / "trials", *to.glob("*/trials"), *to.glob("controls/*/trials")]:
+    for trials in [to / "lanes", *to.glob("*/trials"), *to.glob("controls/*/trials")]:
         ledger = Ledger(trials, superseded=trials.with_name("superseded"))
         for path, keys in ledger.files.items():
             elsewhere = {key for other, keys in ledger.files.items() if other in there for key in keys}
@@ -115,7 +115,7 @@ def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:
 
 def _stored(results: AnyResults, name: str) -> Stored:
     progress, finished = results.progress, results.finished
-    times = sorted(time.to_pydatetime() for time in results.trials["finished_at"])
+    times = sorted(time.to_pydatetime() for time in results.lanes["finished_at"])
     began = datetime.fromisoformat(results.manifest["started_at"])
     session = [time for time in times if time >= began]
     left = None

@@ -19,7 +19,7 @@ from typing import Any
 import search_spaces
 import sweep
 import trainables
-from sweep.config.settings import EXECUTION, Spec
+from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import FolderError, SpecError, SweepError
 from sweep.store import lock
 from sweep.store.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
@@ -95,11 +95,16 @@ def folder_of(storage: Location, name: str) -> Location:
 
 
 def ask(
-    words: Sequence[str], command: str, given: Mapping[str, Any], spec: Spec | None, storage: Location, name: str | None
+    words: Sequence[str],
+    command: str,
+    given: Mapping[str, Any],
+    settings: Settings | None,
+    storage: Location,
+    name: str | None,
 ) -> Asked:
     """Return what a command shall be on the cluster.
 
-    `words` are those of the local command and `given` its arguments as they were parsed; `spec` is what they come to,
+    `words` are those of the local command and `given` its arguments as they were parsed; `settings` is what they come to,
     or None for a command on a finished folder. Raises SweepError for what means nothing there.
     """
     words = [_dashed(word) for word in words]
@@ -109,7 +114,7 @@ def ask(
     ):
         if _has(words, flag):
             raise SweepError(f"submit takes no {flag} after --: {instead}")
-    if spec is not None and spec.address is not None:
+    if settings is not None and settings.address is not None:
         raise SweepError("submit takes no address in --config: --address stands before --")
     for flag in ("--plan", "--pilot", "--spread", "--help", "-h", "--version"):
         if _has(words, flag):
@@ -127,7 +132,7 @@ def ask(
 
     rules = {"--config": along, "--scyc": along, "--data-dir": _absolute}
     typed = _with(words, rules | {"--oracle": lambda text: str(_named(text, storage))})
-    if spec is None:
+    if settings is None:
         where = _named(str(given["folder"]), storage)
         typed[_position(words, str(given["folder"]))] = str(where)
         name = where.name if name is None else name
@@ -137,33 +142,33 @@ def ask(
         trains = command == "control" or given.get("train") or given.get("confirm") is not None
         modules: list[str] | None = None if trains else []
     else:
-        name = spec.folder.name if name is None else name
+        name = settings.folder.name if name is None else name
         where = folder_of(storage, name)
         typed += ["--out", str(where)]
         # What --config has of these is as relative as what is typed.
         if not _has(typed, "--data-dir"):
-            typed += _data_dir(spec, storage)
-        oracle = getattr(spec, "oracle", None)
+            typed += _data_dir(settings, storage)
+        oracle = getattr(settings, "oracle", None)
         if oracle and not _has(typed, "--oracle"):
             typed += ["--oracle", str(_named(oracle, storage))]
-        wanted = spec.model_dump(mode="json", exclude={*EXECUTION, "out"})
-        wanted["model_source"] = spec.training().model_source
-        modules = _users_own(spec.model, spec.dataset)
+        wanted = settings.model_dump(mode="json", exclude={*EXECUTION, "out"})
+        wanted["model_source"] = settings.training().model_source
+        modules = _users_own(settings.model, settings.dataset)
     content = json.dumps([command, wanted, str(where)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return Asked(command, name, where, typed, digest, modules, files)
 
 
-def check(asked: Asked, spec: Spec | None, storage: Location) -> None:
+def check(asked: Asked, settings: Settings | None, storage: Location) -> None:
     """Raise FolderError where the storage tells beforehand that the job would be refused."""
     folder = Folder(asked.folder)
     found = folder.manifest()
-    if spec is not None and found is not None:
-        check_kind(folder, found, {"tune": "tuning"}.get(asked.command, asked.command))
-        check_identity(folder, found["identity"], identity(spec, found["identity"]["data"]), "give --name")
-    elif spec is None and asked.folder.parent != storage:
+    if settings is not None and found is not None:
+        check_kind(folder, found, asked.command)
+        check_identity(folder, found["identity"], identity(settings, found["identity"]["data"]), "give --name")
+    elif settings is None and asked.folder.parent != storage:
         raise FolderError(f"{asked.folder} lies elsewhere than --storage {storage}: give the NAME of a sweep there")
-    elif spec is None and found is None:
+    elif settings is None and found is None:
         raise FolderError(f"{asked.folder} holds no sweep: there is no manifest.json")
 
 
@@ -175,8 +180,8 @@ def parcel(asked: Asked) -> Iterator[Path]:
     """
     modules = asked.modules
     if modules is None:
-        spec = (Folder(asked.folder).manifest() or {"spec": {}})["spec"]
-        modules = _users_own(*(str(spec.get(name)) for name in ("model", "dataset")))
+        settings = (Folder(asked.folder).manifest() or {"settings": {}})["settings"]
+        modules = _users_own(*(str(settings.get(name)) for name in ("model", "dataset")))
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
             _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
@@ -264,11 +269,11 @@ def _named(text: str, storage: Location) -> Location:
     return storage / text if NAME.fullmatch(text) else place(text).absolute()
 
 
-def _data_dir(spec: Spec, storage: Location) -> list[str]:
+def _data_dir(settings: Settings, storage: Location) -> list[str]:
     """Return where the job finds the data set; if nobody said, not in its working folder, which goes when it ends."""
-    if "data_dir" in spec.model_fields_set:
-        return ["--data-dir", _absolute(str(spec.data_dir))]
-    if spec.dataset == "digits":
+    if "data_dir" in settings.model_fields_set:
+        return ["--data-dir", _absolute(str(settings.data_dir))]
+    if settings.dataset == "digits":
         return []
     return ["--data-dir", str(storage / DATA) if isinstance(storage, Path) else "~/scyc-sweep-data"]
 

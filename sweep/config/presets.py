@@ -1,4 +1,4 @@
-"""Presets: whole settings under a name. In: the paper's figures. Out: values for `sweep.config.settings.Spec`.
+"""Presets: whole settings under a name. In: the paper's figures. Out: values for `sweep.config.settings.Settings`.
 
 What a paper leaves open is settled here and said in `settled`. Next: `sweep.config.settings.resolve` puts flags on top.
 """

@@ -1,7 +1,7 @@
-"""The whole sweep as one validated object. In: a preset, a TOML file, flags. Out: `Spec`.
+"""The whole sweep as one validated object. In: a preset, a TOML file, flags. Out: `Settings`.
 
 Every setting is defined here once: the command line's flags, their help, the TOML keys and the checks all come from
-`Spec`. No torch, no ray. Next: `sweep.experiments.runner` carries it out.
+`Settings`. No torch, no ray. Next: `sweep.experiments.runner` carries it out.
 """
 
 import inspect
@@ -64,7 +64,7 @@ MAX_LANES = 200_000
 """Lanes of a cycle: a folder that claims more would take minutes to open."""
 
 
-class Spec(BaseModel):
+class Settings(BaseModel):
     """Everything that a sweep is told. Construct it with `resolve`, which fills in the preset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -275,7 +275,7 @@ class Spec(BaseModel):
             except ValueError as error:
                 raise ValueError(f"--model {error}") from error
         self.training()  # raises ValueError where the schedule does not fit the steps
-        lanes = self.runs * max(self.abreast, len(MaxLrGrid.parse(self.max_lr).values))
+        lanes = self.runs * max(self.lanes_per_round, len(MaxLrGrid.parse(self.max_lr).values))
         if lanes > MAX_LANES:
             raise ValueError(
                 f"a cycle may have at most {MAX_LANES:,} lanes (--runs times its points), but got {lanes:,}"
@@ -298,14 +298,14 @@ class Spec(BaseModel):
         return expanded(self.data_dir).resolve()
 
     @property
-    def abreast(self) -> int:
+    def lanes_per_round(self) -> int:
         """Lanes of a run and cycle that train side by side, before the grid is extended."""
         return len(MaxLrGrid.parse(self.max_lr).values)
 
     @property
     def rounds(self) -> list[tuple[int, int]]:
         """What is trained one after another, as far as it is known beforehand: cycle, and lanes of each run."""
-        return [(cycle, self.abreast) for cycle in range(self.cycles + 1)]
+        return [(cycle, self.lanes_per_round) for cycle in range(self.cycles + 1)]
 
     @property
     def growth(self) -> list[tuple[int, int]]:
@@ -316,8 +316,8 @@ class Spec(BaseModel):
     @property
     def peak_states(self) -> int:
         """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
-        early = self.abreast if isinstance(self.rewind, int) else 0
-        return self.runs * (self.abreast + early + self.cycles + 1)
+        early = self.lanes_per_round if isinstance(self.rewind, int) else 0
+        return self.runs * (self.lanes_per_round + early + self.cycles + 1)
 
     def schedule_named(self, name: ScheduleName) -> Schedule:
         """Return a schedule of this sweep: what it takes of warmup, milestones and cycle_steps."""
@@ -358,8 +358,8 @@ class Spec(BaseModel):
         )
 
 
-def flags_of(spec: type[Spec], without: Collection[str] = ()) -> type[BaseModel]:
-    """Return the settings of a spec as they may be given on a command line: each may be left out.
+def flags_of(settings: type[Settings], without: Collection[str] = ()) -> type[BaseModel]:
+    """Return the settings of settings as they may be given on a command line: each may be left out.
 
     `without`: settings that mean nothing to this command. (In a TOML file they may stand, for other commands.)
     """
@@ -368,14 +368,14 @@ def flags_of(spec: type[Spec], without: Collection[str] = ()) -> type[BaseModel]
         __doc__="The settings as they may be given on a command line: each may be left out.",
         **{
             name: (Optional[field.annotation], Field(None, description=field.description))  # noqa: UP045 - a variable
-            for name, field in spec.model_fields.items()
+            for name, field in settings.model_fields.items()
             if name not in without
         },
     )
 
 
-Flags: type[BaseModel] = flags_of(Spec)
-"""Every setting of `Spec`, optional: the command line reads its flags, types and help from here."""
+Flags: type[BaseModel] = flags_of(Settings)
+"""Every setting of `Settings`, optional: the command line reads its flags, types and help from here."""
 
 EXECUTION = (
     "data_dir",
@@ -390,30 +390,30 @@ EXECUTION = (
 )
 """Settings that say where and how lanes train: a folder's later trainings may be told others than its own."""
 
-ExecutionFlags: type[BaseModel] = flags_of(Spec, without=Spec.model_fields.keys() - EXECUTION)
+ExecutionFlags: type[BaseModel] = flags_of(Settings, without=Settings.model_fields.keys() - EXECUTION)
 
 
-AnySpec = TypeVar("AnySpec", bound=Spec)
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def changed(spec: AnySpec, settings: Mapping[str, Any]) -> AnySpec:
+def changed(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
     """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
 
     Raises SpecError as `resolve`.
     """
-    _check_engine(settings)
+    _check_engine(changes)
     try:
-        return type(spec).model_validate({**spec.model_dump(), **settings})
+        return type(settings).model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         raise SpecError(one_line(error)) from error
 
 
 @overload
-def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Spec: ...
+def resolve(flags: Mapping[str, Any], config: Path | None = None) -> Settings: ...
 @overload
-def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[AnySpec]) -> AnySpec: ...
-def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[Any] = Spec) -> Any:
-    """Return the spec: the preset's settings, over them those of a TOML file, over them the flags.
+def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[AnySettings]) -> AnySettings: ...
+def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[Any] = Settings) -> Any:
+    """Return the settings: the preset's settings, over them those of a TOML file, over them the flags.
 
     `flags` leaves out, or has None for, what was not given. `steps` given without `warmup_steps` or `milestones`
     rescales the preset's; `scale` then multiplies all three.
@@ -439,7 +439,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
         raise SpecError(unknown("network", preset, names(ModelName), USERS_OWN))
     base = PRESETS[preset].settings
     # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
-    own = set() if kind is Spec else inspect.get_annotations(kind).keys()
+    own = set() if kind is Settings else inspect.get_annotations(kind).keys()
     settings = {name: value for name, value in base.items() if name not in own} | given | {"preset": preset}
     others = any(settings[name] != base[name] for name in ("model", "dataset")) or settings.get("images") is not None
     if "scyc" not in given and others:
@@ -467,7 +467,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
         raise SpecError(one_line(error)) from error
 
 
-def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
+def read_toml(path: Path, kind: type[Settings] = Settings) -> dict[str, Any]:
     """Return the settings of a TOML file. Raises SpecError for an unreadable file, an unknown key or a wrong type."""
     try:
         settings = tomllib.loads(path.read_text())
@@ -480,7 +480,7 @@ def read_toml(path: Path, kind: type[Spec] = Spec) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in kind.model_fields:
             raise SpecError(f"{path}: {_no_setting(name, 'key', kind)}")
-        if name == "max_lr":  # a text, a number or a list, as in Python: the spec says what is wrong
+        if name == "max_lr":  # a text, a number or a list, as in Python: the settings says what is wrong
             continue
         field = kind.model_fields[name]
         loose = Path in _parts(field.annotation)
@@ -503,7 +503,7 @@ def _check_engine(settings: Mapping[str, Any]) -> None:
         raise SpecError("--address is for --engine ray: --engine inline trains in this process; give one of them")
 
 
-def _no_setting(name: str, what: str, kind: type[Spec]) -> str:
+def _no_setting(name: str, what: str, kind: type[Settings]) -> str:
     if name in ("config", "plan", "pilot", "spread", "json"):
         return f"{name} is a flag of the command and not a setting"
     return f"unknown {what} {name!r}{nearest(name, kind.model_fields)}"

@@ -1,6 +1,6 @@
 """Open a results folder as DataFrames, while its sweep runs or afterwards.
 
-In: a folder. Out: `Results`, with trials, oracle, curves and comparison, or `TuningResults`. Nothing is unpickled.
+In: a folder. Out: `OracleResults`, with trials, oracle, curves and comparison, or `TuningResults`. Nothing is unpickled.
 """
 
 import copy
@@ -16,15 +16,15 @@ import pandas as pd
 
 from search_spaces.scyc import SCyc
 from sweep.config.named_scyc import OWN
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import DamagedError, FolderError, TrainingError
 from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.experiments.schedules import tables as standings
-from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.strategy import Given, TunedTrial, Tuning
-from sweep.experiments.validation.strategy import Plans, TrainedComparison
+from sweep.experiments.validation.strategy import Plans, Validation
 from sweep.experiments.validation.tables import verdict_table
 from sweep.statistics import comparison as compare
 from sweep.statistics import rescoring as rescore
@@ -45,7 +45,6 @@ class Opened(ABC):
     """What all results folders have."""
 
     kind: str
-    settings: type[Spec]
 
     def __init__(self, path: Location | str) -> None:
         """Read the manifest. Raises FolderError if there is none of this kind, or one of another version."""
@@ -64,17 +63,17 @@ class Opened(ABC):
         self.manifest: dict[str, Any] = manifest
 
     def _has_rows(self) -> bool:
-        return any(self.folder.trials.glob("cycle*.parquet"))
+        return any(self.folder.lanes.glob("cycle*.parquet"))
 
     @cached_property
-    def spec(self) -> Any:
+    def settings(self) -> Any:
         """The settings that the sweep was last run with."""
         return settings_of(self.manifest)
 
     @cached_property
     def rows(self) -> Ledger:
         """The finished lanes of the folder. Raises FolderError where some are damaged or lost, and says what to do."""
-        ledger = Ledger(self.folder.trials)
+        ledger = Ledger(self.folder.lanes)
         self._check(ledger)
         counted = self.manifest["lanes"]
         here = Counter(row["cycle"] for row in ledger.rows.values())
@@ -101,7 +100,7 @@ class Opened(ABC):
         return f"`{command}`" if command else "the call that the folder was made with"
 
     @cached_property
-    def trials(self) -> pd.DataFrame:
+    def lanes(self) -> pd.DataFrame:
         """One row for each lane that the tables tell of, by cycle, run, max_lr and schedule."""
         current = self.replay.current()
         return self._frame(row for key, row in self.rows.rows.items() if key in current)
@@ -109,13 +108,13 @@ class Opened(ABC):
     @cached_property
     def superseded(self) -> pd.DataFrame:
         """Likewise the other lanes: those of earlier runs, grids or choices that others have taken the place of."""
-        everything = Ledger(self.folder.trials, superseded=self.folder.superseded)
+        everything = Ledger(self.folder.lanes, superseded=self.folder.superseded)
         self._check(everything)
         current = self.replay.current()
         return self._frame(row for key, row in everything.rows.items() if key not in current)
 
     def _frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-        return tables.frame("trials", sorted(rows, key=_lane_order))
+        return tables.frame("lanes", sorted(rows, key=_lane_order))
 
     @property
     def histograms(self) -> pd.DataFrame:
@@ -135,14 +134,14 @@ class Opened(ABC):
         except DamagedError as error:
             raise FolderError(f"{error}: run `scyc-sweep gradients {self.folder.path}` again") from error
 
-    def check_unchanged(self, spec: Spec, fingerprint: str | None = None) -> None:
+    def check_unchanged(self, settings: Settings, fingerprint: str | None = None) -> None:
         """Raise FolderError where lanes would not train as the folder's did: its network, data or settings changed.
 
-        `spec` are its settings as they are now (`changed`). Without the data's fingerprint the rest is checked, which
+        `settings` are its settings as they are now (`changed`). Without the data's fingerprint the rest is checked, which
         calls nothing of the user's.
         """
         found = self.manifest["identity"]
-        wanted = identity(spec, found["data"] if fingerprint is None else fingerprint)
+        wanted = identity(settings, found["data"] if fingerprint is None else fingerprint)
         check_identity(self.folder, found, wanted, "restore what it was, or begin another folder")
 
     @property
@@ -162,7 +161,7 @@ class Opened(ABC):
     def _replayed(self, strategy: Callable[..., AnyStrategy]) -> AnyStrategy:
         """Return the strategy, having decided all that the finished lanes allow."""
         ledger, fingerprint = self._ledger(), self.manifest["identity"]["data"]
-        found = strategy(self.spec, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
+        found = strategy(self.settings, fingerprint, ledger, lanes_per_pack=2**31, has_state=lambda digest: True)
         with suppress(TrainingError):  # of a cycle in which everything diverged: those before it are decided
             while found.ask() is not None:
                 pass
@@ -170,12 +169,11 @@ class Opened(ABC):
         return found
 
 
-class Results(Opened):
+class OracleResults(Opened):
     """The results of an oracle."""
 
     kind = "oracle"
-    settings = Spec
-    spec: Spec
+    settings: Settings
 
     @cached_property
     def replay(self) -> GreedyOracle:
@@ -185,12 +183,12 @@ class Results(Opened):
     @cached_property
     def oracle(self) -> pd.DataFrame:
         """The oracle table of the cycles decided so far."""
-        return oracle.oracle_table(self.replay.closed, oracle.Rules.of(self.spec))
+        return oracle.oracle_table(self.replay.closed, oracle.Rules.of(self.settings))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Accuracy against max_lr, and how far each max_lr is surely from the best, for each decided cycle."""
-        return oracle.curve_table(self.replay.closed, oracle.Rules.of(self.spec))
+        return oracle.curve_table(self.replay.closed, oracle.Rules.of(self.settings))
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
@@ -209,10 +207,10 @@ class Results(Opened):
             wrong = f"{self.folder.comparison} is older than its oracle"
         except FolderError as error:
             wrong = str(error)
-        if self.spec.scyc is None:
+        if self.settings.scyc is None:
             raise FolderError(f"{wrong}: run `scyc-sweep compare {where} --scyc ...` again")
         logging.getLogger(__name__).warning("%s: S-Cyc is that of the settings", wrong)
-        return self.compare({OWN: SCyc.parse(self.spec.scyc)})
+        return self.compare({OWN: SCyc.parse(self.settings.scyc)})
 
     @property
     def compared(self) -> pd.DataFrame | None:
@@ -228,39 +226,39 @@ class Results(Opened):
     @cached_property
     def rescored(self) -> pd.DataFrame:
         """Best max_lr and feasible region of each decided cycle under other rules; nothing is trained."""
-        return rescore.rescored(self.replay.closed, self.spec)
+        return rescore.rescored(self.replay.closed, self.settings)
 
     def compare(self, trajectories: Mapping[str, compare.Trajectory]) -> pd.DataFrame:
         """Return the comparison with these trajectories, by name; nothing is written."""
-        return compare.compare(self.oracle, self.curves, trajectories, self.spec.prune_rate)
+        return compare.compare(self.oracle, self.curves, trajectories, self.settings.prune_rate)
 
     @cached_property
-    def controls(self) -> dict[str, "Results"]:
+    def controls(self) -> dict[str, "OracleResults"]:
         """The controls that `control` has run, by their pruning."""
         found = {path.parent.name: path.parent for path in self.folder.controls.glob("*/manifest.json")}
-        return {name: Results(found[name]) for name in sorted(found)}
+        return {name: OracleResults(found[name]) for name in sorted(found)}
 
     @cached_property
     def trend(self) -> pd.DataFrame:
-        """Whether max_lr rises over the cycles, here and in the controls, and whether the rise outlasts them."""
+        """Whether max_lr rises over the cycles, here and in the controls, and whether the rise exceeds_control them."""
         chains = {name: control.replay.closed for name, control in self.controls.items()}
-        own = {str(self.spec.pruning): self.replay.closed}
-        return trend.trend_table(own | chains, oracle.Rules.of(self.spec))
+        own = {str(self.settings.pruning): self.replay.closed}
+        return trend.trend_table(own | chains, oracle.Rules.of(self.settings))
 
     @property
-    def trained(self) -> "TrainedResults":
+    def validation(self) -> "ValidationResults":
         """What `compare --train` trained. Raises FolderError if it has not."""
-        return self._compared(self.folder.trained, "--train")
+        return self._compared(self.folder.validation, "--train")
 
     @property
-    def confirmed(self) -> "TrainedResults":
+    def held_out_validation(self) -> "ValidationResults":
         """What `compare --confirm` trained. Raises FolderError if it has not."""
-        return self._compared(self.folder.confirmed, "--confirm")
+        return self._compared(self.folder.held_out_validation, "--confirm")
 
-    def _compared(self, path: Location, flag: str) -> "TrainedResults":
+    def _compared(self, path: Location, flag: str) -> "ValidationResults":
         if not (path / "manifest.json").exists():
             raise FolderError(f"{path} is not there yet: run `scyc-sweep compare {self.folder.path} {flag}`")
-        return TrainedResults(path)
+        return ValidationResults(path)
 
     @property
     def progress(self) -> Progress:
@@ -271,9 +269,8 @@ class Results(Opened):
 class TuningResults(Opened):
     """The results of a tuning."""
 
-    kind = "tuning"
-    settings = TuningSpec
-    spec: TuningSpec
+    kind = "tune"
+    settings: TuningSettings
 
     @cached_property
     def replay(self) -> Tuning:
@@ -283,10 +280,10 @@ class TuningResults(Opened):
         return self._replayed(partial(Tuning, given=found))
 
     @cached_property
-    def oracle(self) -> Results | None:
+    def oracle(self) -> OracleResults | None:
         """The oracle that the tuning was given; None where it was given none, or it is not where it was."""
-        given = self.spec.oracle
-        return Results(given) if given and locate(given).exists() else None
+        given = self.settings.oracle
+        return OracleResults(given) if given and locate(given).exists() else None
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
@@ -301,7 +298,7 @@ class TuningResults(Opened):
     @property
     def scyc(self) -> SCyc | None:
         """S-Cyc with the winner's parameters; None before there is one, or where another schedule was tuned."""
-        return _scyc_of(self.winner) if self.winner and self.spec.schedule == "scyc" else None
+        return _scyc_of(self.winner) if self.winner and self.settings.schedule == "scyc" else None
 
     @cached_property
     def chain(self) -> pd.DataFrame:
@@ -319,8 +316,7 @@ class SchedulesResults(Opened):
     """The results of a comparison of schedules."""
 
     kind = "schedules"
-    settings = SchedulesSpec
-    spec: SchedulesSpec
+    settings: SchedulesSettings
 
     @cached_property
     def replay(self) -> ScheduleComparison:
@@ -335,7 +331,7 @@ class SchedulesResults(Opened):
     def schedules(self) -> pd.DataFrame:
         """One row for each schedule and cycle, as far as its chain is trained in all runs."""
         chains = self._chains
-        return standings.standings(self.spec.entries, chains, self.spec.training(), self.spec.printed)
+        return standings.standings(self.settings.entries, chains, self.settings.training(), self.settings.printed)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -353,22 +349,21 @@ class SchedulesResults(Opened):
         return self.replay.progress()
 
 
-class TrainedResults(Opened):
+class ValidationResults(Opened):
     """The results of `compare --train` or `--confirm`, within the folder of their oracle."""
 
-    kind = "trained"
-    settings = Spec
-    spec: Spec
+    kind = "compare"
+    settings: Settings
 
     @cached_property
-    def oracle(self) -> Results:
+    def oracle(self) -> OracleResults:
         """The oracle that it belongs to."""
-        return Results(self.folder.path.absolute().parent)
+        return OracleResults(self.folder.path.absolute().parent)
 
     @cached_property
-    def replay(self) -> TrainedComparison:
+    def replay(self) -> Validation:
         """The strategy, having decided all that the finished lanes allow."""
-        return self._replayed(partial(TrainedComparison, plans=Plans.of(self.manifest["plans"])))
+        return self._replayed(partial(Validation, plans=Plans.of(self.manifest["plans"])))
 
     def _ledger(self) -> Ledger:
         """Return the lanes of the folder, and those of the oracle, which it does not train again."""
@@ -380,15 +375,15 @@ class TrainedResults(Opened):
     def verdicts(self) -> pd.DataFrame:
         """One row for each trajectory and cycle trained so far, and one for the mean over its cycles."""
         # Beside the oracle as it was then: it may have got more runs since.
-        closed = [] if self.replay.plans.fresh else self._replayed(GreedyOracle).closed
-        return verdict_table(self.replay, closed, oracle.Rules.of(self.oracle.spec))
+        closed = [] if self.replay.plans.held_out else self._replayed(GreedyOracle).closed
+        return verdict_table(self.replay, closed, oracle.Rules.of(self.oracle.settings))
 
     @property
     def stale(self) -> bool:
         """Whether the oracle has decided otherwise since, or has more runs: the same `compare` then goes on."""
         choices = tuple(self.oracle.oracle["best_max_lr"])
         plans = self.replay.plans
-        return plans.oracle != choices or not (plans.fresh or self.spec.runs == self.oracle.spec.runs)
+        return plans.oracle != choices or not (plans.held_out or self.settings.runs == self.oracle.settings.runs)
 
     @property
     def progress(self) -> Progress:
@@ -396,25 +391,25 @@ class TrainedResults(Opened):
         return self.replay.progress()
 
 
-AnyResults = Results | TrainedResults | TuningResults | SchedulesResults
+AnyResults = OracleResults | ValidationResults | TuningResults | SchedulesResults
 
 
 def load(folder: Location | str) -> AnyResults:
     """Open a results folder. Raises FolderError if it holds no sweep, one of another version, or has lost lanes."""
     manifest = Folder(place(folder)).manifest() or {}
     kinds: dict[str, type[AnyResults]] = {
-        "tuning": TuningResults,
+        "tune": TuningResults,
         "schedules": SchedulesResults,
-        "trained": TrainedResults,
+        "compare": ValidationResults,
     }
-    results = kinds.get(manifest.get("kind", ""), Results)(folder)
+    results = kinds.get(manifest.get("kind", ""), OracleResults)(folder)
     _ = results.rows  # damaged or lost ones are told at once
     return results
 
 
 def _lane_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what lanes are sorted by: not by when they were finished, which no two sweeps share."""
-    return row["cycle"], row["run"], row["max_lr"], row["schedule"], row["trial_id"]
+    return row["cycle"], row["run"], row["max_lr"], row["schedule"], row["lane_id"]
 
 
 def _tuning_row(trial: TunedTrial) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Carry out a sweep from its first check to its last table. In: a spec. Out: a results folder.
+"""Carry out a sweep from its first check to its last table. In: settings. Out: a results folder.
 
 Everything that can be wrong is looked for before anything is written or trained. Next:
 `sweep.experiments.results` opens what came of it.
@@ -22,18 +22,18 @@ from sweep.analyses import fit
 from sweep.analyses.gradients import Gradients, gradients
 from sweep.analyses.plan import check_network, dataset_of
 from sweep.config import named_scyc as trajectories
-from sweep.config.settings import Spec, changed
+from sweep.config.settings import Settings, changed
 from sweep.errors import FolderError, SweepError
 from sweep.execution.jobs import Engine, InlineEngine, Jobs
 from sweep.execution.worker import Measure, Worker
 from sweep.experiments.oracle.strategy import GreedyOracle
-from sweep.experiments.results import Results, SchedulesResults, TrainedResults, TuningResults
-from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults, ValidationResults
+from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
 from sweep.experiments.tuning.optuna_search import open_journal
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.strategy import Given, Tuning
-from sweep.experiments.validation.strategy import Plans, TrainedComparison
+from sweep.experiments.validation.strategy import Plans, Validation
 from sweep.reporting import plots
 from sweep.statistics.comparison import Trajectory
 from sweep.store import folder as folders
@@ -51,7 +51,9 @@ Listener = Callable[[Progress], None]
 HasState = Callable[[str], bool]
 
 
-def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: Sequence[str] = ()) -> Results:
+def run_oracle(
+    settings: Settings, listener: Listener = lambda progress: None, command: Sequence[str] = ()
+) -> OracleResults:
     """Build the greedy oracle, or go on with one, and write its tables and picture.
 
     Raises SweepError (SpecError, FolderError) for what the user can mend; then nothing was written unless training had
@@ -59,48 +61,48 @@ def run_oracle(spec: Spec, listener: Listener = lambda progress: None, command: 
     """
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
-        return GreedyOracle(spec, fingerprint, ledger, lanes_per_pack, has_state)
+        return GreedyOracle(settings, fingerprint, ledger, lanes_per_pack, has_state)
 
-    where = Folder(spec.folder)
-    sweep = _Sweep("oracle", spec, where, strategy, listener, command)
+    where = Folder(settings.folder)
+    sweep = _Sweep("oracle", settings, where, strategy, listener, command)
     with where.locked(command):
         sweep.train()
-        results = Results(where.path)
+        results = OracleResults(where.path)
         tables.write("oracle", results.oracle, where.oracle)
         tables.write("curves", results.curves, where.curves)
         tables.write("trend", results.trend, where.trend)
-        plots.leads(results, where.leads_picture)
-        write_comparison(results, {trajectories.OWN: SCyc.parse(spec.scyc)} if spec.scyc else {})
+        plots.shortfalls(results, where.shortfalls_picture)
+        write_comparison(results, {trajectories.OWN: SCyc.parse(settings.scyc)} if settings.scyc else {})
         _write_histograms(results)
     return results
 
 
 def run_tuning(
-    spec: TuningSpec, listener: Listener = lambda progress: None, command: Sequence[str] = ()
+    settings: TuningSettings, listener: Listener = lambda progress: None, command: Sequence[str] = ()
 ) -> TuningResults:
     """Tune a schedule by training (`by` stages or joint), or go on, and write its tables, winner and picture.
 
     Raises as `run_oracle` does.
     """
-    if spec.by == "fit":
+    if settings.by == "fit":
         raise SweepError("by fit trains nothing: use fit_scyc, or scyc-sweep tune --by fit")
-    where = Folder(spec.folder)
-    oracle = _finished_oracle(spec) if spec.oracle else None
+    where = Folder(settings.folder)
+    oracle = _finished_oracle(settings) if settings.oracle else None
     if oracle is not None:
-        _check_same(spec, oracle)
-    given = _cycle_0(oracle) if oracle and spec.takes_over else None
+        _check_same(settings, oracle)
+    given = _cycle_0(oracle) if oracle and settings.takes_over else None
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
-        identity = folders.identity(spec, fingerprint)
+        identity = folders.identity(settings, fingerprint)
         journal = open_journal(where.journal, identity) if live else None
         if given is None or oracle is None:
-            return Tuning(spec, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
+            return Tuning(settings, fingerprint, ledger, lanes_per_pack, has_state, None, journal)
         for key, row in oracle.replay.ledger.rows.items():
             if row["cycle"] == 0:
                 ledger.rows.setdefault(key, row)
         there = oracle.folder.states
         return Tuning(
-            spec,
+            settings,
             fingerprint,
             ledger,
             lanes_per_pack,
@@ -117,7 +119,7 @@ def run_tuning(
         if given is not None and oracle is not None:
             _take_over(oracle, ledger)
 
-    sweep = _Sweep("tuning", spec, where, strategy, listener, command, prepare, take_over)
+    sweep = _Sweep("tune", settings, where, strategy, listener, command, prepare, take_over)
     sweep.notes = {"given": asdict(given) if given else None}
     with where.locked(command):
         sweep.train()
@@ -125,19 +127,17 @@ def run_tuning(
         tables.write("tuning", results.tuning, where.tuning)
         tables.write("chain", results.chain, where.chain)
         if results.winner is not None:
-            own = ("epsilon", "delta", "q", "beta") if spec.schedule == "scyc" else ("max_lr",)
+            own = ("epsilon", "delta", "q", "beta") if settings.schedule == "scyc" else ("max_lr",)
             parameters = {name: results.winner.params[name] for name in own}
-            value = (
-                f"mean validation accuracy {results.winner.value:.2f} % over {spec.runs} runs at cycle {spec.target}"
-            )
-            origin = f"scyc-sweep tune --by {spec.by}, seed {spec.seed}: {value}"
-            trajectories.write(spec.schedule, parameters, origin, where.path)
+            value = f"mean validation accuracy {results.winner.value:.2f} % over {settings.runs} runs at cycle {settings.target}"
+            origin = f"scyc-sweep tune --by {settings.by}, seed {settings.seed}: {value}"
+            trajectories.write(settings.schedule, parameters, origin, where.path)
         plots.tuning(results, results.oracle, where.tuning_picture)
     return results
 
 
 def run_schedules(
-    spec: SchedulesSpec, listener: Listener = lambda progress: None, command: Sequence[str] = ()
+    settings: SchedulesSettings, listener: Listener = lambda progress: None, command: Sequence[str] = ()
 ) -> SchedulesResults:
     """Compare schedules over whole chains, or go on, and write the tables and the picture.
 
@@ -145,18 +145,18 @@ def run_schedules(
     """
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
-        return ScheduleComparison(spec, fingerprint, ledger, lanes_per_pack, has_state)
+        return ScheduleComparison(settings, fingerprint, ledger, lanes_per_pack, has_state)
 
-    where = Folder(spec.folder)
+    where = Folder(settings.folder)
     found = where.manifest()
     if found is not None and found["kind"] == "schedules":
-        begun = found["spec"]
-        if spec.histograms and not begun["histograms"]:
+        begun = found["settings"]
+        if settings.histograms and not begun["histograms"]:
             raise FolderError(f"{where.path} was begun without --histograms and kept no networks; give another --out")
         # A folder keeps the schedules that it has, and their networks: more of them stand beside the earlier ones.
-        both = tuple(dict.fromkeys((*begun["schedules"], *spec.schedules)))
-        spec = spec.model_copy(update={"schedules": both, "histograms": begun["histograms"]})
-    sweep = _Sweep("schedules", spec, where, strategy, listener, command)
+        both = tuple(dict.fromkeys((*begun["schedules"], *settings.schedules)))
+        settings = settings.model_copy(update={"schedules": both, "histograms": begun["histograms"]})
+    sweep = _Sweep("schedules", settings, where, strategy, listener, command)
     with where.locked(command):
         sweep.train()
         results = SchedulesResults(where.path)
@@ -169,12 +169,12 @@ def run_schedules(
 
 
 def run_control(
-    oracle: Results,
+    oracle: OracleResults,
     controls: Sequence[str],
     execution: Mapping[str, Any],
     listener: Callable[[str], Listener] = lambda name: lambda progress: None,
     command: Sequence[str] = (),
-) -> Results:
+) -> OracleResults:
     """Run an oracle again with other pruning, each control in a folder of its own; write the trend table and a picture.
 
     `execution` are settings of `EXECUTION` that replace the oracle's. Raises as `run_oracle` does, and SweepError for a
@@ -182,82 +182,82 @@ def run_control(
     """
     _check_unchanged(oracle, execution)
     for name in controls:
-        if name == "none" and oracle.spec.rewind != "none":
+        if name == "none" and oracle.settings.rewind != "none":
             raise SweepError(
                 "--pruning none is no control where every cycle rewinds: it trains the same unpruned network anew each "
                 "time; --pruning random is one"
             )
-        if ("global_magnitude" if name == "imp" else name) == oracle.spec.training().pruning:
+        if ("global_magnitude" if name == "imp" else name) == oracle.settings.training().pruning:
             raise SweepError(f"--pruning {name} is what {oracle.folder.path} was run with")
     specs = [
         changed(
-            oracle.spec,
+            oracle.settings,
             {
                 **execution,
                 "pruning": name,
-                "lanes": oracle.manifest["lanes_per_pack"] or oracle.spec.lanes,
+                "lanes": oracle.manifest["lanes_per_pack"] or oracle.settings.lanes,
                 "histograms": False,
                 "out": oracle.folder.controls / name,
             },
         )
         for name in controls
     ]
-    for spec in specs:
-        check_network(spec)  # all that can be wrong is found before the first is trained
-    for name, spec in zip(controls, specs, strict=True):
-        run_oracle(spec, listener(name), command)
-    results = Results(oracle.folder.path)
+    for settings in specs:
+        check_network(settings)  # all that can be wrong is found before the first is trained
+    for name, settings in zip(controls, specs, strict=True):
+        run_oracle(settings, listener(name), command)
+    results = OracleResults(oracle.folder.path)
     tables.write("trend", results.trend, results.folder.trend)
     plots.controls(results, results.folder.controls_picture)
     return results
 
 
-def controls_of(spec: Spec) -> list[str]:
+def controls_of(settings: Settings) -> list[str]:
     """Return the controls that mean something beside an oracle: the same amount gone by chance, or nothing gone."""
-    by_chance = "random_filter" if spec.pruning in FILTER_CRITERIA else "random"
-    found = [by_chance] if spec.rewind != "none" else ["none", by_chance]
-    return [name for name in found if name != spec.training().pruning]
+    by_chance = "random_filter" if settings.pruning in FILTER_CRITERIA else "random"
+    found = [by_chance] if settings.rewind != "none" else ["none", by_chance]
+    return [name for name in found if name != settings.training().pruning]
 
 
-def run_trained(
-    oracle: Results,
+def run_validation(
+    oracle: OracleResults,
     predicted: Mapping[str, Trajectory],
-    fresh_runs: int | None,
+    held_out_runs: int | None,
     execution: Mapping[str, Any],
     listener: Listener = lambda progress: None,
     command: Sequence[str] = (),
-) -> TrainedResults:
-    """Train trajectories beside an oracle's choices, on its runs or on so many fresh ones; write the verdicts.
+) -> ValidationResults:
+    """Train trajectories beside an oracle's choices, on its runs or on so many held-out ones; write the verdicts.
 
     What the folder has of other trajectories stays, and so do its runs. Lanes that the oracle trained are not trained
     again, but for those that lost there and whose network, which is gone, a trajectory's own chain goes on from.
     `execution` as `run_control` has it. Raises as `run_oracle`.
     """
-    where = Folder(oracle.folder.trained if fresh_runs is None else oracle.folder.confirmed)
-    settings = trained_spec(oracle, fresh_runs, execution)
-    spec, closed = oracle.spec, oracle.replay.closed
+    where = Folder(oracle.folder.validation if held_out_runs is None else oracle.folder.held_out_validation)
+    wanted = validation_settings(oracle, held_out_runs, execution)
+    settings, closed = oracle.settings, oracle.replay.closed
     cycles = range(len(closed))
     plans = Plans(
         tuple(cycle.choice.best_max_lr for cycle in closed),
-        {name: tuple(each.max_lr(cycle, spec.prune_rate) for cycle in cycles) for name, each in predicted.items()},
-        fresh=fresh_runs is not None,
+        {name: tuple(each.max_lr(cycle, settings.prune_rate) for cycle in cycles) for name, each in predicted.items()},
+        held_out=held_out_runs is not None,
     )
     begun = where.manifest()
     if begun is not None and begun["plans"] and tuple(begun["plans"]["oracle"]) == plans.oracle:
         # A folder keeps its trajectories and its runs: others stand beside the earlier ones.
         plans = replace(plans, trajectories={**Plans.of(begun["plans"]).trajectories, **plans.trajectories})
-        settings = changed(settings, {"runs": max(settings.runs, begun["spec"]["runs"])})
-    rows = [] if plans.fresh else [row for cycle in closed for row in cycle.best_rows]
+        wanted = changed(wanted, {"runs": max(wanted.runs, begun["settings"]["runs"])})
+    rows = [] if plans.held_out else [row for cycle in closed for row in cycle.best_rows]
     starts = frozenset(
         row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name] is not None
     )
     there = oracle.folder.states
 
     def strategy(fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: HasState, live: bool) -> Strategy:
-        if not plans.fresh:
+        if not plans.held_out:
             ledger.rows = oracle.replay.ledger.rows | ledger.rows
-        return TrainedComparison(
-            settings,
+        return Validation(
+            wanted,
             fingerprint,
             ledger,
             lanes_per_pack,
@@ -267,71 +267,71 @@ def run_trained(
         )
 
     sweep = _Sweep(
-        "trained", settings, where, strategy, listener, command, lambda: _link_states(starts, there, where.states)
+        "compare", wanted, where, strategy, listener, command, lambda: _link_states(starts, there, where.states)
     )
     sweep.notes = {"plans": asdict(plans)}
     with where.locked(command):
         sweep.train()
-        results = TrainedResults(where.path)
+        results = ValidationResults(where.path)
         tables.write("verdicts", results.verdicts, where.verdicts)
-        plots.gaps({"fresh runs" if plans.fresh else "the oracle's runs": results}, where.gaps_picture)
+        plots.gaps({"held-out runs" if plans.held_out else "the oracle's runs": results}, where.gaps_picture)
     return results
 
 
-def trained_spec(oracle: Results, fresh_runs: int | None, execution: Mapping[str, Any]) -> Spec:
-    """Return the settings of what `run_trained` trains. Raises SweepError for what cannot be."""
-    spec, closed = oracle.spec, oracle.replay.closed
-    if fresh_runs is not None and fresh_runs < 1:
-        raise SweepError(f"--confirm must be at least 1, but got {fresh_runs}")
-    if spec.decide == "per_run":
+def validation_settings(oracle: OracleResults, held_out_runs: int | None, execution: Mapping[str, Any]) -> Settings:
+    """Return the settings of what `run_validation` trains. Raises SweepError for what cannot be."""
+    settings, closed = oracle.settings, oracle.replay.closed
+    if held_out_runs is not None and held_out_runs < 1:
+        raise SweepError(f"--confirm must be at least 1, but got {held_out_runs}")
+    if settings.decide == "per_run":
         raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
     if not closed:
         raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
     _check_unchanged(oracle, execution)
     return changed(
-        spec,
+        settings,
         {
             **execution,
             "cycles": len(closed) - 1,
-            "runs": fresh_runs or spec.runs,
-            "lanes": oracle.manifest["lanes_per_pack"] or spec.lanes,
+            "runs": held_out_runs or settings.runs,
+            "lanes": oracle.manifest["lanes_per_pack"] or settings.lanes,
             "histograms": False,
         },
     )
 
 
-def _check_unchanged(oracle: Results, execution: Mapping[str, Any]) -> None:
+def _check_unchanged(oracle: OracleResults, execution: Mapping[str, Any]) -> None:
     """Raise FolderError where network or data are no longer those of an oracle that others are to be trained beside."""
-    now = changed(oracle.spec, execution)
+    now = changed(oracle.settings, execution)
     oracle.check_unchanged(now)
     oracle.check_unchanged(now, dataset_of(now).fingerprint)
 
 
-def run_fit(spec: TuningSpec, command: Sequence[str] = ()) -> tuple[Results, fit.Fits]:
+def run_fit(settings: TuningSettings, command: Sequence[str] = ()) -> tuple[OracleResults, fit.Fits]:
     """Fit S-Cyc to a finished oracle, without training; write the fits, the winner and a picture beside the oracle.
 
     Raises FolderError for an oracle that is unfinished or too short.
     """
-    results = _finished_oracle(spec, fitting=True)
+    results = _finished_oracle(settings, fitting=True)
     low, high = float(results.oracle["grid_low"].min()), float(results.oracle["grid_high"].max())
-    told = spec.ranges()
+    told = settings.ranges()
     ranges = told | {
-        "epsilon": told["epsilon"] if spec.epsilon else Range(low, high, log=True),
-        "delta": told["delta"] if spec.delta else Range(0.0, high),  # without growth S-Cyc is a constant
+        "epsilon": told["epsilon"] if settings.epsilon else Range(low, high, log=True),
+        "delta": told["delta"] if settings.delta else Range(0.0, high),  # without growth S-Cyc is a constant
     }
     given: dict[str, SCyc] = {}
     for name in ("paper", "silo"):
         with suppress(SweepError):
-            given |= trajectories.parse([name], results.spec.model, results.spec.dataset)
-    if results.spec.scyc and SCyc.parse(results.spec.scyc) not in given.values():
-        given["preset"] = SCyc.parse(results.spec.scyc)
-    where = Folder(place(spec.out)) if spec.out else results.folder
+            given |= trajectories.parse([name], results.settings.model, results.settings.dataset)
+    if results.settings.scyc and SCyc.parse(results.settings.scyc) not in given.values():
+        given["preset"] = SCyc.parse(results.settings.scyc)
+    where = Folder(place(settings.out)) if settings.out else results.folder
     with where.locked(command):
-        if spec.out and where.path.absolute() != results.folder.path.absolute():
+        if settings.out and where.path.absolute() != results.folder.path.absolute():
             folders.check_kind(where, where.manifest() or {"kind": "oracle"}, "oracle")
             if where.manifest() is None and where.foreign() and not where.fit.exists():
                 raise FolderError(f"{where.path} has other files: give another --out")
-        fits = fit.fit(results, ranges, given, spec.seed)
+        fits = fit.fit(results, ranges, given, settings.seed)
         tables.write("fit", fits.table, where.fit)
         scyc = fits.scyc
         row = fits.table.iloc[0]
@@ -347,7 +347,7 @@ class _Sweep:
     def __init__(
         self,
         kind: str,
-        spec: Spec,
+        settings: Settings,
         where: Folder,
         strategy: Callable[[str, Ledger, int, HasState, bool], Strategy],
         listener: Listener,
@@ -360,7 +360,7 @@ class _Sweep:
         `prepare` is called before it does, when the folder has its manifest; `take_over` before lanes are counted, to
         have another folder's lanes in this one.
         """
-        self.kind, self.spec, self.where = kind, spec, where
+        self.kind, self.settings, self.where = kind, settings, where
         self.strategy, self.listener, self.command = strategy, listener, command
         self.prepare, self.take_over = prepare, take_over
         self.notes: dict[str, Any] = {}
@@ -368,26 +368,26 @@ class _Sweep:
 
     def train(self) -> None:
         """Have every lane trained that the ledger lacks."""
-        spec, where = self.spec, self.where
-        if spec.device == "cuda" and spec.engine == "inline" and not torch.cuda.is_available():
+        settings, where = self.settings, self.where
+        if settings.device == "cuda" and settings.engine == "inline" and not torch.cuda.is_available():
             raise SweepError("--device cuda, but torch sees no GPU here")
-        dataset = dataset_of(spec)
+        dataset = dataset_of(settings)
         fingerprint = dataset.fingerprint
         found = where.manifest()
         folders.check_kind(where, found, self.kind)
         self.notes = json.loads(json.dumps(self.notes))  # as they read back: tuples become lists
-        manifest = folders.new_manifest(self.kind, spec, fingerprint, self.command, found) | self.notes
+        manifest = folders.new_manifest(self.kind, settings, fingerprint, self.command, found) | self.notes
         if found is not None:
             folders.check_identity(where, found["identity"], manifest["identity"])
-            if sum(found["lanes"]) and not where.trials.exists():
+            if sum(found["lanes"]) and not where.lanes.exists():
                 raise FolderError(
-                    f"{where.trials} is missing, and manifest.json counts {sum(found['lanes'])} finished lanes: put it "
+                    f"{where.lanes} is missing, and manifest.json counts {sum(found['lanes'])} finished lanes: put it "
                     "back, or give another --out"
                 )
-        ledger = Ledger(where.trials, evaluations=False, superseded=where.superseded)
+        ledger = Ledger(where.lanes, evaluations=False, superseded=where.superseded)
         if found is None and ledger.rows:  # a lost manifest: its packs were as large as the largest
             manifest["lanes_per_pack"] = max(row["lanes_in_pack"] for row in ledger.rows.values())
-        chosen: int | None = manifest["lanes_per_pack"] if spec.lanes == "auto" else spec.lanes
+        chosen: int | None = manifest["lanes_per_pack"] if settings.lanes == "auto" else settings.lanes
 
         # Listed at once: a bucket takes as long for one name as for a thousand.
         there = {path.stem for path in where.states.glob("*.safetensors")}
@@ -396,7 +396,7 @@ class _Sweep:
             return digest in there or path_of(where.states, digest).exists()
 
         def strategy_now(live: bool) -> Strategy:
-            return self.strategy(fingerprint, ledger, chosen or spec.abreast, has_state, live)
+            return self.strategy(fingerprint, ledger, chosen or settings.lanes_per_round, has_state, live)
 
         rehearsal = strategy_now(live=False)
         whole = rehearsal.ask() is None
@@ -427,17 +427,17 @@ class _Sweep:
 
         if whole:  # nothing to train: no need of Ray
             self.take_over(ledger)
-            told = {name: manifest[name] for name in ("spec", *self.notes)} | {"lanes": _lanes(ledger, current())}
+            told = {name: manifest[name] for name in ("settings", *self.notes)} | {"lanes": _lanes(ledger, current())}
             if not (found and found["finished_at"]) or any(found[name] != value for name, value in told.items()):
                 note(finished_at=lock.now())
             finish()
             return
-        network = check_network(spec)
+        network = check_network(settings)
         for line in network.notes:
             logging.getLogger(__name__).warning("%s", line)
         chosen = 1 if network.alone else chosen
         self._check_disk(network.state_bytes)
-        engine = make_engine(spec)
+        engine = make_engine(settings)
         try:
             engine.connect(where.path.absolute())
             self.take_over(ledger)
@@ -457,7 +457,7 @@ class _Sweep:
                     note()
                 on_news()
 
-            measure = None if chosen else Measure(spec.abreast, spec.runs, engine.workers)
+            measure = None if chosen else Measure(settings.lanes_per_round, settings.runs, engine.workers)
             jobs = Jobs(
                 strategy,
                 ledger,
@@ -469,7 +469,7 @@ class _Sweep:
             )
             # The strategy itself has not asked yet, and so knows of no closed cycle.
             self.listener(rehearsal.progress())
-            worker = Worker(spec.training(), where.states.absolute(), spec.device, spec.cpus_per_worker)
+            worker = Worker(settings.training(), where.states.absolute(), settings.device, settings.cpus_per_worker)
             engine.run(jobs, worker, dataset)
         finally:
             engine.close()
@@ -485,7 +485,7 @@ class _Sweep:
 
     def _check_disk(self, state_bytes: int) -> None:
         """Raise SweepError if the states of this sweep could outgrow the disk."""
-        where, needed = self.where, state_bytes * self.spec.peak_states
+        where, needed = self.where, state_bytes * self.settings.peak_states
         if not isinstance(where.path, Path):
             return  # a bucket has no end
         there = sum(path.lstat().st_size for path in Path(str(where.states)).glob("*"))
@@ -497,59 +497,61 @@ class _Sweep:
             )
 
 
-def _finished_oracle(spec: TuningSpec, fitting: bool = False) -> Results:
+def _finished_oracle(settings: TuningSettings, fitting: bool = False) -> OracleResults:
     """Return the oracle that a tuning is given. Raises FolderError if it is unfinished or too short.
 
     A fit takes the oracle as it is; a tuning asks for its own runs and cycles.
     """
-    assert spec.oracle is not None
-    oracle = Results(spec.oracle)
+    assert settings.oracle is not None
+    oracle = OracleResults(settings.oracle)
     if oracle.oracle.empty:
-        raise FolderError(f"{spec.oracle} has no decided cycle; its lanes are of another version, or none")
+        raise FolderError(f"{settings.oracle} has no decided cycle; its lanes are of another version, or none")
     if not oracle.finished:
-        raise FolderError(f"{spec.oracle} is unfinished; its own command goes on with it: {oracle.manifest['command']}")
-    if fitting and spec.target_cycle is None:
-        return oracle
-    if oracle.spec.decide == "per_run" and not fitting:
-        raise FolderError(f"{spec.oracle} has an oracle for each run; a tuning takes one with --decide shared")
-    cycles = int(oracle.oracle["cycle"].max())
-    words_that_fit = [] if fitting or oracle.spec.runs == spec.runs else [f"--runs {oracle.spec.runs}"]
-    if cycles < spec.target:
-        words_that_fit.append(f"--{'cycles' if spec.target_cycle is None else 'target-cycle'} {cycles}")
-    if words_that_fit:
-        wanted = f"cycle {spec.target}" if fitting else f"{spec.runs} runs and cycle {spec.target}"
         raise FolderError(
-            f"{spec.oracle} has {oracle.spec.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
+            f"{settings.oracle} is unfinished; its own command goes on with it: {oracle.manifest['command']}"
+        )
+    if fitting and settings.target_cycle is None:
+        return oracle
+    if oracle.settings.decide == "per_run" and not fitting:
+        raise FolderError(f"{settings.oracle} has an oracle for each run; a tuning takes one with --decide shared")
+    cycles = int(oracle.oracle["cycle"].max())
+    words_that_fit = [] if fitting or oracle.settings.runs == settings.runs else [f"--runs {oracle.settings.runs}"]
+    if cycles < settings.target:
+        words_that_fit.append(f"--{'cycles' if settings.target_cycle is None else 'target-cycle'} {cycles}")
+    if words_that_fit:
+        wanted = f"cycle {settings.target}" if fitting else f"{settings.runs} runs and cycle {settings.target}"
+        raise FolderError(
+            f"{settings.oracle} has {oracle.settings.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
             f"{' '.join(words_that_fit)}, or extend the oracle"
         )
     return oracle
 
 
-def _check_same(spec: TuningSpec, oracle: Results) -> None:
+def _check_same(settings: TuningSettings, oracle: OracleResults) -> None:
     """Raise FolderError where an oracle's lanes were trained otherwise than a tuning's will be, but for a schedule."""
-    wanted = folders.identity(spec, dataset_of(spec).fingerprint)
+    wanted = folders.identity(settings, dataset_of(settings).fingerprint)
     found = oracle.manifest["identity"]
-    if not spec.takes_over:  # then it is there to be compared with
+    if not settings.takes_over:  # then it is there to be compared with
         found = found | {"schedule": wanted["schedule"]}
     folders.check_identity(oracle.folder, found, wanted, "tune with its settings, or give another --oracle")
 
 
-def _cycle_0(oracle: Results) -> Given:
+def _cycle_0(oracle: OracleResults) -> Given:
     """Return what an oracle has tried and chosen in cycle 0."""
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
     return Given(tuple(sorted({row["max_lr"] for row in first.rows})), first.choice.best_max_lr)
 
 
-def _take_over(oracle: Results, ledger: Ledger) -> None:
+def _take_over(oracle: OracleResults, ledger: Ledger) -> None:
     """Copy the rows of an oracle's cycle 0 into a tuning's folder."""
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
-    missing = {row["trial_id"] for row in first.rows} - ledger.file_of.keys()
+    missing = {row["lane_id"] for row in first.rows} - ledger.file_of.keys()
     for path, keys in oracle.replay.ledger.files.items():
         if not missing.isdisjoint(keys):
             ledger.take(path)
 
 
-def _states_of_cycle_0(oracle: Results) -> set[str]:
+def _states_of_cycle_0(oracle: OracleResults) -> set[str]:
     """Return the winners' networks of an oracle's cycle 0, and the initial weights."""
     first = next(closed for closed in oracle.replay.closed if closed.cycle == 0)
     return {row[name] for row in first.best_rows for name in STATES if row[name]}
@@ -564,7 +566,7 @@ def _link_states(digests: Iterable[str], there: Location, here: Location) -> Non
             copy(source, target)
 
 
-def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
+def write_comparison(results: OracleResults, predicted: Mapping[str, SCyc]) -> None:
     """Write the picture and, where there is a trajectory to compare with, the comparison table; else there is none."""
     comparison = results.compare(predicted) if predicted else None
     if comparison is not None:
@@ -574,26 +576,26 @@ def write_comparison(results: Results, predicted: Mapping[str, SCyc]) -> None:
     plots.trajectory(results, comparison, results.folder.picture)
 
 
-def _write_histograms(results: Results | SchedulesResults) -> None:
+def _write_histograms(results: OracleResults | SchedulesResults) -> None:
     """Measure and write what --histograms asks for, on this machine: GPUs of the workers may be elsewhere."""
-    if results.spec.histograms:
-        write_gradients(results, gradients(results, device="cpu" if results.spec.device == "cpu" else "auto"))
+    if results.settings.histograms:
+        write_gradients(results, gradients(results, device="cpu" if results.settings.device == "cpu" else "auto"))
 
 
-def write_gradients(results: Results | SchedulesResults, found: Gradients) -> None:
+def write_gradients(results: OracleResults | SchedulesResults, found: Gradients) -> None:
     """Write the tables and the picture of gradients and activations."""
     tables.write("histograms", found.histograms, results.folder.histograms)
     tables.write("tails", found.tails, results.folder.tails)
     plots.histograms(results, found, results.folder.histograms_picture)
 
 
-def make_engine(spec: Spec) -> Engine:
-    """Return the engine that the spec names."""
-    if spec.engine == "inline":
+def make_engine(settings: Settings) -> Engine:
+    """Return the engine that the settings names."""
+    if settings.engine == "inline":
         return InlineEngine()
     from sweep.execution.on_ray.engine import RayEngine  # Ray takes its time to import, and reads settings when it is
 
-    return RayEngine(spec)
+    return RayEngine(settings)
 
 
 def _lanes(ledger: Ledger, current: Mapping[str, Mapping[str, Any]]) -> list[int]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 
 from sweep.analyses.gradients import Gradients
 from sweep.config.messages import printable
-from sweep.experiments.results import Results, SchedulesResults, TrainedResults, TuningResults
+from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults, ValidationResults
 from sweep.statistics import intervals as evidence
 from sweep.statistics import trend
 from sweep.statistics.selection import Rules
@@ -29,7 +29,7 @@ VERDICTS = {"inside": (GREEN, "o"), "undecided": (GREY, "s"), "outside": (ORANGE
 LINES = (ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
-def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location) -> None:
+def trajectory(results: OracleResults, comparison: pd.DataFrame | None, path: Location) -> None:
     """Draw best max_lr and feasible region against the percent remaining, predictions beside them, accuracies below.
 
     Where runs decide for themselves, each run has its own line. Nothing is drawn before a cycle is decided.
@@ -37,7 +37,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location
     oracle = results.oracle
     if oracle.empty:
         return
-    spec = results.spec
+    settings = results.settings
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(9, 7.5), sharex=True, height_ratios=[2.2, 1], layout="constrained"
     )
@@ -54,8 +54,8 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location
     top.set_yscale("log")
     top.set_ylabel("max_lr")
     top.set_title(
-        f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} run{'s' if spec.runs > 1 else ''}, "
-        f"seed {spec.seed}"
+        f"{settings.model} on {settings.dataset}, pruning {settings.pruning}, {settings.runs} run{'s' if settings.runs > 1 else ''}, "
+        f"seed {settings.seed}"
     )
     figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     bottom.set_ylabel("accuracy, %")
@@ -67,7 +67,7 @@ def trajectory(results: Results, comparison: pd.DataFrame | None, path: Location
     _save(figure, path)
 
 
-def tuning(results: TuningResults, oracle: Results | None, path: Location) -> None:
+def tuning(results: TuningResults, oracle: OracleResults | None, path: Location) -> None:
     """Draw the trials' values by stage, the parameters' importances, and the winner's curve over an oracle's region.
 
     Nothing is drawn before a trial has ended.
@@ -99,7 +99,7 @@ def tuning(results: TuningResults, oracle: Results | None, path: Location) -> No
             "-",
             color=ORANGE,
             lw=2,
-            label=f"tuned {results.spec.schedule}",
+            label=f"tuned {results.settings.schedule}",
         )
     axes.set_yscale("log")
     axes.set_xlabel("cycle")
@@ -117,7 +117,7 @@ def schedules(results: SchedulesResults, path: Location) -> None:
     Below, the distance to the best schedule of each cycle, where lines that lie close can be told apart. Nothing is
     drawn before a cycle is finished.
     """
-    table, spec = results.schedules, results.spec
+    table, settings = results.schedules, results.settings
     if table.empty:
         return
     figure, (top, bottom) = plt.subplots(
@@ -129,14 +129,21 @@ def schedules(results: SchedulesResults, path: Location) -> None:
         cycle, mean = part["cycle"], part["test_accuracy_mean"]
         std = part["test_accuracy_std"].fillna(0)
         top.plot(
-            cycle, mean, style, color=colour, marker="o", ms=3, lw=2 if name in spec.curves else 1.2, label=_text(name)
+            cycle,
+            mean,
+            style,
+            color=colour,
+            marker="o",
+            ms=3,
+            lw=2 if name in settings.curves else 1.2,
+            label=_text(name),
         )
         top.fill_between(cycle, mean - std, mean + std, color=colour, alpha=0.08, lw=0)
         bottom.plot(cycle, mean - best.loc[cycle].to_numpy(), style, color=colour, marker="o", ms=3, lw=1.2)
     top.set_ylabel("test accuracy, %")
     top.set_title(
-        f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} run{'s' if spec.runs > 1 else ''}, "
-        f"seed {spec.seed}; bands: std over runs"
+        f"{settings.model} on {settings.dataset}, pruning {settings.pruning}, {settings.runs} run{'s' if settings.runs > 1 else ''}, "
+        f"seed {settings.seed}; bands: std over runs"
     )
     top.legend(loc="lower left", frameon=False, ncols=2)
     gaps = best.loc[table["cycle"]].to_numpy() - table["test_accuracy_mean"]
@@ -153,7 +160,7 @@ def schedules(results: SchedulesResults, path: Location) -> None:
     _save(figure, path)
 
 
-def histograms(results: Results | SchedulesResults, found: Gradients, path: Location) -> None:
+def histograms(results: OracleResults | SchedulesResults, found: Gradients, path: Location) -> None:
     """Draw for gradients and activations: on the left their densities at some λ, on the right their tails against λ.
 
     Densities are those of run 0 of the first chain; tails are means over runs with their std, of every chain.
@@ -178,18 +185,20 @@ def histograms(results: Results | SchedulesResults, found: Gradients, path: Loca
         for axes in (left, right):
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-    spec = results.spec
-    figure.suptitle(f"{spec.model} on {spec.dataset}, pruning {spec.pruning}, {spec.runs} runs, seed {spec.seed}")
+    settings = results.settings
+    figure.suptitle(
+        f"{settings.model} on {settings.dataset}, pruning {settings.pruning}, {settings.runs} runs, seed {settings.seed}"
+    )
     _save(figure, path)
 
 
-def controls(results: Results, path: Location) -> None:
+def controls(results: OracleResults, path: Location) -> None:
     """Draw each run's best max_lr and region of an oracle and its controls: geometric means over runs, t intervals.
 
     Nothing is drawn with fewer than two runs or cycles.
     """
-    rules = Rules.of(results.spec)
-    chains = {f"{results.spec.pruning} (the oracle)": results.replay.closed}
+    rules = Rules.of(results.settings)
+    chains = {f"{results.settings.pruning} (the oracle)": results.replay.closed}
     chains |= {name: control.replay.closed for name, control in results.controls.items()}
     found = {name: trend.per_run(closed, rules) for name, closed in chains.items()}
     drawn = {name: series for name, series in found.items() if min(series["best"].shape) > 1}
@@ -215,7 +224,7 @@ def controls(results: Results, path: Location) -> None:
     _save(figure, path)
 
 
-def leads(results: Results, path: Location) -> None:
+def shortfalls(results: OracleResults, path: Location) -> None:
     """Draw for some cycles how far every max_lr falls short of the best, with intervals, and the tolerance.
 
     Nothing is drawn before a cycle is decided, nor of runs that decide for themselves.
@@ -223,11 +232,11 @@ def leads(results: Results, path: Location) -> None:
     curves = results.curves[results.curves["run"].isna()]
     if curves.empty:
         return
-    rules, cycles = Rules.of(results.spec), sorted(curves["cycle"].unique())
+    rules, cycles = Rules.of(results.settings), sorted(curves["cycle"].unique())
     some = sorted({cycles[round(index * (len(cycles) - 1) / 3)] for index in range(4)})
     figure, panels = plt.subplots(1, len(some), figsize=(11, 3.8), sharey=True, squeeze=False, layout="constrained")
     for axes, cycle in zip(panels[0], some, strict=True):
-        part = curves[(curves["cycle"] == cycle) & curves["lead"].notna()]
+        part = curves[(curves["cycle"] == cycle) & curves["shortfall"].notna()]
         margin = rules.margin(part["val_accuracy_mean"].max())
         axes.axhspan(0, margin, color=BLUE, alpha=0.12, lw=0, label="within the tolerance")
         for verdict, (colour, marker) in VERDICTS.items():
@@ -235,8 +244,8 @@ def leads(results: Results, path: Location) -> None:
             if each.empty:
                 continue
             # The interval is of the shortfall from the best there is, and need not hold the lead of the best seen.
-            axes.vlines(each["max_lr"], each["lead_low"], each["lead_high"], color=colour, lw=1.2, alpha=0.7)
-            axes.plot(each["max_lr"], each["lead"], marker, color=colour, ms=5, label=verdict)
+            axes.vlines(each["max_lr"], each["shortfall_low"], each["shortfall_high"], color=colour, lw=1.2, alpha=0.7)
+            axes.plot(each["max_lr"], each["shortfall"], marker, color=colour, ms=5, label=verdict)
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(-0.2 * margin, max(8 * margin, 1.0))
@@ -253,7 +262,7 @@ def leads(results: Results, path: Location) -> None:
     _save(figure, path)
 
 
-def gaps(found: Mapping[str, TrainedResults], path: Location) -> None:
+def gaps(found: Mapping[str, ValidationResults], path: Location) -> None:
     """Draw each trajectory's gap to the oracle by cycle, with intervals: from the oracle's start, and of its own chain.
 
     `found` has results of trained comparisons by name. Nothing is drawn before a cycle of one is trained.
@@ -276,7 +285,7 @@ def gaps(found: Mapping[str, TrainedResults], path: Location) -> None:
             axes.errorbar(place, rows[gap], reach, fmt=marker, ms=4, lw=1, color=colour, label=_text(label))
         _density_axis(panels[0], rows.set_index("cycle")["percent_remaining"])
         _density_axis(panels[1], rows.set_index("cycle")["percent_remaining"])
-    rules = Rules.of(named[0][2].oracle.spec)
+    rules = Rules.of(named[0][2].oracle.settings)
     margin = rules.margin(float(named[0][2].oracle.oracle["val_accuracy_mean"].mean()))
     limit = 6 * margin or 1.0  # a tolerance of 0 has no width to go by
     titles = ("one max_lr from the oracle's start: validation", "a whole chain of its own: test")

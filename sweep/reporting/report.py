@@ -15,7 +15,14 @@ import jinja2
 from rich.console import RenderableType
 
 from sweep.errors import FolderError
-from sweep.experiments.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults, load
+from sweep.experiments.results import (
+    AnyResults,
+    OracleResults,
+    SchedulesResults,
+    TuningResults,
+    ValidationResults,
+    load,
+)
 from sweep.reporting import plots
 from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.live import duration
@@ -98,9 +105,9 @@ def write_report(folders: Sequence[Location | str], path: Path) -> None:
 
 
 def _section(results: AnyResults) -> Section:
-    if isinstance(results, TrainedResults):
+    if isinstance(results, ValidationResults):
         raise FolderError(f"{results.folder.path} is part of an oracle: give the folder of that")
-    if isinstance(results, Results):
+    if isinstance(results, OracleResults):
         answer, blocks = _oracle(results)
     elif isinstance(results, TuningResults):
         answer, blocks = _tuning(results)
@@ -109,14 +116,14 @@ def _section(results: AnyResults) -> Section:
     if not results.finished:
         answer = [*answer, progress_line(results.progress)]
     parts: list[AnyResults] = [results]
-    if isinstance(results, Results):
+    if isinstance(results, OracleResults):
         parts += [*results.controls.values(), *_trained(results).values()]
     manifest = results.manifest
-    spec = results.spec.model_dump(mode="json")
+    settings = results.settings.model_dump(mode="json")
     machine = manifest["hardware"]
-    settings = [(name, _text(value)) for name, value in spec.items() if value is not None]
-    settings += [(f"version of {name}", _text(value)) for name, value in manifest["versions"].items()]
-    settings += [
+    said = [(name, _text(value)) for name, value in settings.items() if value is not None]
+    said += [(f"version of {name}", _text(value)) for name, value in manifest["versions"].items()]
+    said += [
         ("git commit", _text(manifest["git_commit"])),
         ("machine", f"{machine['cores']} cores of {machine['cpu']}, {_text(machine['gpus']) or 'no GPU'}"),
         ("threads of a worker", _text(manifest["threads"])),
@@ -133,7 +140,7 @@ def _section(results: AnyResults) -> Section:
         blocks=blocks,
         cost=_cost(parts),
         commands=list(dict.fromkeys(_command(part) for part in parts)),
-        settings=settings,
+        settings=said,
         notes=[
             f"bit for bit with the same versions, --lanes {manifest['lanes_per_pack']} and a machine of the same kind; "
             "in packs of another size single lanes may differ in their last bits"
@@ -141,7 +148,7 @@ def _section(results: AnyResults) -> Section:
     )
 
 
-def _oracle(results: Results) -> tuple[list[str], list[Block]]:
+def _oracle(results: OracleResults) -> tuple[list[str], list[Block]]:
     if results.oracle.empty:
         return ["No cycle is decided yet."], []
     comparison = results.compared
@@ -149,7 +156,7 @@ def _oracle(results: Results) -> tuple[list[str], list[Block]]:
     pictures = _picture(
         lambda path: plots.trajectory(results, comparison, path), "max_lr and its region by percent remaining"
     )
-    pictures += _picture(lambda path: plots.leads(results, path), "how far each max_lr falls short of the best")
+    pictures += _picture(lambda path: plots.shortfalls(results, path), "how far each max_lr falls short of the best")
     blocks = [Block("The oracle", _parts(view_of(results, None, WIDTH).table, title), pictures)]
     trend = _picture(lambda path: plots.controls(results, path), "max_lr by percent remaining, oracle and controls")
     blocks.append(Block("Does max_lr rise, and why?", _parts(trend_table(results), title), trend))
@@ -185,19 +192,19 @@ def _schedules(results: SchedulesResults) -> tuple[list[str], list[Block]]:
         return ["No schedule has finished a cycle yet."], [Block("", parts, pictures)]
     counts = table[table["best"]]["schedule"].value_counts()
     best = ", ".join(f"{name} in {count}" for name, count in counts.items())
-    sure = "; one run says nothing of how sure that is" if results.spec.runs < 2 else ""
+    sure = "; one run says nothing of how sure that is" if results.settings.runs < 2 else ""
     answer = [f"Best mean test accuracy: {best or 'none'} of {table['cycle'].nunique()} cycles{sure}."]
     answer += [
         part
         for part in parts
-        if isinstance(part, str) and any(part.startswith(f"{name} ") for name in results.spec.curves)
+        if isinstance(part, str) and any(part.startswith(f"{name} ") for name in results.settings.curves)
     ]
     return answer, [Block("", parts, pictures)]
 
 
-def _trained(results: Results) -> dict[str, TrainedResults]:
-    found = {"the oracle's runs": results.folder.trained, "fresh runs": results.folder.confirmed}
-    return {name: TrainedResults(path) for name, path in found.items() if (path / "manifest.json").exists()}
+def _trained(results: OracleResults) -> dict[str, ValidationResults]:
+    found = {"the oracle's runs": results.folder.validation, "held-out runs": results.folder.held_out_validation}
+    return {name: ValidationResults(path) for name, path in found.items() if (path / "manifest.json").exists()}
 
 
 def _parts(table: RenderableType, title: str) -> list[Cells | str]:
@@ -221,10 +228,14 @@ def _cost(parts: Sequence[AnyResults]) -> Cells:
     """Return what was trained: lanes, steps, time on devices."""
     rows = []
     for part in parts:
-        trials = part.trials
-        name = {Results: "oracle", TuningResults: "tuning", SchedulesResults: "schedules"}.get(type(part), "")
+        trials = part.lanes
+        name = {OracleResults: "oracle", TuningResults: "tuning", SchedulesResults: "schedules"}.get(type(part), "")
         if part is not parts[0]:
-            name = f"control: {part.spec.pruning}" if isinstance(part, Results) else f"compare: {part.folder.path.name}"
+            name = (
+                f"control: {part.settings.pruning}"
+                if isinstance(part, OracleResults)
+                else f"compare: {part.folder.path.name}"
+            )
         seconds = float(trials["wall_seconds"].sum())
         rows.append(
             [

@@ -17,7 +17,7 @@ from sweep.analyses.fit import Fits
 from sweep.analyses.gradients import Gradients
 from sweep.analyses.plan import Plan
 from sweep.config.presets import PRESETS
-from sweep.experiments.results import AnyResults, Results, SchedulesResults, TuningResults
+from sweep.experiments.results import AnyResults, OracleResults, SchedulesResults, TuningResults
 from sweep.experiments.schedules.tables import SIGNIFICANT
 from sweep.reporting.live import duration
 from sweep.strategies.protocol import Progress
@@ -37,7 +37,7 @@ def columns(data: pd.DataFrame) -> dict[str, list[Any]]:
     return {str(name): [None if missing(value) else value for value in data[name].tolist()] for name in data.columns}
 
 
-def oracle_table(results: Results, comparison: pd.DataFrame | None, width: int) -> RenderableType:
+def oracle_table(results: OracleResults, comparison: pd.DataFrame | None, width: int) -> RenderableType:
     """Return the oracle as the paper's Table 3 has it, one row a cycle, predictions beside it.
 
     Where `width` (characters) leaves no room, how far regions may reach is not shown.
@@ -104,7 +104,7 @@ def plan_table(plan: Plan) -> RenderableType:
         else ""
     )
     rows = {
-        "lanes": f"{plan.lanes:,} in {plan.cycles} cycles and {plan.runs} runs, {plan.abreast} side by side",
+        "lanes": f"{plan.lanes:,} in {plan.cycles} cycles and {plan.runs} runs, {plan.lanes_per_round} side by side",
         "packs": f"{plan.packs:,} of up to {plan.lanes_per_pack} lanes",
         "steps": f"{plan.steps:,} in all, {plan.steps // plan.lanes:,} a lane ({plan.epochs:.1f} epochs)",
         "evaluations": evaluated + scored,
@@ -134,10 +134,10 @@ def _power(plan: Plan) -> dict[str, str]:
     return {
         "spread": f"paired differences vary by {plan.spread:.2g} points over runs ({plan.spread_of})",
         "evidence": f"to tell a max_lr {plan.tolerance:.2g} points worse from the best, 8 times in 10: "
-        f"{cost(plan.runs_for_cycle)} for all {plan.abreast} of a cycle together; the spread being known no better, "
+        f"{cost(plan.runs_for_cycle)} for all {plan.lanes_per_round} of a cycle together; the spread being known no better, "
         f"{_between(plan.runs_between)}",
         "confirm": "to show a prediction that is as good within the tolerance at one cycle, likewise: "
-        f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.abreast)} of compare --confirm",
+        f"{cost(plan.runs_for_one, WHEN_CONFIRMED / plan.lanes_per_round)} of compare --confirm",
     }
 
 
@@ -182,12 +182,12 @@ def progress_line(progress: Progress) -> str:
     return f"unfinished: {label}cycle {progress.cycle} of {progress.cycles} open, {lanes} done"
 
 
-def tuning_table(results: TuningResults, oracle: Results | None) -> RenderableType:
+def tuning_table(results: TuningResults, oracle: OracleResults | None) -> RenderableType:
     """Return the trials of a tuning, the winner's own chain by cycle, and what both cost; the oracle's beside them."""
     trials = Table(
         box=box.SIMPLE_HEAD, title=title_of(results), title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
     )
-    names = ("epsilon", "delta", "q", "beta") if results.spec.schedule == "scyc" else ("max_lr",)
+    names = ("epsilon", "delta", "q", "beta") if results.settings.schedule == "scyc" else ("max_lr",)
     for heading in ("stage", "trial", *names, "val %", "state", "new steps"):
         trials.add_column(heading, justify="left" if heading in ("stage", "state") else "right")
     best = {stage: results.replay.best(stage) for stage in dict.fromkeys(results.tuning["stage"])}
@@ -209,7 +209,7 @@ def tuning_table(results: TuningResults, oracle: Results | None) -> RenderableTy
     return Group(*parts)
 
 
-def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
+def _chain_table(results: TuningResults, oracle: OracleResults | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="the winner's own chain", title_justify="left", padding=(0, 1, 0, 0))
     beside = {} if oracle is None else {row["cycle"]: row for row in oracle.oracle.to_dict("records")}
     headings = (
@@ -239,13 +239,13 @@ def _chain_table(results: TuningResults, oracle: Results | None) -> Table:
     return table
 
 
-def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str]:
+def _tuning_findings(results: TuningResults, oracle: OracleResults | None) -> list[str]:
     table, lines = results.tuning, []
     if results.winner is not None:
         name = (
             f"S-Cyc {results.scyc}"
             if results.scyc
-            else f"{results.spec.schedule}, max_lr {results.winner.chain[0].max_lr:.4g}"
+            else f"{results.settings.schedule}, max_lr {results.winner.chain[0].max_lr:.4g}"
         )
         mean = results.chain["test_accuracy_mean"].mean()
         against = ""
@@ -257,7 +257,7 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
     share = ""
     if oracle is not None:
         share = f", {100 * steps / oracle.oracle['trained_steps'].sum():.0f} % of the oracle's"
-    given = int((table["stage"] == "epsilon").sum()) if results.spec.takes_over else 0
+    given = int((table["stage"] == "epsilon").sum()) if results.settings.takes_over else 0
     taken = f" and {given} max_lr of the oracle's cycle 0" if given else ""
     lines.append(
         f"{len(table) - given} trials{taken}, {steps:,} steps trained{share}, "
@@ -268,7 +268,7 @@ def _tuning_findings(results: TuningResults, oracle: Results | None) -> list[str
 
 
 def schedules_table(results: SchedulesResults, width: int) -> RenderableType:
-    """Return test accuracies as the paper's Table 2 has them, a row a cycle, as many schedules abreast as fit.
+    """Return test accuracies as the paper's Table 2 has them, a row a cycle, as many schedules lanes_per_round as fit.
 
     The paper's printed value, if there is one, stands below the measured one.
     """
@@ -318,17 +318,17 @@ def _standing(row: Mapping[Any, Any] | None) -> Text:
 
 
 def _standings_findings(results: SchedulesResults) -> list[str]:
-    table, rates, spec = results.schedules, results.rates, results.spec
+    table, rates, settings = results.schedules, results.rates, results.settings
     lines = []
-    if table["schedule"].nunique() > 1 and spec.runs > 1:
+    if table["schedule"].nunique() > 1 and settings.runs > 1:
         lines.append("* the best test accuracy of the cycle; = not told from it by a paired t-test over runs (p of at")
         lines.append(f"least {SIGNIFICANT:g}, uncorrected). Nothing is chosen by a test accuracy")
-        if spec.runs < FEW_RUNS:
-            lines.append(f"with {spec.runs} runs the test can hardly tell anything apart: = says little")
+        if settings.runs < FEW_RUNS:
+            lines.append(f"with {settings.runs} runs the test can hardly tell anything apart: = says little")
     elif table["schedule"].nunique() > 1:
         lines.append("* the best test accuracy of the cycle; one run says nothing of how sure that is")
     if table["schedule"].nunique() > 1:
-        lines += [line for name in spec.curves if (line := _scyc_finding(table, name, spec.runs))]
+        lines += [line for name in settings.curves if (line := _scyc_finding(table, name, settings.runs))]
     for source, part in table.groupby("source", sort=False):
         lines.append(f"max_lr of {', '.join(part['schedule'].unique())}: {source}")
     for (schedule, cycle), grid in rates[rates["at_edge"]].groupby(["schedule", "cycle"], sort=False):
@@ -336,12 +336,12 @@ def _standings_findings(results: SchedulesResults) -> list[str]:
         write = told_apart(*grid["max_lr"])
         lines.append(
             f"{schedule}'s {write(chosen)} lies on the EDGE of its grid at cycle {cycle}, {write(low)} to "
-            f"{write(high)}, {_why_edge(spec.max_lr, low if chosen == low else None)}"
+            f"{write(high)}, {_why_edge(settings.max_lr, low if chosen == low else None)}"
         )
-    if spec.printed is not None:
-        lines.append(f"in brackets: the paper's Table {spec.printed.table} ({spec.printed.pruning})")
-        lines += [f"Table {spec.printed.table}: {note}" for note in spec.printed.notes]
-    waiting = [entry.name for entry in spec.entries if entry.name not in set(table["schedule"])]
+    if settings.printed is not None:
+        lines.append(f"in brackets: the paper's Table {settings.printed.table} ({settings.printed.pruning})")
+        lines += [f"Table {settings.printed.table}: {note}" for note in settings.printed.notes]
+    waiting = [entry.name for entry in settings.entries if entry.name not in set(table["schedule"])]
     if waiting:
         lines.append(f"still to come: {', '.join(waiting)}")
     rows = results.replay.current().values()
@@ -377,7 +377,7 @@ def _scyc_finding(table: pd.DataFrame, name: str, runs: int) -> str:
     return line
 
 
-def rescored_table(results: Results) -> RenderableType:
+def rescored_table(results: OracleResults) -> RenderableType:
     """Return how much of an oracle's table hangs on its rules: a row a rule, what it would have changed."""
     rescored = results.rescored
     own = rescored[rescored["rule"] == rescored["rule"].iloc[0]].reset_index(drop=True)
@@ -459,7 +459,7 @@ def fit_table(fits: Fits) -> RenderableType:
     return Group(table, *map(Text, lines), Text(f"{fits.evaluations:,} curves tried"))
 
 
-def paper_table(results: Results, printed: OracleTable) -> RenderableType:
+def paper_table(results: OracleResults, printed: OracleTable) -> RenderableType:
     """Return the paper's oracle beside the one measured here, and the paper's contradictions that touch it."""
     table = Table(
         box=box.SIMPLE_HEAD, title=f"the paper's Table {printed.table} beside this oracle", title_justify="left"
@@ -482,22 +482,28 @@ def paper_table(results: Results, printed: OracleTable) -> RenderableType:
 
 def title_of(results: AnyResults) -> str:
     """Return what was run, in a line."""
-    spec = results.spec
-    rewind = {"none": "not rewound", "init": "rewound"}.get(str(spec.rewind), f"rewound to step {spec.rewind}")
-    runs = f"{spec.runs} run{'s' if spec.runs > 1 else ''}"
-    text = f"{spec.model} on {spec.dataset}, pruning {spec.pruning} ({rewind}), {runs}, seed {spec.seed}"
-    return f"{text}, tolerance {spec.tolerance:g} {spec.tolerance_kind}" if isinstance(results, Results) else text
+    settings = results.settings
+    rewind = {"none": "not rewound", "init": "rewound"}.get(str(settings.rewind), f"rewound to step {settings.rewind}")
+    runs = f"{settings.runs} run{'s' if settings.runs > 1 else ''}"
+    text = (
+        f"{settings.model} on {settings.dataset}, pruning {settings.pruning} ({rewind}), {runs}, seed {settings.seed}"
+    )
+    return (
+        f"{text}, tolerance {settings.tolerance:g} {settings.tolerance_kind}"
+        if isinstance(results, OracleResults)
+        else text
+    )
 
 
-def _findings(results: Results, comparison: pd.DataFrame | None, reach: bool) -> list[str]:
+def _findings(results: OracleResults, comparison: pd.DataFrame | None, reach: bool) -> list[str]:
     oracle = results.oracle
     lines = []
     if oracle.empty:
         return ["no cycle is decided yet"]
     if (oracle["feasible_low"] != oracle["hull_low"]).any() or (oracle["feasible_high"] != oracle["hull_high"]).any():
         lines.append("~  the curve is noisy: there are feasible max_lr values beyond a gap (hull_low, hull_high)")
-    reasons = {"<": [_why_edge(results.spec.max_lr, low) for low in oracle.loc[oracle["low_at_edge"], "grid_low"]]}
-    reasons[">"] = [_why_edge(results.spec.max_lr, None)] * int(oracle["high_at_edge"].any())
+    reasons = {"<": [_why_edge(results.settings.max_lr, low) for low in oracle.loc[oracle["low_at_edge"], "grid_low"]]}
+    reasons[">"] = [_why_edge(results.settings.max_lr, None)] * int(oracle["high_at_edge"].any())
     for reason in dict.fromkeys(reasons["<"] + reasons[">"]):
         marks = ", ".join(mark for mark, found in reasons.items() if reason in found)
         lines.append(f"{marks}  the region reaches the edge of the grid, {reason}")
@@ -527,14 +533,14 @@ def _why_edge(max_lr: str, low: float | None) -> str:
     return "which was extended to four times its points: give a wider --max-lr"
 
 
-def _certainty(results: Results, reach: bool) -> list[str]:
+def _certainty(results: OracleResults, reach: bool) -> list[str]:
     """Say how much of the table is sure; `reach`: whether it has that column."""
     oracle = results.oracle
     if oracle["possible_low"].isna().all():
         return ["one run decides each row: nothing says how sure best and region are; more --runs do"]
     beyond = pd.concat([oracle["below_low"], oracle["above_high"]]).dropna()
-    decided, median = int((beyond == "outside").sum()), oracle["not_told"].median()
-    level = f"{100 * results.spec.confidence:g} % confidence for a whole cycle"
+    decided, median = int((beyond == "outside").sum()), oracle["n_not_worse"].median()
+    level = f"{100 * results.settings.confidence:g} % confidence for a whole cycle"
     return [
         f"may reach: every max_lr tried beyond is outside, with {level}; <, >: there is none"
         if reach

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.experiments.results import Results, TrainedResults
+from sweep.experiments.results import OracleResults, ValidationResults
 from sweep.reporting.screen import missing, progress_line, signed, title_of, told_apart
 from sweep.statistics.intervals import both_sides
 
@@ -21,12 +21,12 @@ QUANTITY = {"best": "best", "low": "region from", "high": "region to", "middle":
 """What each quantity of the trend table is called."""
 
 
-def verdicts_table(results: TrainedResults) -> RenderableType:
+def verdicts_table(results: ValidationResults) -> RenderableType:
     """Return what trained trajectories came to: gaps with their intervals, and what they decide."""
     oracle = results.oracle
-    fresh = results.replay.plans.fresh
+    held_out = results.replay.plans.held_out
     # On the oracle's runs any max_lr may be the best; what is sure is how far this one falls short of it.
-    reach = f"{100 * oracle.spec.confidence:g} % {'interval' if fresh else 'short of best'}"
+    reach = f"{100 * oracle.settings.confidence:g} % {'interval' if held_out else 'short of best'}"
     parts: list[RenderableType] = []
     for name, rows in results.verdicts.groupby("trajectory", sort=False):
         runs = _runs(results)
@@ -36,7 +36,7 @@ def verdicts_table(results: TrainedResults) -> RenderableType:
             table.add_column(heading, justify="left" if heading == "verdict" else "right")
         for heading in (
             "own chain: test gap",
-            f"{100 * both_sides(oracle.spec.confidence):g} % interval",
+            f"{100 * both_sides(oracle.settings.confidence):g} % interval",
             "equivalent",
         ):
             table.add_column(heading, justify="left" if heading == "equivalent" else "right")
@@ -63,9 +63,9 @@ def verdicts_table(results: TrainedResults) -> RenderableType:
     return Group(*parts)
 
 
-def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
-    fresh, cycles = results.replay.plans.fresh, rows[rows["cycle"].notna()]
-    if results.spec.runs < 2:
+def _verdict_findings(results: ValidationResults, rows: pd.DataFrame) -> list[str]:
+    held_out, cycles = results.replay.plans.held_out, rows[rows["cycle"].notna()]
+    if results.settings.runs < 2:
         return ["one run gives no interval: nothing can be said of how sure the gaps are"]
     counts = cycles["verdict"].value_counts()
     found = ", ".join(f"{name} in {counts.get(name, 0)}" for name in ("inside", "undecided", "outside"))
@@ -93,26 +93,26 @@ def _verdict_findings(results: TrainedResults, rows: pd.DataFrame) -> list[str]:
             f"{last['equivalence_p']:.2g}), which says nothing of single cycles; with Holm's correction it is in "
             f"{int(cycles['equivalent'].sum())} of {len(cycles)} of these"
         )
-    if fresh:
+    if held_out:
         lines.append("gap: the oracle's choice minus the prediction, in points, on runs that had no part in the choice")
     else:
         lines.append(
             "gap: the oracle's choice minus the prediction, in points; the oracle's is the best of many noisy means on "
             "these runs, so the gap flatters it; short of best: of the best max_lr there is, whichever that may be; "
-            "--confirm N takes fresh runs"
+            "--confirm N takes held-out runs"
         )
     return lines
 
 
-def trend_table(results: Results) -> RenderableType:
-    """Return whether max_lr rises over the cycles, in an oracle and its controls, and whether it outlasts them."""
-    level = f"{100 * results.spec.confidence:g} %"
+def trend_table(results: OracleResults) -> RenderableType:
+    """Return whether max_lr rises over the cycles, in an oracle and its controls, and whether it exceeds_control them."""
+    level = f"{100 * results.settings.confidence:g} %"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("pruning", "max_lr", "a cycle", f"{level} interval", "p (Holm)", "rises"):
         table.add_column(heading, justify="left" if heading in ("pruning", "max_lr", "rises") else "right")
     if results.controls:
-        for heading in ("ratio", f"{level} interval", "outlasts"):
-            table.add_column(heading, justify="left" if heading == "outlasts" else "right")
+        for heading in ("ratio", f"{level} interval", "exceeds_control"):
+            table.add_column(heading, justify="left" if heading == "exceeds_control" else "right")
     trend = results.trend
     for row in trend.to_dict("records"):
         first = row["quantity"] == "best"
@@ -132,20 +132,20 @@ def trend_table(results: Results) -> RenderableType:
                 else [
                     _factor(row["excess"]),
                     _factors(row["excess_low"], row["excess_high"]),
-                    _yes(row["outlasts"]),
+                    _yes(row["exceeds_control"]),
                 ]
             )
         table.add_row(*cells, end_section=row["quantity"] == "middle")
     return Group(Text(title_of(results), "bold"), table, *map(Text, trend_findings(results)))
 
 
-def trend_findings(results: Results) -> list[str]:
-    """Say whether max_lr rises, whether the rise outlasts its controls, and what that rests on."""
+def trend_findings(results: OracleResults) -> list[str]:
+    """Say whether max_lr rises, whether the rise exceeds_control its controls, and what that rests on."""
     trend = results.trend
     own = trend[trend["chain"] == trend["chain"].iloc[0]]
-    if results.spec.runs < 2 or own["rises"].isna().all():
+    if results.settings.runs < 2 or own["rises"].isna().all():
         return ["one run, or fewer than three cycles, gives no interval: whether max_lr rises cannot be told"]
-    lines = [f"{results.spec.pruning}: {_rise(own)}"]
+    lines = [f"{results.settings.pruning}: {_rise(own)}"]
     for name in results.controls:
         part = trend[trend["chain"] == name]
         lines.append(f"{name} ({WHY.get(name, 'another pruning')}): {_rise(part)}; {_outlasting(part, own)}")
@@ -155,18 +155,18 @@ def trend_findings(results: Results) -> list[str]:
     )
     if results.controls:
         lines.append(
-            "ratio: the oracle's growth by the control's, paired by run; outlasts: it rises, and surely faster"
+            "ratio: the oracle's growth by the control's, paired by run; exceeds_control: it rises, and surely faster"
         )
     return lines
 
 
 def _outlasting(rows: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Say whether the oracle's rise outlasts a control; `rows` are the control's, `own` the oracle's."""
-    longer = rows[rows["outlasts"].astype("boolean").fillna(False)]["quantity"]
+    """Say whether the oracle's rise exceeds_control a control; `rows` are the control's, `own` the oracle's."""
+    longer = rows[rows["exceeds_control"].astype("boolean").fillna(False)]["quantity"]
     if len(longer):
-        return f"the rise outlasts it ({_named(longer)})"
+        return f"the rise exceeds_control it ({_named(longer)})"
     if ((rows["excess_high"] < 1) & rows["rises"].astype("boolean").fillna(False)).any():
-        return "max_lr rises faster there: no rise outlasts it"
+        return "max_lr rises faster there: no rise exceeds_control it"
     if own["rises"].astype("boolean").fillna(False).any():
         return "the rise cannot be told from it"
     faster = rows[rows["excess_low"] > 1]["quantity"]
@@ -200,18 +200,18 @@ def _yes(value: object) -> str:
     return "-" if missing(value) else "yes" if value else "no"
 
 
-def _runs(results: TrainedResults) -> str:
+def _runs(results: ValidationResults) -> str:
     """Return how many runs a trained comparison has, and of which."""
-    fresh, runs = results.replay.plans.fresh, results.spec.runs
-    text = f"{runs} {'fresh ' if fresh else ''}run{'s' if runs > 1 else ''}"
-    return text if fresh else f"{text} of the oracle"
+    held_out, runs = results.replay.plans.held_out, results.settings.runs
+    text = f"{runs} {'held-out ' if held_out else ''}run{'s' if runs > 1 else ''}"
+    return text if held_out else f"{text} of the oracle"
 
 
-def _tolerance(results: Results) -> str:
-    return f"{results.spec.tolerance:g} {'points' if results.spec.tolerance_kind == 'absolute' else '% of the best'}"
+def _tolerance(results: OracleResults) -> str:
+    return f"{results.settings.tolerance:g} {'points' if results.settings.tolerance_kind == 'absolute' else '% of the best'}"
 
 
-def region_answer(results: Results) -> str:
+def region_answer(results: OracleResults) -> str:
     """Say in a sentence which max_lr is best, and how wide the range is that is as good."""
     oracle = results.oracle
     low, high = oracle["best_max_lr"].min(), oracle["best_max_lr"].max()
@@ -221,14 +221,14 @@ def region_answer(results: Results) -> str:
     line += f"the region as good spans {width:.3g} times (median)"
     if oracle["possible_low"].isna().all():
         return f"{line}. One run decides each cycle: how sure that is cannot be told."
-    reach, told = (oracle["possible_high"] / oracle["possible_low"]).median(), oracle["not_told"].median()
+    reach, told = (oracle["possible_high"] / oracle["possible_low"]).median(), oracle["n_not_worse"].median()
     return (
         f"{line} and may span {reach:.3g} times; {told:g} of {oracle['points'].median():g} max_lr are not told from "
-        f"the best (median, at {100 * results.spec.confidence:g} % confidence for a whole cycle)."
+        f"the best (median, at {100 * results.settings.confidence:g} % confidence for a whole cycle)."
     )
 
 
-def rise_answer(results: Results) -> str:
+def rise_answer(results: OracleResults) -> str:
     """Say in a sentence whether max_lr rises, and how sure that is."""
     trend = results.trend
     own = trend[trend["chain"] == trend["chain"].iloc[0]]
@@ -237,7 +237,7 @@ def rise_answer(results: Results) -> str:
         return "Whether max_lr rises cannot be told: that takes two runs and three cycles at least."
     numbers = (
         f"a run's best max_lr grows by a factor of {best['factor']:.3f} a cycle "
-        f"({100 * results.spec.confidence:g} % interval {best['factor_low']:.3f} to {best['factor_high']:.3f}; p = "
+        f"({100 * results.settings.confidence:g} % interval {best['factor_low']:.3f} to {best['factor_high']:.3f}; p = "
         f"{best['holm_p']:.2g}; {best['runs']} runs, {best['cycles']} cycles)"
     )
     rising = int(own["rises"].sum())
@@ -249,7 +249,7 @@ def rise_answer(results: Results) -> str:
     return f"A rise of max_lr is not shown: {numbers}."
 
 
-def controls_answer(results: Results) -> list[str]:
+def controls_answer(results: OracleResults) -> list[str]:
     """Say what each control that was run makes of the rise."""
     trend, found = results.trend, []
     own = trend[trend["chain"] == trend["chain"].iloc[0]]
@@ -270,12 +270,12 @@ def controls_answer(results: Results) -> list[str]:
     ]
 
 
-def scyc_answer(results: Results) -> list[str]:
-    """Say whether S-Cyc predicts the oracle, by the best evidence there is: fresh runs, its own, or curves."""
-    for path in (results.folder.confirmed, results.folder.trained):
+def scyc_answer(results: OracleResults) -> list[str]:
+    """Say whether S-Cyc predicts the oracle, by the best evidence there is: held-out runs, its own, or curves."""
+    for path in (results.folder.held_out_validation, results.folder.validation):
         if not (path / "manifest.json").exists():
             continue
-        trained = TrainedResults(path)
+        trained = ValidationResults(path)
         if trained.verdicts.empty:
             continue
         runs = _runs(trained)
@@ -293,7 +293,7 @@ def scyc_answer(results: Results) -> list[str]:
                 last = over_all.iloc[0]
                 word = "equivalent" if last["equivalent"] else "not shown to be equivalent"
                 low, high = last["own_test_gap_low"], last["own_test_gap_high"]
-                level = f"{100 * both_sides(results.spec.confidence):g} %"
+                level = f"{100 * both_sides(results.settings.confidence):g} %"
                 line += (
                     f"; the oracle's test accuracy minus that of its own chain: {signed(last['own_test_gap'])} points, "
                     f"mean over all cycles ({level} interval {low:+.2f} to {high:+.2f}): {word} within "

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sweep.errors import SweepError
-from sweep.experiments.results import AnyResults, Results, SchedulesResults, TrainedResults, TuningResults
+from sweep.experiments.results import AnyResults, OracleResults, SchedulesResults, TuningResults, ValidationResults
 from sweep.reporting.screen import oracle_table, progress_line, rescored_table, schedules_table, tuning_table
 from sweep.reporting.screen_evidence import trend_table, verdicts_table
 
@@ -32,19 +32,19 @@ def view_of(results: AnyResults, of: Literal["rescored", "trend"] | None, width:
     Raises SweepError where the folder has no such table.
     """
     if of is not None:
-        if not isinstance(results, Results) or results.oracle.empty:
+        if not isinstance(results, OracleResults) or results.oracle.empty:
             flag = "--rescore" if of == "rescored" else "--trend"
             raise SweepError(f"{flag} needs an oracle with a decided cycle, and {results.folder.path} holds none")
         if of == "rescored":
             return View(rescored_table(results), results.rescored)
         return View(trend_table(results), results.trend)
-    if isinstance(results, TrainedResults):
+    if isinstance(results, ValidationResults):
         return View(verdicts_table(results), results.verdicts)
     view = _view(results, width)
     return view if results.finished else View(Group(view.table, Text(progress_line(results.progress))), view.data)
 
 
-def _view(results: Results | TuningResults | SchedulesResults, width: int) -> View:
+def _view(results: OracleResults | TuningResults | SchedulesResults, width: int) -> View:
     if isinstance(results, SchedulesResults):
         return View(schedules_table(results, width), results.schedules)
     if isinstance(results, TuningResults):

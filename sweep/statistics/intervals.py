@@ -29,14 +29,14 @@ MOST_IMAGES = 1_000_000
 class Point:
     """What is known of one max_lr of a cycle. All in percent points of validation accuracy."""
 
-    lead: float
+    shortfall: float
     """Mean of the best max_lr minus this one's."""
     low: float | None
     """How far it falls short of the best one there is, whichever that may be: at least so far; None for one run."""
     high: float | None
     """At most so far."""
-    told: bool | None
-    """Whether it is told from the best; None for one run."""
+    worse: bool | None
+    """Whether it is significantly worse than the best; None for one run."""
     verdict: Verdict | None
     """Whether it lies within the tolerance of the best; None for one run."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.statistics.selection import ClosedCycle, Row, ToleranceKind, choose, mean_scores
 from sweep.store import tables
 from trainables.schedules import rates
@@ -30,30 +30,30 @@ class Rule:
     """A run that is left out."""
 
 
-def rules(spec: Spec) -> list[Rule]:
+def rules(settings: Settings) -> list[Rule]:
     """Return the oracle's own rule, and those that differ from it in one thing."""
-    own = Rule("as it was run", spec.score, spec.tolerance, spec.tolerance_kind)
-    score: ScoreName = "last" if spec.score == "best" else "best"
-    kind: ToleranceKind = "relative" if spec.tolerance_kind == "absolute" else "absolute"
+    own = Rule("as it was run", settings.score, settings.tolerance, settings.tolerance_kind)
+    score: ScoreName = "last" if settings.score == "best" else "best"
+    kind: ToleranceKind = "relative" if settings.tolerance_kind == "absolute" else "absolute"
     found = [own, replace(own, name=f"score {score}", score=score), replace(own, name=f"tolerance {kind}", kind=kind)]
     for factor in (0.5, 2.0):
-        tolerance = factor * spec.tolerance
+        tolerance = factor * settings.tolerance
         found.append(replace(own, name=f"tolerance {tolerance:g}", tolerance=tolerance))
-    if spec.runs > 1 and spec.decide == "shared":
-        found += [replace(own, name=f"without run {run}", without=run) for run in range(spec.runs)]
+    if settings.runs > 1 and settings.decide == "shared":
+        found += [replace(own, name=f"without run {run}", without=run) for run in range(settings.runs)]
     return found
 
 
-def rescored(closed: Iterable[ClosedCycle], spec: Spec) -> pd.DataFrame:
+def rescored(closed: Iterable[ClosedCycle], settings: Settings) -> pd.DataFrame:
     """Return best max_lr and feasible region of each closed cycle by each rule; none where nothing has a score."""
-    scyc = SCyc.parse(spec.scyc) if spec.scyc else None
+    scyc = SCyc.parse(settings.scyc) if settings.scyc else None
     cycles = sorted(closed, key=lambda cycle: (cycle.cycle, -1 if cycle.run is None else cycle.run))
     rows: list[dict[str, Any]] = []
-    for rule in rules(spec):
+    for rule in rules(settings):
         for cycle in cycles:
-            found = choose(mean_scores(judged(cycle.rows, rule, spec)), rule.tolerance, rule.kind)
+            found = choose(mean_scores(judged(cycle.rows, rule, settings)), rule.tolerance, rule.kind)
             own = cycle.choice
-            predicted = scyc.max_lr(cycle.cycle, spec.prune_rate) if scyc else None
+            predicted = scyc.max_lr(cycle.cycle, settings.prune_rate) if scyc else None
             rows.append(
                 {
                     "rule": rule.name,
@@ -73,21 +73,21 @@ def rescored(closed: Iterable[ClosedCycle], spec: Spec) -> pd.DataFrame:
     return tables.frame("rescored", rows)
 
 
-def judged(rows: Iterable[Row], rule: Rule, spec: Spec) -> list[Row]:
+def judged(rows: Iterable[Row], rule: Rule, settings: Settings) -> list[Row]:
     """Return the rows of one cycle with the validation accuracy that a rule gives them, from their evaluations."""
     return [
-        {**row, "val_accuracy": _score(row, rule, spec) if row["val_accuracy"] is not None else None}
+        {**row, "val_accuracy": _score(row, rule, settings) if row["val_accuracy"] is not None else None}
         for row in rows
         if row["run"] != rule.without
     ]
 
 
-def _score(row: Mapping[str, Any], rule: Rule, spec: Spec) -> float:
+def _score(row: Mapping[str, Any], rule: Rule, settings: Settings) -> float:
     """Return a lane's accuracy: of the evaluations after the warmup the best, or the last."""
     accuracies: Sequence[float] = row["eval_val_accuracy"]
     if rule.score == "last":
         return accuracies[-1]
-    training, cycle = spec.training(), row["cycle"]
+    training, cycle = settings.training(), row["cycle"]
     schedule = training.schedule_of(cycle, Lane(row["max_lr"], None))
     rise = rates(schedule, training.steps_of(cycle), training.steps).warmup_steps
     return max(value for step, value in zip(row["eval_steps"], accuracies, strict=True) if step >= rise)

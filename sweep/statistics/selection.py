@@ -17,7 +17,7 @@ from sweep.statistics.intervals import Point
 from sweep.store import tables
 
 if TYPE_CHECKING:
-    from sweep.config.settings import Spec
+    from sweep.config.settings import Settings
 
 ToleranceKind = Literal["absolute", "relative"]
 Row = Mapping[str, Any]
@@ -37,9 +37,9 @@ class Rules:
     """With which all statements of one cycle hold at once."""
 
     @classmethod
-    def of(cls, spec: "Spec") -> "Rules":
+    def of(cls, settings: "Settings") -> "Rules":
         """Return those of a sweep."""
-        return cls(spec.tolerance, spec.tolerance_kind, spec.confidence)
+        return cls(settings.tolerance, settings.tolerance_kind, settings.confidence)
 
     def margin(self, best: float) -> float:
         """Return the tolerance in percent points below the best accuracy."""
@@ -132,7 +132,7 @@ def mean_scores(rows: Iterable[Row]) -> dict[float, float | None]:
     }
 
 
-def beaten(rows: Iterable[Row], runs: int) -> set[float]:
+def dominated(rows: Iterable[Row], runs: int) -> set[float]:
     """Return the max_lr values of one cycle that cannot win any more: all `runs` are in, and another's mean is higher.
 
     Their networks need not be kept.
@@ -165,10 +165,10 @@ def _curve(cycle: ClosedCycle, rules: Rules) -> list[dict[str, Any]]:
             "percent_remaining": fmean(row["percent_remaining"] for row in group),
             "max_lr": max_lr,
             **accuracies(group),
-            "lead": point and point.lead,
-            "lead_low": point and point.low,
-            "lead_high": point and point.high,
-            "told": point.told if point else True if whole else None,
+            "shortfall": point and point.shortfall,
+            "shortfall_low": point and point.low,
+            "shortfall_high": point and point.high,
+            "worse_than_best": point.worse if point else True if whole else None,
             "verdict": point.verdict if point else "outside" if whole else None,
             "runs": len(group),
             "diverged": sum(row["status"] == "diverged" for row in group),
@@ -251,7 +251,7 @@ def _certainty(closed: ClosedCycle, rules: Rules) -> dict[str, Any]:
     possible = [max_lr for max_lr in tried if verdicts[max_lr] != "outside"]
     return {
         "points": len(tried),
-        "not_told": sum(not point.told for point in points.values()) if whole else None,
+        "n_not_worse": sum(not point.worse for point in points.values()) if whole else None,
         "possible_low": possible[0] if whole else None,
         "possible_high": possible[-1] if whole else None,
         "low_bound": verdicts[tried[low]] if whole else None,

@@ -32,7 +32,7 @@ def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd
     test on the runs, one-sided, and of a t-test of their slopes, two-sided. The larger counts, with Holm's correction
     over the quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the
     slopes take only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired
-    by run; a rise `outlasts` it where there is one and it is surely faster.
+    by run; a rise `exceeds_control` it where there is one and it is surely faster.
     """
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 
@@ -47,9 +47,9 @@ def trends(series: Mapping[str, Series], confidence: float) -> pd.DataFrame:
         if index:
             for row in part:
                 row |= _excess(own[row["quantity"]], found[row["quantity"]], confidence)
-            _claim(part, "excess_p", "excess_holm_p", "outlasts", confidence)
+            _claim(part, "excess_p", "excess_holm_p", "exceeds_control", confidence)
             for row, first in zip(part, rows, strict=False):
-                row["outlasts"] = row["outlasts"] and first["rises"]
+                row["exceeds_control"] = row["exceeds_control"] and first["rises"]
         rows += part
     return tables.frame("trend", rows)
 

@@ -1,6 +1,6 @@
 """A results folder: one driver at a time, and a manifest of what was run.
 
-In: a spec. Out: paths, the manifest, a lock. Next: `sweep.experiments` fills the folder, and opens it.
+In: settings. Out: paths, the manifest, a lock. Next: `sweep.experiments` fills the folder, and opens it.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.store import lock, tables
 from sweep.store.manifest import read_manifest, write_manifest
@@ -26,11 +26,11 @@ from trainables.storage import Location, StorageError, locate, reason, what_is
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 COMMIT = "SCYC_SWEEP_COMMIT"
-FOLDERS = ("trials", "superseded", "states", "controls", "trained", "confirmed")
+FOLDERS = ("lanes", "superseded", "states", "controls", "validation", "validation-held-out")
 """What is a folder within a results folder; all else is a file."""
 OTHER_FILES = (lock.LOCK, lock.DRIVER, *(f"{schedule}.toml" for schedule in ("scyc", *get_args(ScheduleName))))
 """What a results folder has besides what `Folder` names. A link at the journal's lock is how Optuna locks."""
-OURS = {"trials": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
+OURS = {"lanes": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
 """Which files in these folders are ours."""
 PARTIAL = re.compile(r"\..+-[0-9a-f]{32}\.partial")
 """What a killed driver leaves of a file that it was writing."""
@@ -47,7 +47,7 @@ class Folder:
 
     def __init__(self, path: Location) -> None:
         self.path = path
-        self.trials = path / "trials"
+        self.lanes = path / "lanes"
         self.superseded = path / "superseded"
         """Lanes that the tables do not tell of: other runs, another grid or another choice took their place."""
         self.states = path / "states"
@@ -57,7 +57,7 @@ class Folder:
         self.picture = path / "trajectory.png"
         self.controls = path / "controls"
         """The same oracle with other pruning, each a results folder of its own."""
-        self.trained, self.confirmed = path / "trained", path / "confirmed"
+        self.validation, self.held_out_validation = path / "validation", path / "validation-held-out"
         """What `compare --train` and `--confirm` trained, results folders too."""
         self.verdicts = path / "verdicts.parquet"
         self.tuning = path / "tuning.parquet"
@@ -67,7 +67,7 @@ class Folder:
         self.tuning_picture, self.fit_picture = path / "tuning.png", path / "fit.png"
         self.schedules_picture = path / "schedules.png"
         self.histograms, self.tails = path / "histograms.parquet", path / "tails.parquet"
-        self.controls_picture, self.leads_picture = path / "controls.png", path / "leads.png"
+        self.controls_picture, self.shortfalls_picture = path / "controls.png", path / "shortfalls.png"
         self.gaps_picture = path / "gaps.png"
         self.histograms_picture = path / "histograms.png"
         self.journal = path / "optuna-journal.log"
@@ -109,7 +109,7 @@ class Folder:
             for entry in controls:
                 if not entry.is_file(follow_symlinks=False):
                     _check_kind(entry, folder=True)
-            for within in (self.path / "trained", self.path / "confirmed", *map(Path, controls)):
+            for within in (self.path / "validation", self.path / "validation-held-out", *map(Path, controls)):
                 self._check_plain(within)
         except OSError as error:
             raise FolderError(f"{self.path} cannot be read: {reason(error)}") from error
@@ -168,13 +168,13 @@ def place(folder: Location | str) -> Location:
         raise FolderError(str(error)) from error
 
 
-def identity(spec: Spec, fingerprint: str) -> dict[str, Any]:
+def identity(settings: Settings, fingerprint: str) -> dict[str, Any]:
     """Return what determines the lanes of a folder; a folder holds lanes of one identity only."""
-    training = json.loads(json.dumps(asdict(spec.training())))  # as it reads back: tuples become lists
+    training = json.loads(json.dumps(asdict(settings.training())))  # as it reads back: tuples become lists
     return {
         **training,
-        "model_files": spec.model_files,
-        "seed": spec.seed,
+        "model_files": settings.model_files,
+        "seed": settings.seed,
         "data": fingerprint,
         "training_version": TRAINING_VERSION,
     }
@@ -228,17 +228,15 @@ def _flat(identity: dict[str, Any]) -> dict[str, Any]:
 def check_kind(folder: Folder, manifest: dict[str, Any] | None, kind: str) -> None:
     """Raise FolderError if a folder holds results of another kind than `kind`."""
     if manifest is not None and manifest["kind"] != kind:
-        other = {"schedules": "comparison of schedules", "trained": "trained comparison"}.get(
-            manifest["kind"], manifest["kind"]
+        raise FolderError(
+            f"{folder.path} holds the results of `{manifest['kind']}`, not of `{kind}`: give another folder"
         )
-        command = {"tuning": "tune", "trained": "compare"}.get(kind, kind)
-        raise FolderError(f"{folder.path} holds an earlier {other}, not what `{command}` leaves: give another folder")
 
 
 def new_manifest(
-    kind: str, spec: Spec, fingerprint: str, command: Sequence[str], found: dict[str, Any] | None
+    kind: str, settings: Settings, fingerprint: str, command: Sequence[str], found: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the manifest of a session that begins or goes on: whole spec, versions, commit, hardware.
+    """Return the manifest of a session that begins or goes on: whole settings, versions, commit, hardware.
 
     `kind` is `oracle`, `tuning`, `schedules` or `trained`. `found` is the manifest of the session before, if there was
     one: what it says of itself is kept under `earlier_sessions`, since a night's lanes may come from several machines
@@ -251,14 +249,14 @@ def new_manifest(
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
         "hardware": hardware(),
-        "threads": spec.cpus_per_worker,
+        "threads": settings.cpus_per_worker,
     }
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {
         "schema_version": tables.SCHEMA_VERSION,
         "kind": kind,
-        "spec": spec.model_dump(mode="json"),
-        "identity": identity(spec, fingerprint),
+        "settings": settings.model_dump(mode="json"),
+        "identity": identity(settings, fingerprint),
         "lanes_per_pack": found["lanes_per_pack"] if found else None,
         "lanes": found["lanes"] if found else [],
         **session,

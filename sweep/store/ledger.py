@@ -22,15 +22,15 @@ from trainables.storage import Location, Replacing, reason
 READERS = 16
 """Files that are read at a time: from a bucket each takes tens of milliseconds, of which most is waiting."""
 STATES = ("parent_state", "state", "rewind_state")
-EVALUATIONS = tuple(name for name, *_ in tables.TRIALS if name.startswith("eval_"))
+EVALUATIONS = tuple(name for name, *_ in tables.LANES if name.startswith("eval_"))
 SCORED = ("best_step", "val_accuracy", "test_accuracy", "val_loss", "train_loss")
-FILLED = tuple(name for name, *_ in tables.TRIALS if name not in (*EVALUATIONS, *SCORED, "state", "rewind_state"))
+FILLED = tuple(name for name, *_ in tables.LANES if name not in (*EVALUATIONS, *SCORED, "state", "rewind_state"))
 """Columns that have a value in every row."""
 NAME = re.compile(r"cycle\d{2,}-run\d{2,}-[0-9a-f]{16}\.parquet")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
+def lane_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
     """Return the key of a lane: sha256 of everything that determines it and of nothing else.
 
     That is: training settings, the data's fingerprint, the run's seed and the cycle (they seed all random numbers), the
@@ -53,7 +53,7 @@ def trial_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> s
 
 
 class Ledger:
-    """The finished lanes of a results folder, by trial_id.
+    """The finished lanes of a results folder, by lane_id.
 
     A file is named by its content, so that a changed byte is noticed. What is damaged counts as lost: `damaged` says
     which files, and why.
@@ -83,11 +83,11 @@ class Ledger:
             if isinstance(found, DamagedError):
                 self.damaged[path] = str(found)
                 continue
-            self.files[path] = tuple(row["trial_id"] for row in found)
+            self.files[path] = tuple(row["lane_id"] for row in found)
             for row in found:
-                known = self.rows.get(row["trial_id"])
+                known = self.rows.get(row["lane_id"])
                 if known is None or known["finished_at"] < row["finished_at"]:
-                    self.rows[row["trial_id"]], self.file_of[row["trial_id"]] = row, path
+                    self.rows[row["lane_id"]], self.file_of[row["lane_id"]] = row, path
 
     def _packs(self) -> list[tuple[Location, list[dict[str, Any]] | DamagedError]]:
         """Return the rows of every file, or what is wrong with it; read again where a driver moves files meanwhile."""
@@ -119,7 +119,7 @@ class Ledger:
         rows = [
             vars(result)  # asdict would copy a thousand evaluations one by one
             | {
-                "trial_id": key,
+                "lane_id": key,
                 "cycle": pack.cycle,
                 "run": pack.run,
                 "seed": pack.seed,
@@ -134,7 +134,7 @@ class Ledger:
             check(row)  # what is written can be read
         path = self._write(rows, self.folder)
         kept = self._kept(rows)
-        self.rows |= {row["trial_id"]: row for row in kept}
+        self.rows |= {row["lane_id"]: row for row in kept}
         self.file_of |= dict.fromkeys(self.files[path], path)
         self.fresh |= set(ids)
         return kept
@@ -143,7 +143,7 @@ class Ledger:
         """Have a whole file of another ledger in this one too: its lanes are not trained again."""
         rows = rows_in(path)
         target = self._write(rows, self.folder)
-        self.rows |= {row["trial_id"]: row for row in self._kept(rows)}
+        self.rows |= {row["lane_id"]: row for row in self._kept(rows)}
         self.file_of |= dict.fromkeys(self.files[target], target)
 
     def lose(self, key: str, why: str) -> None:
@@ -182,7 +182,7 @@ class Ledger:
             moved = [key for key in counts if (key in current) != (place == self.folder)]
             if len(counts) == len(keys) and not moved:
                 continue
-            rows = {row["trial_id"]: row for row in rows_in(path)} if counts else {}
+            rows = {row["lane_id"]: row for row in rows_in(path)} if counts else {}
             other = self.superseded if place == self.folder else self.folder
             for target, group in ((other, moved), (place, [key for key in counts if key not in moved])):
                 if group and not (adding and target == place):
@@ -200,12 +200,12 @@ class Ledger:
 
     def _write(self, rows: Sequence[Mapping[str, Any]], folder: Location) -> Location:
         """Write rows of one run and cycle as a file of a folder, named by its content, and return where."""
-        content = tables.encode("trials", rows)
+        content = tables.encode("lanes", rows)
         path = folder / name_of(rows[0], content)
         folder.mkdir(parents=True, exist_ok=True)
         with Replacing(path) as partial:
             partial.write_bytes(content)
-        self.files[path] = tuple(row["trial_id"] for row in rows)
+        self.files[path] = tuple(row["lane_id"] for row in rows)
         self.damaged.pop(path, None)
         return path
 
@@ -224,12 +224,12 @@ def rows_in(path: Location) -> list[dict[str, Any]]:
     content = tables.content_of(path)
     if path.stem.rpartition("-")[2] != hashlib.sha256(content).hexdigest()[:16]:
         raise DamagedError(f"{path} is damaged: its content does not fit its name")
-    table = tables.decode("trials", content, path)
+    table = tables.decode("lanes", content, path)
     try:
         rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:
             check(row)
-        if {name_of(row, content) for row in rows} != {path.name} or len({r["trial_id"] for r in rows}) != len(rows):
+        if {name_of(row, content) for row in rows} != {path.name} or len({r["lane_id"] for r in rows}) != len(rows):
             raise ValueError("its rows do not fit its name")
     except (ValueError, OverflowError) as error:  # a time that Python has no number for
         raise DamagedError(f"{path} is damaged: {error}") from error
@@ -272,11 +272,11 @@ def check(row: dict[str, Any]) -> None:
         raise ValueError(f"a row's status is {status!r}")
     if row["steps"] < trained or (trained and not 0 < row["percent_remaining"] <= 100):
         raise ValueError(f"a row has {row['steps']} steps and {row['percent_remaining']} percent remaining")
-    for name in ("trial_id", *STATES):
+    for name in ("lane_id", *STATES):
         if row[name] and not DIGEST.fullmatch(row[name]):
             raise ValueError(f"a row's {name} is no digest")
     ok = status == "ok"
-    if ok and not (row["trial_id"] and row["parent_state"] and row["state"]):
+    if ok and not (row["lane_id"] and row["parent_state"] and row["state"]):
         raise ValueError("a row has no digest of its network")
     if not ok and any(row[name] is not None for name in ("state", "rewind_state", *SCORED)):
         raise ValueError(f"a row's status is {status}, but it has a score or a network")

@@ -13,14 +13,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import FolderError
-from sweep.experiments.schedules.settings import SchedulesSpec
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store import tables
 from trainables.storage import SMALL, Location, Replacing, read, reason
 
-KINDS: dict[str, type[Spec]] = {"oracle": Spec, "tuning": TuningSpec, "schedules": SchedulesSpec, "trained": Spec}
+KINDS: dict[str, type[Settings]] = {
+    "oracle": Settings,
+    "tune": TuningSettings,
+    "schedules": SchedulesSettings,
+    "compare": Settings,
+}
 """The settings of each kind of results folder."""
 WAY_BACK = (
     "put back a copy of it, or remove it and run the sweep's command again: its finished lanes are found by their keys"
@@ -81,7 +86,7 @@ class Planned(_Part):
 
     oracle: Annotated[list[Rate], Field(min_length=1)]
     trajectories: dict[str, list[Rate]]
-    fresh: bool
+    held_out: bool
 
     @model_validator(mode="after")
     def _long(self) -> Self:
@@ -94,8 +99,8 @@ class Manifest(Session):
     """What a results folder says of itself; in Python it is handed around as the dict that its file has."""
 
     schema_version: int
-    kind: Literal["oracle", "tuning", "schedules", "trained"]
-    spec: dict[str, Any]
+    kind: Literal["oracle", "tune", "schedules", "compare"]
+    settings: dict[str, Any]
     """The settings, as `KINDS` has them."""
     identity: dict[str, Any]
     """What determines the lanes; see `sweep.store.folder.identity`."""
@@ -119,9 +124,9 @@ class Manifest(Session):
         files = self.identity.get("model_files")
         if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
             raise ValueError("identity must say model_files")
-        if ":" in str(self.spec.get("model")) and not files:
+        if ":" in str(self.settings.get("model")) and not files:
             raise ValueError("identity must say the model_files of the user's own network")
-        if (self.plans is not None) != (self.kind == "trained"):
+        if (self.plans is not None) != (self.kind == "compare"):
             raise ValueError("a trained comparison, and no other kind, has plans")
         return self
 
@@ -165,9 +170,11 @@ def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
 def settings_of(manifest: Mapping[str, Any]) -> Any:
     """Return the settings that a manifest states. Raises ValueError where they break a rule."""
     context = {"model_files": manifest["identity"]["model_files"]}
-    settings = KINDS[manifest["kind"]].model_validate(manifest["spec"], context=context)
-    if _canonical(settings.model_dump(mode="json")) != _canonical(manifest["spec"]):  # 5.0 for 5, or one is left out
-        raise ValueError("spec is not as it was written")
+    settings = KINDS[manifest["kind"]].model_validate(manifest["settings"], context=context)
+    if _canonical(settings.model_dump(mode="json")) != _canonical(
+        manifest["settings"]
+    ):  # 5.0 for 5, or one is left out
+        raise ValueError("settings is not as it was written")
     return settings
 
 

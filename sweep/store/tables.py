@@ -20,8 +20,8 @@ SCHEMA_VERSION = 2
 Column = tuple[str, pa.DataType, str, str]
 """Name, type, unit, description."""
 
-TRIALS: list[Column] = [
-    ("trial_id", pa.string(), "", "sha256 of all that determines the lane"),
+LANES: list[Column] = [
+    ("lane_id", pa.string(), "", "sha256 of all that determines the lane"),
     ("cycle", pa.int32(), "", "prunings before this training"),
     ("run", pa.int32(), "", "repetition, from 0"),
     ("seed", pa.int64(), "", "the run's seed, from which split, weights and batches follow"),
@@ -69,7 +69,7 @@ ORACLE: list[Column] = [
     ("hull_high", pa.float64(), "1", "highest max_lr within the tolerance, gaps allowed"),
     ("contiguous", pa.bool_(), "", "whether stretch and hull are the same"),
     ("points", pa.int32(), "", "max_lr values tried"),
-    ("not_told", pa.int32(), "", "of these, those not told from the best, itself included; null for one run"),
+    ("n_not_worse", pa.int32(), "", "of these, those not told from the best, itself included; null for one run"),
     ("possible_low", pa.float64(), "1", "lowest max_lr that is not surely outside the region; null for one run"),
     ("possible_high", pa.float64(), "1", "highest such max_lr"),
     ("low_bound", pa.string(), "", "feasible_low is surely inside, or undecided; null for one run"),
@@ -97,15 +97,15 @@ CURVES: list[Column] = [
     ("val_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
     ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; nothing is chosen by it"),
     ("test_accuracy_std", pa.float64(), "percent", "its standard deviation over runs (n-1); null for one run"),
-    ("lead", pa.float64(), "percent points", "mean validation accuracy of the best max_lr minus this one's"),
+    ("shortfall", pa.float64(), "percent points", "mean validation accuracy of the best max_lr minus this one's"),
     (
-        "lead_low",
+        "shortfall_low",
         pa.float64(),
         "percent points",
         "it falls short of the best, whichever that is, by at least this; all rows of a cycle hold at once",
     ),
-    ("lead_high", pa.float64(), "percent points", "and by at most this; null for one run"),
-    ("told", pa.bool_(), "", "whether it is told from the best; null for one run"),
+    ("shortfall_high", pa.float64(), "percent points", "and by at most this; null for one run"),
+    ("worse_than_best", pa.bool_(), "", "whether it is told from the best; null for one run"),
     ("verdict", pa.string(), "", "of the feasible region: inside, outside, undecided; null for one run"),
     ("runs", pa.int32(), "", "runs"),
     ("diverged", pa.int32(), "", "of these, diverged"),
@@ -134,7 +134,7 @@ TREND: list[Column] = [
     ("excess_high", pa.float64(), "1", "upper end"),
     ("excess_p", pa.float64(), "", "t-test that the oracle grows faster, two-sided; 1 where it does not"),
     ("excess_holm_p", pa.float64(), "", "with Holm's correction over the quantities"),
-    ("outlasts", pa.bool_(), "", "whether the oracle rises, and surely faster than this control"),
+    ("exceeds_control", pa.bool_(), "", "whether the oracle rises, and surely faster than this control"),
 ]
 
 COMPARISON: list[Column] = [
@@ -165,14 +165,14 @@ VERDICTS: list[Column] = [
     ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, mean over runs"),
     ("oracle_max_lr", pa.float64(), "1", "the oracle's choice"),
     ("scyc_max_lr", pa.float64(), "1", "the prediction"),
-    ("fresh", pa.bool_(), "", "whether on runs that had no part in the oracle's choices"),
+    ("held_out", pa.bool_(), "", "whether on runs that had no part in the oracle's choices"),
     ("runs", pa.int32(), "", "runs"),
     ("val_gap", pa.float64(), "percent points", "oracle's validation accuracy minus the prediction's, from one start"),
     (
         "val_gap_low",
         pa.float64(),
         "percent points",
-        "lower end: on fresh runs of the t interval; else how far it is short of the best of all, as in curves",
+        "lower end: on held-out runs of the t interval; else how far it is short of the best of all, as in curves",
     ),
     ("val_gap_high", pa.float64(), "percent points", "upper end likewise; null for one run"),
     ("verdict", pa.string(), "", "of the prediction: inside the tolerance, outside, undecided; null for one run"),
@@ -293,7 +293,7 @@ RUNS: list[Column] = [
     ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
     ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
     ("status", pa.string(), "", "ok, diverged, or ended: nothing was left to prune"),
-    ("trial_id", pa.string(), "", "the lane, in trials"),
+    ("lane_id", pa.string(), "", "the lane, in trials"),
 ]
 
 RATES: list[Column] = [
@@ -357,7 +357,7 @@ TAILS: list[Column] = [
 ]
 
 TABLES: dict[str, list[Column]] = {
-    "trials": TRIALS,
+    "lanes": LANES,
     "oracle": ORACLE,
     "curves": CURVES,
     "trend": TREND,

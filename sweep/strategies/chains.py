@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Strategy
 from trainables.spec import Lane, LaneResult, Pack, Schedule
@@ -41,13 +41,18 @@ class ChainStrategy(Strategy):
     """
 
     def __init__(
-        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
+        self,
+        settings: Settings,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
     ) -> None:
         """See `Strategy`."""
-        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
-        self.runs = range(spec.runs)
+        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
+        self.runs = range(settings.runs)
         self._lost: set[str] = set()
-        """Lanes, by trial_id, whose networks had to come again."""
+        """Lanes, by lane_id, whose networks had to come again."""
         self._again: dict[tuple[int, Chain], set[str | None]] = {}
         """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
         self._begin()
@@ -133,7 +138,7 @@ class ChainStrategy(Strategy):
         needed |= {digest for pack in self.round for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
         rows = self.open_rows()
         needed |= {row["parent_state"] for row in rows if row["cycle"] == 0}
-        going_on = self.may_go_on(rows) + [row for row in rows if row["trial_id"] in self._lost]
+        going_on = self.may_go_on(rows) + [row for row in rows if row["lane_id"] in self._lost]
         needed |= {row[name] for row in going_on for name in ("state", "rewind_state")}
         return needed - {None}
 
@@ -147,8 +152,8 @@ class ChainStrategy(Strategy):
 
     def current(self) -> dict[str, Row]:
         """See `Strategy`: the rows of all lanes that the program has had trained, and of the open round."""
-        rows = {row["trial_id"]: row for row in self.found.values()}
-        return rows | {row["trial_id"]: row for row in self.open_rows()}
+        rows = {row["lane_id"]: row for row in self.found.values()}
+        return rows | {row["lane_id"]: row for row in self.open_rows()}
 
     def open_rows(self) -> list[Row]:
         """See `Strategy`."""
@@ -176,8 +181,8 @@ class ChainStrategy(Strategy):
         lost = {(run, digest) for run, digest in starts if not self.has_state(digest)}
         for key, row in self.found.items():
             if (key[0], row["state"]) in lost or (key[0], row["rewind_state"]) in lost:
-                self._lost.add(row["trial_id"])
-                self.ledger.rows.pop(row["trial_id"], None)  # its old row stays on disk until the new one replaces it
+                self._lost.add(row["lane_id"])
+                self.ledger.rows.pop(row["lane_id"], None)  # its old row stays on disk until the new one replaces it
         if lost:
             raise _LostError
         return packs
@@ -212,5 +217,5 @@ class ChainStrategy(Strategy):
             pack = self._pack(run, chains)
             for chain, row in zip(chains, self.rows_of(pack), strict=True):
                 self.found[run, chain] = row
-                if row["trial_id"] in self._lost:
+                if row["lane_id"] in self._lost:
                     self._again[run, chain] = {row["state"], row["rewind_state"]}

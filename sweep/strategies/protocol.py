@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.store.ledger import Ledger, trial_id
+from sweep.store.ledger import Ledger, lane_id
 from trainables.schedules import rates
 from trainables.spec import Lane, Pack, TrainSpec, derive_seed
 
@@ -46,14 +46,19 @@ class Strategy(ABC):
     """
 
     def __init__(
-        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
+        self,
+        settings: Settings,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
     ) -> None:
         """`fingerprint` is the data set's; `has_state` tells whether a state's file exists.
 
         `lanes_per_pack`, the lanes of a pack at most, may be lowered at any time.
         """
-        self.spec, self.ledger, self.lanes_per_pack, self.has_state = spec, ledger, lanes_per_pack, has_state
-        self.training: TrainSpec = spec.training()
+        self.settings, self.ledger, self.lanes_per_pack, self.has_state = settings, ledger, lanes_per_pack, has_state
+        self.training: TrainSpec = settings.training()
         self.fingerprint = fingerprint
         self.decided: list[str] = []
         """What was decided, in order, a line each: decided again from the same rows, it is the same."""
@@ -110,13 +115,13 @@ class Strategy(ABC):
 
     def run_seed(self, run: int) -> int:
         """Return the seed of a run: its split, initial weights and batch order follow from it."""
-        return derive_seed("run", self.spec.seed, run)
+        return derive_seed("run", self.settings.seed, run)
 
     def id_of(self, pack: Pack, lane: Lane) -> str:
         """Return the key of a lane in the ledger."""
         known = (pack.cycle, pack.run, lane)
         if known not in self._ids:  # asked for again at every step, and a thousand hashes take time
-            self._ids[known] = trial_id(self.training, self.fingerprint, pack, lane)
+            self._ids[known] = lane_id(self.training, self.fingerprint, pack, lane)
         return self._ids[known]
 
     def rows_of(self, pack: Pack) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def run_command(command: str, out: Path, *options: str) -> Ran:
 
 def finished_packs(out: Path) -> list[list[dict[str, Any]]]:
     """Return the rows of every pack of a results folder, in the order in which they came back."""
-    packs = [tables.read_rows("trials", path) for path in (out / "trials").glob("*.parquet")]
+    packs = [tables.read_rows("lanes", path) for path in (out / "lanes").glob("*.parquet")]
     return sorted(packs, key=lambda rows: rows[0]["finished_at"])
 
 

@@ -28,7 +28,7 @@ from typing import Any
 from common import SEED, against, memory_bytes, report
 from rich.console import Console
 
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
 from sweep.experiments.oracle.strategy import GreedyOracle
@@ -94,8 +94,8 @@ class Measured:
 class Fleet:
     """Workers that train in no time and say how long they took; what they write is empty."""
 
-    def __init__(self, spec: Spec, case: Case, states: Path) -> None:
-        self.spec, self.case, self.states = spec, case, states
+    def __init__(self, settings: Settings, case: Case, states: Path) -> None:
+        self.settings, self.case, self.states = settings, case, states
         self.random = random.Random(SEED)
         self.works: dict[int, dict[Pack, float]] = defaultdict(dict)
         """By cycle, the seconds of its packs, none of them straggling or handed out twice."""
@@ -138,16 +138,16 @@ class Fleet:
             parent_state=lane.parent or initial,
             state=state,
             percent_remaining=100 * 0.8**pack.cycle,
-            schedule=self.spec.schedule,
+            schedule=self.settings.schedule,
             status="ok",
-            steps=self.spec.steps,
-            best_step=self.spec.steps,
+            steps=self.settings.steps,
+            best_step=self.settings.steps,
             val_accuracy=accuracy,
             test_accuracy=accuracy,
             val_loss=0.5,
             train_loss=0.25,
             wall_seconds=PACK_SECONDS / len(pack.lanes),
-            eval_steps=[self.spec.steps * (index + 1) // EVALUATIONS for index in range(EVALUATIONS)],
+            eval_steps=[self.settings.steps * (index + 1) // EVALUATIONS for index in range(EVALUATIONS)],
             eval_val_accuracy=evaluations[0],
             eval_test_accuracy=evaluations[1],
             eval_val_loss=evaluations[2],
@@ -185,11 +185,11 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
 
 
-def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
+def simulate(settings: Settings, case: Case, folder: Path) -> Measured:
     """Drive a sweep in `folder` to its end."""
     logging.disable(logging.WARNING)  # of every slow pack
-    fleet = Fleet(spec, case, folder / "states")
-    strategy, ledger = open_folder(spec, case, folder)
+    fleet = Fleet(settings, case, folder / "states")
+    strategy, ledger = open_folder(settings, case, folder)
     measured = Measured()
     clock, free, newest = 0.0, case.workers, 0
     running: list[tuple[float, int, Pack]] = []
@@ -226,7 +226,9 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
             measured.driver[newest] += took
             clock = max(clock, ends) + took
             free += 1
-            if len(ledger.rows) == (len(measured.memory) + 1) * spec.abreast * spec.runs:  # a cycle is done
+            if (
+                len(ledger.rows) == (len(measured.memory) + 1) * settings.lanes_per_round * settings.runs
+            ):  # a cycle is done
                 measured.memory[pack.cycle] = len(ledger.rows), memory_bytes(os.getpid())
     if jobs.error is not None:
         raise jobs.error
@@ -235,14 +237,14 @@ def simulate(spec: Spec, case: Case, folder: Path) -> Measured:
     return measured
 
 
-def open_folder(spec: Spec, case: Case, folder: Path) -> tuple[GreedyOracle, Ledger]:
+def open_folder(settings: Settings, case: Case, folder: Path) -> tuple[GreedyOracle, Ledger]:
     """Return the strategy and the ledger of a folder that is new or has lanes."""
-    ledger = Ledger(folder / "trials", evaluations=False)
+    ledger = Ledger(folder / "lanes", evaluations=False)
 
     def has_state(name: str) -> bool:
         return path_of(folder / "states", name).exists()
 
-    return GreedyOracle(spec, "simulated", ledger, case.lanes_per_pack, has_state), ledger
+    return GreedyOracle(settings, "simulated", ledger, case.lanes_per_pack, has_state), ledger
 
 
 @dataclass(frozen=True)
@@ -258,14 +260,14 @@ class Opened:
     """Bytes that the process grew by."""
 
 
-def reopen(spec: Spec, case: Case, folder: Path) -> Opened:
+def reopen(settings: Settings, case: Case, folder: Path) -> Opened:
     """Open a finished folder for one more cycle."""
     before, started = memory_bytes(os.getpid()), time.perf_counter()
-    strategy, ledger = open_folder(spec, case, folder)
+    strategy, ledger = open_folder(settings, case, folder)
     read = time.perf_counter()
     pack = strategy.ask()
     asked = time.perf_counter()
-    assert pack is not None and pack.cycle == spec.cycles
+    assert pack is not None and pack.cycle == settings.cycles
     return Opened(len(ledger.rows), read - started, asked - read, memory_bytes(os.getpid()) - before)
 
 
@@ -280,8 +282,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="7 cycles instead of 26")
     quick = parser.parse_args().quick
-    settings = {"preset": PRESET} | ({"cycles": 6} if quick else {})
-    spec = resolve(settings)
+    given = {"preset": PRESET} | ({"cycles": 6} if quick else {})
+    settings = resolve(given)
     cases = [
         Case("1,000 x 1 lane"),
         Case("  1 % stragglers", stragglers=0.01),
@@ -291,15 +293,15 @@ def main() -> None:
     rows, rest = [], []
     for case in cases:
         with tempfile.TemporaryDirectory() as name:
-            measured: Measured = alone(simulate, spec, case, Path(name))
+            measured: Measured = alone(simulate, settings, case, Path(name))
             if not rest:
-                more = resolve(settings | {"cycles": spec.cycles + 1})
+                more = resolve(given | {"cycles": settings.cycles + 1})
                 opened: Opened = alone(reopen, more, case, Path(name))
-                size = sum(path.stat().st_size for path in (Path(name) / "trials").iterdir())
+                size = sum(path.stat().st_size for path in (Path(name) / "lanes").iterdir())
                 rest = memory_table(measured, opened, size)
-        rows.append(row_of(case, measured, spec.cycles + 1))
+        rows.append(row_of(case, measured, settings.cycles + 1))
     report(
-        f"A simulated fleet, {PRESET} preset: {spec.cycles + 1} cycles of 255 lanes, {PACK_SECONDS / 60:.0f} minutes a "
+        f"A simulated fleet, {PRESET} preset: {settings.cycles + 1} cycles of 255 lanes, {PACK_SECONDS / 60:.0f} minutes a "
         f"pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, makespan ≤ {SHARE:g} of what the gates allow without "
         "stragglers",
         (

@@ -70,16 +70,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "oracle"
         results = build_oracle(progress=False, seed=SEED, device="cpu", out=folder, **TINY)
-        numbers = {float(value) for name in NUMBERS for value in results.trials[name]}
+        numbers = {float(value) for name in NUMBERS for value in results.lanes[name]}
 
         def tables(path: Path) -> object:
             found = load(folder)
-            return repr((found.oracle.to_dict("records"), found.trials.to_dict("records")))
+            return repr((found.oracle.to_dict("records"), found.lanes.to_dict("records")))
 
         def state(path: Path) -> object:
             return sorted(load_state(path.parent, path.stem).tensors)
 
-        rows, manifest = sorted((folder / "trials").glob("*.parquet")), folder / "manifest.json"
+        rows, manifest = sorted((folder / "lanes").glob("*.parquet")), folder / "manifest.json"
         states = sorted((folder / "states").glob("*.safetensors"))
         cases = (
             ("bytes of rows", rows, lambda content: turned(content, every, 0xFF), tables),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.statistics.intervals import shortfalls
 
 Array = NDArray[np.float64]
@@ -23,7 +23,7 @@ METHODS = ("sweep.statistics.intervals", "Tukey, pooled spread", "paired t, unco
 
 def main() -> None:
     """Print for each truth and number of runs the share of cycles with a wrong interval, and verdicts a cycle."""
-    mean, covariance = noise(Results(sys.argv[1]))
+    mean, covariance = noise(OracleResults(sys.argv[1]))
     root = np.linalg.cholesky(covariance + 1e-9 * np.eye(len(covariance)))
     random = np.random.default_rng(0)
     print(f"{len(mean)} max_lr; wrong somewhere, % of {CYCLES} cycles (points decided, mean)")
@@ -41,12 +41,12 @@ def main() -> None:
             print(f"{name:8}{runs:5}" + "".join(f"{cell:>40}" for cell in cells))
 
 
-def noise(results: Results) -> tuple[Array, Array]:
+def noise(results: OracleResults) -> tuple[Array, Array]:
     """Return the mean curve of an oracle's first grid, and the covariance of its points over runs, all cycles pooled.
 
     Points at which a run diverged in any cycle are left out.
     """
-    trials, runs = results.trials, results.spec.runs
+    trials, runs = results.lanes, results.settings.runs
     counts = trials.groupby("max_lr")["val_accuracy"].count()
     points = counts[counts == counts.max()].index
     table = trials[trials["max_lr"].isin(points)].pivot_table("val_accuracy", ["cycle", "run"], "max_lr")

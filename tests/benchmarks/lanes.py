@@ -63,26 +63,26 @@ QUICK = (Case("mlp 64-64-64, digits", {}, (1, 8, 25)),)
 class Problem:
     """Made images and masks, the same for both contestants."""
 
-    def __init__(self, spec: TrainSpec) -> None:
-        source = DATASETS[spec.dataset]
+    def __init__(self, settings: TrainSpec) -> None:
+        source = DATASETS[settings.dataset]
         torch.manual_seed(SEED)
-        self.spec = spec
-        self.images = torch.randn(spec.batch_size, *source.shape, dtype=DTYPES[spec.dtype])
-        self.labels = torch.randint(0, source.classes, (spec.batch_size,))
-        self.network = models.build(spec, source.shape, source.classes, SEED)
+        self.settings = settings
+        self.images = torch.randn(settings.batch_size, *source.shape, dtype=DTYPES[settings.dtype])
+        self.labels = torch.randint(0, source.classes, (settings.batch_size,))
+        self.network = models.build(settings, source.shape, source.classes, SEED)
         weights = dict(self.network.named_parameters())
-        prunable = pruning.prunable(self.network, spec.keep_output, spec.pruning)
+        prunable = pruning.prunable(self.network, settings.keep_output, settings.pruning)
         self.masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
 
     def one_by_one(self, foreach: bool) -> Train:
         """Return an ordinary network in an ordinary loop: lanes in turn, so its rate is the same for every K."""
-        source = DATASETS[self.spec.dataset]
-        network = models.build(self.spec, source.shape, source.classes, SEED)
+        source = DATASETS[self.settings.dataset]
+        network = models.build(self.settings, source.shape, source.classes, SEED)
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=MAX_LR,
-            momentum=self.spec.momentum,
-            weight_decay=self.spec.weight_decay,
+            momentum=self.settings.momentum,
+            weight_decay=self.settings.weight_decay,
             foreach=foreach,
         )
         masked: list[tuple[Tensor, Tensor]] = [
@@ -106,7 +106,7 @@ class Problem:
         """Return a stack of `count` lanes in the loop that `trainables.pack` runs."""
         network = lanes.stack(self.network, count)
         masks = {name: mask.expand(count, *mask.shape).clone() for name, mask in self.masks.items()}
-        optimizer = optimizers.optimizer(self.spec, network, masks)
+        optimizer = optimizers.optimizer(self.settings, network, masks)
         rates = torch.full((count,), MAX_LR, dtype=self.images.dtype)
 
         def train(steps: int) -> None:
@@ -151,24 +151,24 @@ def main() -> None:
 
     rows, picks, large = [], [], []
     for case in cases:
-        spec = resolve(case.settings)
+        settings = resolve(case.settings)
         # One run and one worker: the choice is then by rate alone, not by how packs fill the workers.
-        job = Measure(len(MaxLrGrid.parse(spec.max_lr).values), runs=1, workers=1)
+        job = Measure(len(MaxLrGrid.parse(settings.max_lr).values), runs=1, workers=1)
         started = time.perf_counter()
-        source = DATASETS[spec.dataset]
+        source = DATASETS[settings.dataset]
         data = measure.made(source, source.augment, min(source.size, 4096))
-        picked = job.best(measure.lane_rates(spec.training(), data, torch.device("cpu"), job.sizes))
+        picked = job.best(measure.lane_rates(settings.training(), data, torch.device("cpu"), job.sizes))
         took = time.perf_counter() - started
         print(f"{case.name}: auto picks K={picked} in {took:.1f} s", file=sys.stderr, flush=True)
 
-        problem = Problem(spec.training())
+        problem = Problem(settings.training())
         sizes = sorted({*case.sizes, picked})
         contestants = {f"K={count}": problem.stacked(count) for count in sizes}
         contestants |= {"serial": problem.one_by_one(False), "serial foreach": problem.one_by_one(True)}
         seconds = seconds_per_step(contestants, case.rounds)
         serial = 1 / min(seconds["serial"], seconds["serial foreach"])
         rates = {count: count / seconds[f"K={count}"] for count in sizes}
-        name = f"{case.name}, batch {spec.batch_size}"
+        name = f"{case.name}, batch {settings.batch_size}"
         rows.append((name, "one by one", f"{serial:,.1f}", "1.00"))
         rows += [("", f"K={count}", f"{rate:,.1f}", f"{rate / serial:.2f}") for count, rate in rates.items()]
         if seconds["K=1"] > 1:

@@ -26,7 +26,7 @@ from ray import tune
 
 from search_spaces.max_lr import MaxLrGrid
 from sweep.config.settings import resolve
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.store.folder import cores
 from trainables.data import datasets
 
@@ -64,7 +64,7 @@ def by_scyc_sweep(grid: list[float], runs: int, folder: Path) -> Measured:
     run_command(
         "oracle", out, "--cycles", "0", "--runs", str(runs), "--max-lr", ",".join(f"{point:g}" for point in grid)
     )
-    trials = Results(out).trials
+    trials = OracleResults(out).trials
     of_grid = trials[trials["max_lr"].isin(grid)]
     return training_span(trials), len(trials), float(of_grid["val_accuracy"].mean())
 

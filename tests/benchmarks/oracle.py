@@ -18,7 +18,7 @@ import torch
 from common import against, busy_share, finished_packs, report, run_command, training_span
 
 from sweep.execution.worker import keep_freed_memory, load_dataset
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.store.folder import cores
 from trainables.pack import train_pack
 from trainables.spec import Lane, Pack, Schedule, TrainSpec
@@ -41,24 +41,24 @@ def pack_of(rows: Rows, rewind_to: str | None) -> Pack:
 
 
 def bare_loop(
-    spec: TrainSpec, packs: Sequence[Pack], data_dir: Path, states: Path, start: Barrier
+    settings: TrainSpec, packs: Sequence[Pack], data_dir: Path, states: Path, start: Barrier
 ) -> tuple[int, float]:
     """Train packs one after another in this process; return lane-steps and seconds."""
     torch.set_num_threads(1)
     keep_freed_memory()
     device = torch.device("cpu")
-    dataset = load_dataset(spec.dataset, data_dir, device, False)
-    short = replace(spec, steps=40, schedule=Schedule("constant"))
+    dataset = load_dataset(settings.dataset, data_dir, device, False)
+    short = replace(settings, steps=40, schedule=Schedule("constant"))
     with tempfile.TemporaryDirectory() as scratch:
         lanes = tuple(Lane(lane.max_lr, None) for lane in packs[0].lanes)
         train_pack(short, replace(packs[0], cycle=0, lanes=lanes), dataset, Path(scratch), device)
     start.wait()
     started = time.perf_counter()
-    results = [result for pack in packs for result in train_pack(spec, pack, dataset, states, device)]
+    results = [result for pack in packs for result in train_pack(settings, pack, dataset, states, device)]
     return sum(result.steps for result in results), time.perf_counter() - started
 
 
-def bare_rate(results: Results, packs: Sequence[Rows], every: int, processes: int) -> tuple[float, int]:
+def bare_rate(results: OracleResults, packs: Sequence[Rows], every: int, processes: int) -> tuple[float, int]:
     """Return the lane-steps per second of all plain processes together, and how many packs they trained."""
     rewind_to = {rows[0]["run"]: rows[0]["rewind_state"] for rows in packs if not rows[0]["cycle"]}
     chosen = [pack_of(rows, rewind_to[rows[0]["run"]]) for rows in packs if rows[0]["cycle"] % every == 0]
@@ -66,10 +66,10 @@ def bare_rate(results: Results, packs: Sequence[Rows], every: int, processes: in
     chosen.sort(key=lambda pack: -len(pack.lanes))
     hands = [hand for hand in (chosen[index::processes] for index in range(processes)) if hand]
     context = multiprocessing.get_context("spawn")
-    spec = results.spec
+    settings = results.settings
     with context.Manager() as manager, context.Pool(len(hands)) as pool:
         start = manager.Barrier(len(hands))
-        arguments = [(spec.training(), hand, spec.data_dir, results.folder.states, start) for hand in hands]
+        arguments = [(settings.training(), hand, settings.data_dir, results.folder.states, start) for hand in hands]
         done = pool.starmap(bare_loop, arguments, chunksize=1)
     return sum(steps / seconds for steps, seconds in done), len(chosen)
 
@@ -83,10 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         ran = run_command("oracle", out, *options)
-        results = Results(out)
-        packs, trials = finished_packs(out), results.trials
-        spec = results.spec
-        workers = max(1, cores() // spec.cpus_per_worker) if spec.workers == "auto" else spec.workers
+        results = OracleResults(out)
+        packs, trials = finished_packs(out), results.lanes
+        settings = results.settings
+        workers = max(1, cores() // settings.cpus_per_worker) if settings.workers == "auto" else settings.workers
         bare, trained_again = bare_rate(results, packs, 1 if quick else EVERY, workers)
 
     steps = sum(row["steps"] for rows in packs for row in rows)

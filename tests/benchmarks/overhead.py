@@ -14,7 +14,7 @@ from typing import Any
 
 from common import against, busy_share, report, training_span
 
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 
 WORKERS = 2
 SWEEP = ["oracle", "--lanes", "13", "--runs", "2", "--cycles", "3", "--steps", "12000", "--eval-every", "1200"]
@@ -68,7 +68,7 @@ def table(folders: list[tuple[str, Path]], workers: int) -> None:
     """Print a row for each folder."""
     rows = []
     for name, folder in folders:
-        trials = Results(folder).trials
+        trials = OracleResults(folder).trials
         packs, busy = (1 / trials["lanes_in_pack"]).sum(), busy_share(trials, workers)
         rows.append(
             (

@@ -17,7 +17,7 @@ from common import COMMAND, SEED, against, report, run_command
 from sweep.analyses.plan import dataset_of
 from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 
 OFF = 0.25
 CASES = {
@@ -71,7 +71,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
             real = run_command("oracle", out, *options).wall_seconds
-            lanes = len(Results(out).trials)
+            lanes = len(OracleResults(out).trials)
         once = plan["start_seconds"] + plan["end_seconds"]
         scaled = once + (plan["seconds"] - once) * lanes / plan["lanes"]
         low, high = plan["seconds"], plan["at_most_seconds"]

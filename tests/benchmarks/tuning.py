@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import against, report, run_command
 
-from sweep.experiments.results import Results, TuningResults
+from sweep.experiments.results import OracleResults, TuningResults
 
 CYCLES = 13
 TUNE_SECONDS, FIT_SECONDS, SHARE, GAP = 60.0, 10.0, 0.5, 0.5
@@ -28,7 +28,7 @@ def main() -> None:
         oracle_ran = run_command("oracle", Path(folder) / "oracle", *options)
         tune_ran = run_command("tune", Path(folder) / "tuning", *options, *trials)
         fit_ran = run_command("tune", Path(folder) / "fit", "--by", "fit", "--oracle", str(Path(folder) / "oracle"))
-        oracle, tuned = Results(Path(folder) / "oracle").oracle, TuningResults(Path(folder) / "tuning")
+        oracle, tuned = OracleResults(Path(folder) / "oracle").oracle, TuningResults(Path(folder) / "tuning")
         ours, theirs = int(tuned.tuning["new_steps"].sum()), int(oracle["trained_steps"].sum())
         accuracy, best = tuned.chain["test_accuracy_mean"].mean(), oracle["test_accuracy_mean"].mean()
         rows = [

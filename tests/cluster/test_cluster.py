@@ -81,7 +81,7 @@ def autoscaling(hosts: Any, tmp_path: Path) -> Iterator[Any]:
 
 def assert_same(found: Any, wanted: Any) -> None:
     """Packs are of one size and threads of one number: the lanes are equal bit for bit, and so are the tables."""
-    pd.testing.assert_frame_equal(found.trials[LANE], wanted.trials[LANE])
+    pd.testing.assert_frame_equal(found.lanes[LANE], wanted.trials[LANE])
     for table in ("oracle", "curves"):
         timed = ["wall_seconds"] if table == "oracle" else []
         pd.testing.assert_frame_equal(
@@ -96,7 +96,7 @@ def packs(folder: Path) -> dict[str, int]:
 
 def assert_once(folder: Path) -> None:
     """No lane was trained twice: no two files hold a row of it."""
-    lanes = pd.concat([pd.read_parquet(folder / "trials" / name) for name in packs(folder)])["trial_id"]
+    lanes = pd.concat([pd.read_parquet(folder / "lanes" / name) for name in packs(folder)])["lane_id"]
     assert lanes.is_unique and len(lanes) >= 24
 
 
@@ -202,7 +202,7 @@ def test_in_a_bucket_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one
     assert f": {2 * len(before)} of " in ran.stdout  # what it began with
     assert cluster.run("collect", "digits", *storage, "--to", tmp_path / "here").returncode == 0
     for name, content in before.items():  # finished_at stands in them: none was trained and written again
-        assert (tmp_path / "here" / "trials" / name).read_bytes() == content
+        assert (tmp_path / "here" / "lanes" / name).read_bytes() == content
     assert_once(tmp_path / "here")
     assert_same(sweep.load(tmp_path / "here"), inline(LONG))
     assert not any(secret in ran.stdout for secret in ("secret-of-the-bucket", "key-of-the-bucket"))

@@ -55,7 +55,7 @@ MINE = {
 """Files of the user's, within the results folder and beside it."""
 SURROUNDINGS = {"results", "outside", "evil"}
 WAYS = ("show", "report", "load")
-TABLES = ("oracle", "curves", "comparison", "tuning", "chain", "schedules", "rates", "runs", "verdicts", "trials")
+TABLES = ("oracle", "curves", "comparison", "tuning", "chain", "schedules", "rates", "runs", "verdicts", "lanes")
 TIMES = ["wall_seconds", "finished_at", "seconds"]
 
 
@@ -159,7 +159,7 @@ class Base:
 
 def kept(path: str) -> bool:
     """Whether a file of a results folder holds a row or a state, or is the user's."""
-    return Path(path).parent.name in ("trials", "states", "superseded") or Path(path).suffix == ".txt"
+    return Path(path).parent.name in ("lanes", "states", "superseded") or Path(path).suffix == ".txt"
 
 
 def spare(path: str) -> bool:
@@ -175,9 +175,9 @@ def lanes(files: dict[str, bytes]) -> set[str]:
     """The keys of all rows in these files."""
     found: set[str] = set()
     for path, content in files.items():
-        if Path(path).parent.name in ("trials", "superseded") and path.endswith(".parquet"):
+        if Path(path).parent.name in ("lanes", "superseded") and path.endswith(".parquet"):
             with suppress(pa.ArrowException, OSError, KeyError):
-                found |= set(pq.read_table(pa.BufferReader(content))["trial_id"].to_pylist())
+                found |= set(pq.read_table(pa.BufferReader(content))["lane_id"].to_pylist())
     return found
 
 

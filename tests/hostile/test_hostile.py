@@ -108,7 +108,7 @@ def damaged_files(base: Any) -> Cases:
     """
     for part in base.gave:
         here = base.home / "results" / part
-        rows, states = sorted((here / "trials").glob("*.parquet")), sorted((here / "states").glob("*.safetensors"))
+        rows, states = sorted((here / "lanes").glob("*.parquet")), sorted((here / "states").glob("*.safetensors"))
         made = [path for path in sorted(here.iterdir()) if path.suffix in (".parquet", ".png", ".toml", ".log", "")]
         made = [path for path in made if path.is_file()]
         whole = [here / "manifest.json", *(path for path in sorted(here.iterdir()) if path.is_dir())]
@@ -224,9 +224,9 @@ def filled(value: Any, old: list[Any] | None) -> list[Any]:
 
 def damaged_rows(base: Any) -> Cases:
     """Every column missing, or with wrong values, in turn in each kind of sweep and in this file of rows and that."""
-    paths = sorted((base.home / "results" / "trials").glob("*.parquet"))
+    paths = sorted((base.home / "results" / "lanes").glob("*.parquet"))
     rows = [pq.read_table(path).to_pylist() for path in paths]
-    for number, (name, kind, *_) in enumerate(tables.TRIALS):
+    for number, (name, kind, *_) in enumerate(tables.LANES):
         many = pa.types.is_list(kind)
         own = rows[number % len(rows)][0][name]
         other = [row[name] for each in rows for row in each if row[name] != own] or [own]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.experiments.oracle.strategy import GreedyOracle
-from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.strategy import Given, Tuning
 from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Strategy
@@ -118,24 +118,24 @@ class Sweep:
 
     folder: Path
     simulation: Simulation
-    spec: Spec
+    settings: Settings
     lanes_per_pack: int = 2
     given: Given | None = None
 
     def oracle(self) -> GreedyOracle:
         return GreedyOracle(
-            self.spec, FINGERPRINT, Ledger(self.folder / "trials"), self.lanes_per_pack, self.simulation.has
+            self.settings, FINGERPRINT, Ledger(self.folder / "lanes"), self.lanes_per_pack, self.simulation.has
         )
 
     def comparison(self) -> ScheduleComparison:
-        assert isinstance(self.spec, SchedulesSpec)
-        ledger = Ledger(self.folder / "trials")
-        return ScheduleComparison(self.spec, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has)
+        assert isinstance(self.settings, SchedulesSettings)
+        ledger = Ledger(self.folder / "lanes")
+        return ScheduleComparison(self.settings, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has)
 
     def tuning(self) -> Tuning:
-        assert isinstance(self.spec, TuningSpec)
-        ledger = Ledger(self.folder / "trials")
-        return Tuning(self.spec, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has, self.given)
+        assert isinstance(self.settings, TuningSettings)
+        ledger = Ledger(self.folder / "lanes")
+        return Tuning(self.settings, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has, self.given)
 
     def train(self, strategy: Strategy, pack: Pack) -> None:
         """Train a pack, write it down and tell the strategy."""
@@ -154,7 +154,7 @@ class Sweep:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The ledger's rows as they are on disk, without the times of writing."""
-        rows = Ledger(self.folder / "trials").rows
+        rows = Ledger(self.folder / "lanes").rows
         return {key: {n: v for n, v in row.items() if n != "finished_at"} for key, row in rows.items()}
 
 
@@ -171,10 +171,10 @@ def no_waiting() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_spec() -> Callable[..., Spec]:
+def make_spec() -> Callable[..., Settings]:
     """A small sweep; keyword arguments replace or add settings."""
 
-    def make(**changes: object) -> Spec:
+    def make(**changes: object) -> Settings:
         settings: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, "steps": 10}
         return resolve(settings | changes)
 
@@ -182,16 +182,16 @@ def make_spec() -> Callable[..., Spec]:
 
 
 @pytest.fixture(scope="session")
-def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[..., Spec]) -> Callable[..., Sweep]:
+def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[..., Settings]) -> Callable[..., Sweep]:
     """A simulated sweep in a folder of its own; two of them share nothing."""
 
-    def make(truth: Truth, *, lanes_per_pack: int = 2, test_accuracy: Truth | None = None, **settings: object) -> Sweep:
+    def make(truth: Truth, *, lanes_per_pack: int = 2, test_accuracy: Truth | None = None, **given: object) -> Sweep:
         folder = tmp_path_factory.mktemp("sweep")
-        spec = make_spec(**settings)
-        simulation = Simulation(truth, spec.training(), folder / "states")
+        settings = make_spec(**given)
+        simulation = Simulation(truth, settings.training(), folder / "states")
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
-        return Sweep(folder, simulation, spec, lanes_per_pack)
+        return Sweep(folder, simulation, settings, lanes_per_pack)
 
     return make
 
@@ -200,14 +200,14 @@ def make_sweep(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[...
 def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep]:
     """A simulated tuning of S-Cyc over 4 cycles in a folder of its own, in packs of 3 lanes."""
 
-    def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **settings: object) -> Sweep:
+    def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **given: object) -> Sweep:
         folder = tmp_path_factory.mktemp("tuning")
-        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
-        spec = resolve(base | settings, kind=TuningSpec)
-        simulation = Simulation(truth, spec.training(), folder / "states")
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "lanes": 10}
+        settings = resolve(base | given, kind=TuningSettings)
+        simulation = Simulation(truth, settings.training(), folder / "states")
         if test_accuracy:
             simulation.test_accuracy = test_accuracy
-        return Sweep(folder, simulation, spec, lanes_per_pack)
+        return Sweep(folder, simulation, settings, lanes_per_pack)
 
     return make
 
@@ -216,12 +216,12 @@ def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep
 def make_comparison(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep]:
     """A simulated comparison of schedules over 3 cycles in a folder of its own, in packs of 4 lanes."""
 
-    def make(truth: Truth, by_schedule: dict[str, Truth] | None = None, **settings: object) -> Sweep:
+    def make(truth: Truth, by_schedule: dict[str, Truth] | None = None, **given: object) -> Sweep:
         folder = tmp_path_factory.mktemp("schedules")
         base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, "steps": 10}
-        spec = resolve(base | settings, kind=SchedulesSpec)
-        simulation = Simulation(truth, spec.training(), folder / "states", by_schedule=by_schedule or {})
-        return Sweep(folder, simulation, spec, lanes_per_pack=4)
+        settings = resolve(base | given, kind=SchedulesSettings)
+        simulation = Simulation(truth, settings.training(), folder / "states", by_schedule=by_schedule or {})
+        return Sweep(folder, simulation, settings, lanes_per_pack=4)
 
     return make
 
@@ -233,10 +233,10 @@ def run_seed() -> Callable[[int], int]:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[..., Spec]:
+def tiny() -> Callable[..., Settings]:
     """A real oracle of two cycles of four max_lr: 8 lanes in 4 packs of a twentieth of a second."""
 
-    def make(out: object, **changes: object) -> Spec:
+    def make(out: object, **changes: object) -> Settings:
         settings = {"max_lr": "0.01:1:x4", "runs": 1, "cycles": 1, "steps": 17, "lanes": 2, "engine": "inline"}
         return resolve({**settings, "scyc": "0.04,0.1,1,4", "out": str(out), **changes})
 

@@ -11,7 +11,7 @@ import pytest
 
 import sweep
 from sweep.config.settings import resolve
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import controls_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,10 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_controls_share_all_settings_runs_and_data_with_the_oracle(here: Run, folder: Path) -> None:
     result = here("control", folder)
     assert result.returncode == 0, result.stderr
-    own = Results(folder)
+    own = OracleResults(folder)
     assert list(own.controls) == ["none", "random"]
     for name, control in own.controls.items():
-        ours, theirs = (each.spec.model_dump(exclude={"out"}) for each in (own, control))
+        ours, theirs = (each.settings.model_dump(exclude={"out"}) for each in (own, control))
         assert theirs == ours | {"pruning": name}
         assert control.finished and set(control.trials["seed"]) == set(own.trials["seed"])
         assert control.trials[control.trials["cycle"] == 0]["val_accuracy"].tolist() == pytest.approx(
@@ -53,7 +53,7 @@ def test_the_table_says_of_each_control_whether_the_rise_outlasts_it(here: Run, 
     content = json.loads(here("control", folder, "--json").stdout)
     assert content["chain"] == [name for name in ("global_magnitude", "none", "random") for _ in range(4)]
     assert content["quantity"][:4] == ["best", "low", "high", "middle"]
-    assert content["outlasts"][:4] == [None] * 4 and None not in content["outlasts"][4:]
+    assert content["exceeds_control"][:4] == [None] * 4 and None not in content["exceeds_control"][4:]
     written = pd.read_parquet(folder / "trend.parquet")
     assert written["factor"].tolist() == pytest.approx(content["factor"])
     assert (folder / "controls.png").read_bytes().startswith(b"\x89PNG")
@@ -73,7 +73,7 @@ def test_again_it_trains_nothing(here: Run, folder: Path) -> None:
 def test_one_control_alone_can_be_asked_for(here: Run, tmp_path: Path) -> None:
     results = sweep.build_oracle(**SMALL | {"cycles": 0}, out=tmp_path / "o")
     assert here("control", tmp_path / "o", "--pruning", "layer_magnitude").returncode == 0
-    assert list(Results(results.folder.path).controls) == ["layer_magnitude"]
+    assert list(OracleResults(results.folder.path).controls) == ["layer_magnitude"]
 
 
 @pytest.mark.parametrize(

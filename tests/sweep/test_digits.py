@@ -30,15 +30,15 @@ def digits(start: Callable[..., subprocess.Popen[str]], tmp_path_factory: pytest
 def test_the_default_is_the_whole_oracle_of_design(digits: Path) -> None:
     results = load(digits / "results" / "digits")
     assert list(results.oracle["cycle"]) == list(range(16))
-    base = results.trials[results.trials["max_lr"].between(0.001, 1)]
+    base = results.lanes[results.lanes["max_lr"].between(0.001, 1)]
     assert len(base) == 25 * 5 * 16
     assert set(results.oracle["runs"]) == {5}
     remaining = 12_928
     for cycle, percent in enumerate(results.oracle["percent_remaining"]):
         assert percent == pytest.approx(100 * remaining / 12_928, abs=1e-12), cycle
         remaining -= remaining // 5
-    assert set(results.trials["seed"].groupby(results.trials["run"]).nunique()) == {1}
-    assert results.trials["seed"].nunique() == 5
+    assert set(results.lanes["seed"].groupby(results.lanes["run"]).nunique()) == {1}
+    assert results.lanes["seed"].nunique() == 5
 
 
 @pytest.mark.ray
@@ -47,7 +47,7 @@ def test_stdout_is_the_oracle_table_and_the_files_are_its_schema(digits: Path) -
     printed = json.loads((digits / "stdout").read_text())
     assert list(printed) == [name for name, *_ in ORACLE]
     assert printed["best_max_lr"] == list(results.oracle["best_max_lr"])
-    assert list(results.trials.columns) == [name for name, *_ in TRIALS]
+    assert list(results.lanes.columns) == [name for name, *_ in TRIALS]
     assert list(results.comparison.columns) == [name for name, *_ in COMPARISON]
     assert results.comparison["scyc_max_lr"].iloc[[0, -1]].tolist() == pytest.approx([0.035, 0.085], rel=1e-4)
 

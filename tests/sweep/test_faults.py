@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from sweep import load
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.experiments.runner import run_oracle
 
@@ -50,7 +50,7 @@ def assert_equal_tables(folder: Path, undisturbed: Path) -> None:
 def wait_for_packs(process: subprocess.Popen[str], folder: Path, count: int) -> None:
     """Wait until a running sweep has finished so many packs."""
     deadline = time.monotonic() + 120
-    while len(list((folder / "trials").glob("*.parquet"))) < count:
+    while len(list((folder / "lanes").glob("*.parquet"))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "no packs within two minutes"
         time.sleep(0.02)
@@ -58,7 +58,7 @@ def wait_for_packs(process: subprocess.Popen[str], folder: Path, count: int) -> 
 
 def files(folder: Path) -> dict[str, int]:
     """The trials' files and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "lanes").glob("*.parquet")}
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
@@ -129,7 +129,7 @@ def test_a_lost_winner_s_pack_is_trained_again_and_nothing_else(here: Run, small
     pd.testing.assert_frame_equal(again.drop(columns=TIMES), whole.drop(columns=TIMES), check_exact=True)
     assert {path.name for path in (tmp_path / "o" / "states").iterdir()} == states
     trained = again[again["finished_at"] != whole["finished_at"]]
-    assert len(trained) == lost["lanes_in_pack"] and lost["trial_id"] in set(trained["trial_id"])
+    assert len(trained) == lost["lanes_in_pack"] and lost["lane_id"] in set(trained["lane_id"])
 
 
 def test_a_damaged_state_stops_the_sweep_with_its_name(run: Run, here: Run, small: Small, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_ends_the_sweep_naming_it_and_with_room_it_goes_on(
-    small_disk: Path, tiny: Callable[..., Spec]
+    small_disk: Path, tiny: Callable[..., Settings]
 ) -> None:
     ballast = small_disk / "ballast"
 

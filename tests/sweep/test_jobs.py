@@ -653,6 +653,6 @@ class TestEnd:
 
 def test_rows_say_where_they_were_trained_and_in_what_company(make_driver: Any) -> None:
     driver = make_driver(lanes_per_pack=4, max_lr="0.3:0.7:0.1").run()
-    ledger = Ledger(driver.sweep.folder / "trials")
+    ledger = Ledger(driver.sweep.folder / "lanes")
     assert {(row["device"], row["host"]) for row in ledger.rows.values()} == {("cpu", "here")}
     assert sorted(row["lanes_in_pack"] for row in ledger.rows.values()) == [2, 2, 3, 3, 3]

@@ -41,7 +41,7 @@ PASSING = (".lock", ".driver.json", "superseded", "fit.parquet", "fit.png", "scy
 def made_once(
     tmp_path_factory: pytest.TempPathFactory, made: Callable[..., str], quick_pictures: None
 ) -> Iterator[Path]:
-    """Results of every kind, beside each other."""
+    """OracleResults of every kind, beside each other."""
     root = tmp_path_factory.mktemp("links") / "results"
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,7 @@ def names(folder: Path) -> list[Path]:
     """Every file and folder that a sweep left, two of each kind at most where there are many, and what may come."""
     found: dict[tuple[Path, str], list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        kind = path.name if path.parent.name not in ("trials", "states") else ""
+        kind = path.name if path.parent.name not in ("lanes", "states") else ""
         found.setdefault((path.parent, kind), []).append(path)
     passing = {folder / name for name in PASSING}
     return sorted({path for paths in found.values() for path in paths[:2]} | passing)
@@ -151,7 +151,7 @@ def test_other_names_of_a_file_keep_what_it_was_and_what_is_not_ours_stays(
     (outside / "notes").mkdir()
     (outside / "notes" / "page.txt").write_text("mine")
     own = results / folder
-    for path in (own / "notes", own / "states" / "notes", own / "trials" / "notes"):
+    for path in (own / "notes", own / "states" / "notes", own / "lanes" / "notes"):
         path.symlink_to(outside / "notes")
     for name in ("best.safetensors", f"{'0' * 64}.safetensors", "README", f".{'0' * 64}.safetensors-x.partial"):
         (own / "states" / name).write_text("mine")

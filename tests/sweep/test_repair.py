@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sweep
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
 from sweep.experiments import runner as run_module
-from sweep.experiments.results import AnyResults, Results
-from sweep.experiments.runner import run_oracle, run_schedules, run_trained, run_tuning
-from sweep.experiments.schedules.settings import SchedulesSpec
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.results import AnyResults, OracleResults
+from sweep.experiments.runner import run_oracle, run_schedules, run_tuning, run_validation
+from sweep.experiments.schedules.settings import SchedulesSettings
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.statistics.comparison import fits
 from sweep.store import tables
 from sweep.store.folder import Folder
@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def spec_of(out: Path, **changes: Any) -> Spec:
+def spec_of(out: Path, **changes: Any) -> Settings:
     return resolve(SETTINGS | {"out": str(out)} | changes)
 
 
@@ -83,7 +83,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 
 def timeless(results: AnyResults) -> pd.DataFrame:
-    return results.trials.drop(columns=TIMES)
+    return results.lanes.drop(columns=TIMES)
 
 
 def states(folder: Path) -> dict[str, bytes]:
@@ -100,14 +100,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def check_plain_readers(folder: Path, results: AnyResults) -> None:
-    """Whoever opens `trials` without this project sees what `results.trials` says, and each lane once."""
-    order = ["cycle", "run", "max_lr", "schedule", "trial_id"]
-    wanted = results.trials[[*order, "val_accuracy", "state"]].reset_index(drop=True)
-    plain = pd.read_parquet(folder / "trials").sort_values(order)[wanted.columns].reset_index(drop=True)
+    """Whoever opens `trials` without this project sees what `results.lanes` says, and each lane once."""
+    order = ["cycle", "run", "max_lr", "schedule", "lane_id"]
+    wanted = results.lanes[[*order, "val_accuracy", "state"]].reset_index(drop=True)
+    plain = pd.read_parquet(folder / "lanes").sort_values(order)[wanted.columns].reset_index(drop=True)
     assert plain.astype(object).where(plain.notna(), None).equals(wanted.astype(object).where(wanted.notna(), None))
-    assert plain["trial_id"].is_unique
+    assert plain["lane_id"].is_unique
     [(rows, lanes)] = duckdb.sql(
-        f"SELECT count(*), count(DISTINCT trial_id) FROM '{folder}/trials/*.parquet'"
+        f"SELECT count(*), count(DISTINCT lane_id) FROM '{folder}/trials/*.parquet'"
     ).fetchall()
     assert rows == lanes == len(wanted)
 
@@ -134,17 +134,17 @@ class TestSuperseded:
             before = len(trained)
             results = run_oracle(spec_of(out, **change))
             check_plain_readers(out, results)
-            assert not results.trials.duplicated(cell).any()
-            everything |= set(results.trials["trial_id"])
-            assert set(results.superseded["trial_id"]) == everything - set(results.trials["trial_id"])
+            assert not results.lanes.duplicated(cell).any()
+            everything |= set(results.lanes["lane_id"])
+            assert set(results.superseded["lane_id"]) == everything - set(results.lanes["lane_id"])
             name = str(change)
             if name in seen:
                 assert len(trained) == before, f"{trained[before:]} trained again"
-                pd.testing.assert_frame_equal(results.trials, seen[name])
-            seen[name] = results.trials
-            assert results.manifest["lanes"] == results.trials.groupby("cycle").size().tolist()
+                pd.testing.assert_frame_equal(results.lanes, seen[name])
+            seen[name] = results.lanes
+            assert results.manifest["lanes"] == results.lanes.groupby("cycle").size().tolist()
             opened = sweep.load(out)
-            pd.testing.assert_frame_equal(opened.trials, results.trials)
+            pd.testing.assert_frame_equal(opened.lanes, results.lanes)
             assert opened.finished
         assert len(everything) == len(trained)
 
@@ -155,7 +155,7 @@ class TestSuperseded:
             results = sweep.load(folder)
             seen.append(progress.lanes_done)
             check_plain_readers(folder, results)
-            assert len(results.trials) <= progress.lanes_done  # those of an extension come back when its cycle closes
+            assert len(results.lanes) <= progress.lanes_done  # those of an extension come back when its cycle closes
             if progress.cycle == 1:
                 raise KeyboardInterrupt
 
@@ -172,7 +172,7 @@ class TestSuperseded:
             patch.setattr(run_module.Ledger, "tidy", lambda ledger, current: None)
             run_oracle(spec_of(folder, max_lr="0.03,0.2"))
         lanes = len(trained)
-        assert len(pd.read_parquet(folder / "trials")) > len(sweep.load(folder).trials)
+        assert len(pd.read_parquet(folder / "lanes")) > len(sweep.load(folder).trials)
         results = run_oracle(spec_of(folder, max_lr="0.03,0.2"))
         assert len(trained) == lanes
         check_plain_readers(folder, results)
@@ -188,14 +188,14 @@ class TestSuperseded:
         assert len(begun) > 2  # of lanes that are as good, and the initial weights
         results = run_oracle(spec_of(tmp_path / "o", runs=1, max_lr="0.03,0.2"))
         left = {path.stem for path in (tmp_path / "o" / "states").iterdir()}
-        assert left & begun == set(results.trials.query("cycle == 0")["parent_state"])
+        assert left & begun == set(results.lanes.query("cycle == 0")["parent_state"])
 
 
 class TestLostStates:
     def test_a_half_done_folder_whose_first_rows_are_lost_keeps_its_networks(
         self, tmp_path: Path, finished: Path, trained: list[Any]
     ) -> None:
-        out, counts, done = tmp_path / "o", Results(finished).manifest["lanes"], list[int]()
+        out, counts, done = tmp_path / "o", OracleResults(finished).manifest["lanes"], list[int]()
 
         def interrupt(progress: Progress) -> None:
             if progress.cycle == 2 and progress.lanes_done > sum(counts[:2]):
@@ -204,7 +204,7 @@ class TestLostStates:
 
         with pytest.raises(KeyboardInterrupt):
             run_oracle(spec_of(out), interrupt)
-        path = min((out / "trials").iterdir())
+        path = min((out / "lanes").iterdir())
         lost = len(pd.read_parquet(path))
         path.unlink()
         assert len(trained) == done[0]
@@ -216,7 +216,7 @@ class TestLostStates:
     def test_a_finished_folder_that_lacks_an_early_state_gets_it_again_and_keeps_all_others(
         self, folder: Path, finished: Path, trained: list[Any]
     ) -> None:
-        winner = Results(finished).replay.closed[0].best_rows[1]
+        winner = OracleResults(finished).replay.closed[0].best_rows[1]
         (folder / "states" / f"{winner['state']}.safetensors").unlink()
         run_oracle(spec_of(folder))
         assert (0, 1, winner["max_lr"]) in trained  # with its pack
@@ -227,7 +227,7 @@ class TestLostStates:
     def test_rows_that_were_moved_away_are_an_error_and_nothing_is_touched(
         self, folder: Path, trained: list[Any]
     ) -> None:
-        (folder / "trials").rename(folder.parent / "elsewhere")
+        (folder / "lanes").rename(folder.parent / "elsewhere")
         before = files(folder)
         with pytest.raises(
             FolderError, match=r"trials is missing, and manifest.json counts \d+ finished lanes: put it"
@@ -236,7 +236,7 @@ class TestLostStates:
         with pytest.raises(FolderError, match=r"lacks (\d+) of its \1 finished lanes \(of cycles 0, 1, 2\)"):
             sweep.load(folder)
         assert files(folder) == before and trained == []
-        (folder.parent / "elsewhere").rename(folder / "trials")
+        (folder.parent / "elsewhere").rename(folder / "lanes")
         run_oracle(spec_of(folder))
         assert trained == []
 
@@ -255,25 +255,23 @@ class TestLostStates:
     ) -> None:
         """Tables and states bit for bit, and only packs whose rows or whose winner's networks are lost are trained."""
         folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("lost") / "o"))
-        lost_files = data.draw(st.sets(st.sampled_from(sorted((folder / "trials").iterdir()))), label="rows")
+        lost_files = data.draw(st.sets(st.sampled_from(sorted((folder / "lanes").iterdir()))), label="rows")
         lost_states = data.draw(st.sets(st.sampled_from(sorted((folder / "states").iterdir()))), label="states")
         damage = data.draw(st.booleans(), label="damaged, not gone")
-        rows = Results(finished).rows.rows.values()
-        wanted = {row["trial_id"] for path in lost_files for row in tables.read_rows("trials", path)}
-        winners = {row["trial_id"] for closed in Results(finished).replay.closed for row in closed.best_rows}
+        rows = OracleResults(finished).rows.rows.values()
+        wanted = {row["lane_id"] for path in lost_files for row in tables.read_rows("lanes", path)}
+        winners = {row["lane_id"] for closed in OracleResults(finished).replay.closed for row in closed.best_rows}
         gone = {path.stem for path in lost_states}
         wanted |= {
-            row["trial_id"]
+            row["lane_id"]
             for row in rows
-            if row["trial_id"] in winners
+            if row["lane_id"] in winners
             and gone & {row["state"], row["rewind_state"], row["parent_state"]}
             # A network that is lost comes from the lane that left it, and not from those that start from it.
             and (row["cycle"] == 0 or row["state"] in gone)
         }
         # A lane comes with all of its pack.
-        packs = [
-            {row["trial_id"] for row in tables.read_rows("trials", path)} for path in (finished / "trials").iterdir()
-        ]
+        packs = [{row["lane_id"] for row in tables.read_rows("lanes", path)} for path in (finished / "lanes").iterdir()]
         wanted = set().union(*(pack for pack in packs if pack & wanted))
         for path in lost_files:
             path.write_bytes(path.read_bytes()[:-1]) if damage else path.unlink()
@@ -281,7 +279,7 @@ class TestLostStates:
             path.unlink()
         trained.clear()
         results = run_oracle(spec_of(folder))
-        expected = sorted((r["cycle"], r["run"], r["max_lr"]) for r in rows if r["trial_id"] in wanted)
+        expected = sorted((r["cycle"], r["run"], r["max_lr"]) for r in rows if r["lane_id"] in wanted)
         assert sorted(trained) == expected
         pd.testing.assert_frame_equal(
             timeless(results).drop(columns="lanes_in_pack"),
@@ -296,15 +294,15 @@ class TestLostStates:
 
 class TestLostRows:
     def test_every_reader_says_what_is_missing_and_the_command_that_trains_it(self, folder: Path) -> None:
-        for path in (folder / "trials").glob("cycle01-*"):
+        for path in (folder / "lanes").glob("cycle01-*"):
             path.unlink()
         before, counts = files(folder), json.loads((folder / "manifest.json").read_text())["lanes"]
         for read in (
             lambda: sweep.load(folder),
-            lambda: Results(folder).oracle,
-            lambda: Results(folder).comparison,
-            lambda: Results(folder).trials,
-            lambda: Results(folder).compare({}),
+            lambda: OracleResults(folder).oracle,
+            lambda: OracleResults(folder).comparison,
+            lambda: OracleResults(folder).trials,
+            lambda: OracleResults(folder).compare({}),
         ):
             with pytest.raises(FolderError) as raised:
                 read()
@@ -317,7 +315,7 @@ class TestLostRows:
     def test_a_damaged_file_is_named_by_readers_and_mended_by_the_command(
         self, folder: Path, finished: Path, trained: list[Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        path = sorted((folder / "trials").iterdir())[1]
+        path = sorted((folder / "lanes").iterdir())[1]
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
@@ -326,7 +324,7 @@ class TestLostRows:
         assert str(raised.value) == (
             f"{path} is damaged: its content does not fit its name; `scyc-sweep oracle --out o` trains its lanes again"
         )
-        rows = tables.read_rows("trials", sorted((finished / "trials").iterdir())[1])
+        rows = tables.read_rows("lanes", sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
             results = run_oracle(spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
@@ -343,7 +341,7 @@ class TestLostRows:
         path = min((folder / "superseded").iterdir())
         path.write_bytes(b"PAR1")
         results = sweep.load(folder)
-        assert len(results.trials) == sum(results.manifest["lanes"]) and trained == []
+        assert len(results.lanes) == sum(results.manifest["lanes"]) and trained == []
         with pytest.raises(FolderError, match="is damaged"):
             _ = results.superseded
         lost = path.name[:13]
@@ -367,8 +365,8 @@ class TestLostManifest:
             sweep.load(folder)
         results = run_oracle(spec_of(folder, lanes="auto"))
         assert trained == [] and results.finished
-        assert results.manifest["lanes_per_pack"] == Results(finished).manifest["lanes_per_pack"] == 2
-        pd.testing.assert_frame_equal(results.trials, sweep.load(finished).trials)
+        assert results.manifest["lanes_per_pack"] == OracleResults(finished).manifest["lanes_per_pack"] == 2
+        pd.testing.assert_frame_equal(results.lanes, sweep.load(finished).trials)
         assert states(folder) == states(finished)
 
     @pytest.mark.parametrize("changes", [{"steps": 34}, {"seed": 1}, {"hidden": (9,)}])
@@ -390,46 +388,46 @@ class TestLostManifest:
 
 class TestComparison:
     def test_a_damaged_one_is_made_again(self, folder: Path, finished: Path) -> None:
-        wanted = Results(finished).comparison
+        wanted = OracleResults(finished).comparison
         for content in (b"", b"PAR1", (folder / "oracle.parquet").read_bytes()):
             (folder / "comparison.parquet").write_bytes(content)
-            pd.testing.assert_frame_equal(Results(folder).comparison, wanted, check_dtype=False)
+            pd.testing.assert_frame_equal(OracleResults(folder).comparison, wanted, check_dtype=False)
             assert (folder / "comparison.parquet").read_bytes() == content  # opening writes nothing
 
     def test_one_that_is_older_than_its_oracle_is_made_again(self, folder: Path, finished: Path) -> None:
-        wanted = Results(finished).comparison
+        wanted = OracleResults(finished).comparison
         for other in (wanted.iloc[:-1], wanted.assign(best_max_lr=0.3), wanted.iloc[:0]):
             tables.write("comparison", other, folder / "comparison.parquet")
-            assert not fits(other, Results(folder).oracle)
-            pd.testing.assert_frame_equal(Results(folder).comparison, wanted, check_dtype=False)
+            assert not fits(other, OracleResults(folder).oracle)
+            pd.testing.assert_frame_equal(OracleResults(folder).comparison, wanted, check_dtype=False)
 
     def test_where_the_settings_have_no_scyc_the_command_is_named_and_the_oracle_is_shown(self, folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["spec"]["scyc"] = None
+        manifest["settings"]["scyc"] = None
         Folder(folder).write_manifest(manifest)
         (folder / "comparison.parquet").write_bytes(b"")
         with pytest.raises(FolderError, match=r"damaged .*: run `scyc-sweep compare .*o --scyc \.\.\.` again"):
-            _ = Results(folder).comparison
-        assert Results(folder).compared is None
+            _ = OracleResults(folder).comparison
+        assert OracleResults(folder).compared is None
 
 
 class TestOtherKinds:
-    @pytest.fixture(params=["tuning", "takeover", "schedules", "trained", "confirmed"])
+    @pytest.fixture(params=["tuning", "takeover", "schedules", "validation", "validation-held-out"])
     def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], AnyResults]:
         out = tmp_path / "k"
         settings = SETTINGS | {"out": str(out)}
-        if request.param in ("trained", "confirmed"):
+        if request.param in ("validation", "validation-held-out"):
             oracle = Path(shutil.copytree(finished, tmp_path / "o"))
             runs = None if request.param == "trained" else 1
             predicted = {"S-Cyc": sweep_scyc()}
-            return lambda: run_trained(Results(oracle), predicted, runs, {"engine": "inline", "device": "cpu"})
+            return lambda: run_validation(OracleResults(oracle), predicted, runs, {"engine": "inline", "device": "cpu"})
         if request.param == "schedules":
             names = ("scyc", "constant")
-            return lambda: run_schedules(resolve(settings | {"schedules": names}, kind=SchedulesSpec))
-        tuning = settings | {"trials": 4}
+            return lambda: run_schedules(resolve(settings | {"schedules": names}, kind=SchedulesSettings))
+        tuning = settings | {"lanes": 4}
         if request.param == "takeover":
             tuning |= {"oracle": str(finished)}
-        return lambda: run_tuning(resolve(tuning, kind=TuningSpec))
+        return lambda: run_tuning(resolve(tuning, kind=TuningSettings))
 
     def test_lost_rows_are_told_and_trained_again_to_the_same_tables(
         self, build: Callable[[], AnyResults], trained: list[Any]
@@ -437,15 +435,15 @@ class TestOtherKinds:
         results = build()
         folder = Path(str(results.folder.path))
         check_plain_readers(folder, results)
-        assert sum(results.manifest["lanes"]) == len(results.trials)
+        assert sum(results.manifest["lanes"]) == len(results.lanes)
         wanted, all_lanes = timeless(results), len(trained)
         networks = states(folder)
         trained.clear()
         build()
         assert trained == [] and states(folder) == networks
-        paths = sorted((folder / "trials").iterdir())
+        paths = sorted((folder / "lanes").iterdir())
         for index in (0, len(paths) // 2, len(paths) - 1):
-            path = sorted((folder / "trials").iterdir())[index]
+            path = sorted((folder / "lanes").iterdir())[index]
             path.unlink()
             with pytest.raises(FolderError, match=r"lacks \d+ of its \d+ finished lanes"):
                 sweep.load(folder)

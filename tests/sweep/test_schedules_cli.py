@@ -61,7 +61,7 @@ def test_tables_picture_and_manifest_are_written_and_open_again(whole: Path) -> 
         (name, 3) for name in ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
     ]
     assert (whole / "schedules.png").stat().st_size > 10_000
-    assert results.manifest["kind"] == "schedules" and results.manifest["spec"]["schedules"][0] == "constant"
+    assert results.manifest["kind"] == "schedules" and results.manifest["settings"]["schedules"][0] == "constant"
     chosen = results.rates[results.rates["chosen"]]
     assert list(zip(chosen["schedule"], chosen["cycle"], strict=True)) == [
         ("constant", 0),
@@ -81,9 +81,9 @@ def test_the_table_is_that_of_lanes_each_of_which_starts_from_the_one_before(who
     results = load(whole)
     assert isinstance(results, SchedulesResults)
     for _, rows in results.schedules.groupby("schedule"):
-        starts: set[str] = set(results.trials.query("cycle == 0")["parent_state"])
+        starts: set[str] = set(results.lanes.query("cycle == 0")["parent_state"])
         for row in rows.itertuples():
-            lanes = results.trials.query("cycle == @row.cycle and schedule == @row.kind and max_lr == @row.max_lr")
+            lanes = results.lanes.query("cycle == @row.cycle and schedule == @row.kind and max_lr == @row.max_lr")
             lanes = lanes[lanes["parent_state"].isin(starts)]
             assert sorted(lanes["run"]) == [0, 1]
             assert row.test_accuracy_mean == pytest.approx(lanes["test_accuracy"].mean())
@@ -94,15 +94,15 @@ def test_the_table_is_that_of_lanes_each_of_which_starts_from_the_one_before(who
 def test_killed_it_goes_on_to_the_same_tables(start: Start, whole: Path, tmp_path: Path) -> None:
     process = start(*arguments(out=tmp_path / "s"))
     deadline = time.monotonic() + 60
-    while len(list((tmp_path / "s" / "trials").glob("*.parquet"))) < 9:
+    while len(list((tmp_path / "s" / "lanes").glob("*.parquet"))) < 9:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not load(tmp_path / "s").finished
-    before = load(tmp_path / "s").trials.set_index("trial_id")
-    after = compare(out=tmp_path / "s").trials.set_index("trial_id")
+    before = load(tmp_path / "s").trials.set_index("lane_id")
+    after = compare(out=tmp_path / "s").trials.set_index("lane_id")
     again = before["finished_at"] != after["finished_at"][before.index]
     assert set(before["cycle"][again]) <= {0}  # where a chain begins with what a grid let go of
     assert_equal(tmp_path / "s", whole)
@@ -114,8 +114,8 @@ def test_more_schedules_and_cycles_extend_a_folder_which_keeps_those_it_has(whol
     results = compare(out=tmp_path / "s", schedules=("slr=0.1",))
     assert list(dict.fromkeys(results.schedules["schedule"])) == ["constant", "scyc", "slr=0.1"]
     assert set(results.schedules["cycle"]) == {0, 1, 2}
-    assert set(before["trial_id"]) < set(results.trials["trial_id"])
-    kept = results.trials[results.trials["trial_id"].isin(before["trial_id"])]
+    assert set(before["lane_id"]) < set(results.lanes["lane_id"])
+    kept = results.lanes[results.lanes["lane_id"].isin(before["lane_id"])]
     assert set(kept["finished_at"]) == set(before["finished_at"])
     ours = results.schedules.set_index(["schedule", "cycle"])
     theirs = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
@@ -144,7 +144,7 @@ def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_its_mark
 
 def test_trials_are_in_an_order_that_does_not_depend_on_when_they_were_finished(whole: Path) -> None:
     trials = load(whole).trials
-    keys = list(trials[["cycle", "run", "max_lr", "schedule", "trial_id"]].itertuples(index=False, name=None))
+    keys = list(trials[["cycle", "run", "max_lr", "schedule", "lane_id"]].itertuples(index=False, name=None))
     assert keys == sorted(keys)
     assert trials.duplicated(["cycle", "run", "max_lr"]).any()  # several schedules at one max_lr
 
@@ -154,7 +154,7 @@ def test_runs_are_what_the_table_is_made_of(whole: Path) -> None:
     runs = tables.read("runs", whole / "runs.parquet")
     means = runs.groupby(["schedule", "cycle"])["test_accuracy"].mean()
     assert means.to_dict() == pytest.approx(table["test_accuracy_mean"].to_dict())
-    assert set(runs["trial_id"]) <= set(load(whole).trials["trial_id"])
+    assert set(runs["lane_id"]) <= set(load(whole).trials["lane_id"])
 
 
 def test_a_rate_on_the_edge_of_its_grid_is_said_loudly(here: Run, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_retraining_of_another_length_is_planned_and_trained_so(here: Run, tmp_p
     plan = json.loads(here(*arguments("slr=0.1", "clr=0.1", **flags), "--plan", "--json").stdout)
     assert plan["steps"] == 2 * (34 + 2 * 2 * 17)  # both begin alike
     results = compare(schedules=("slr=0.1", "clr=0.1"), **flags)
-    assert set(zip(results.trials["cycle"], results.trials["steps"], strict=True)) == {(0, 34), (1, 17), (2, 17)}
+    assert set(zip(results.lanes["cycle"], results.lanes["steps"], strict=True)) == {(0, 34), (1, 17), (2, 17)}
 
 
 def test_folders_of_other_kinds_are_refused(here: Run, whole: Path) -> None:

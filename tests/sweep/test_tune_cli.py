@@ -21,7 +21,7 @@ from sweep.cli.main import app
 from sweep.config.named_scyc import read
 from sweep.errors import SweepError
 from sweep.experiments.results import TuningResults
-from sweep.experiments.tuning.settings import TuningFlags, TuningSpec
+from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store import tables
 from sweep.store.folder import Folder
 from trainables.storage import copy
@@ -70,7 +70,7 @@ def load(folder: Path) -> TuningResults:
 
 def timeless(folder: Path) -> tuple[pd.DataFrame, ...]:
     results = load(folder)
-    trials = results.trials.drop(columns=["wall_seconds", "finished_at"])
+    trials = results.lanes.drop(columns=["wall_seconds", "finished_at"])
     return results.tuning.drop(columns="seconds"), results.chain, trials
 
 
@@ -187,7 +187,7 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(here: Run,
     assert given["new_steps"].sum() == 0 and len(given) >= 5
     assert set(results.tuning["epsilon"][len(given) :]) == {first["best_max_lr"]}
     theirs = sweep.load(oracle).trials
-    assert set(results.trials.query("cycle == 0")["trial_id"]) == set(theirs.query("cycle == 0")["trial_id"])
+    assert set(results.lanes.query("cycle == 0")["lane_id"]) == set(theirs.query("cycle == 0")["lane_id"])
     assert "the oracle's" in result.stdout
     again = here(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
     assert again.returncode == 0, again.stderr
@@ -215,7 +215,7 @@ def test_a_take_over_that_is_interrupted_goes_on(oracle: Path, tmp_path: Path, m
 def test_beside_other_ways_an_oracle_is_only_shown(oracle: Path, tmp_path: Path) -> None:
     results = tune(out=tmp_path / "t", oracle=oracle, by="joint", trials=2)
     assert set(results.tuning["stage"]) == {"joint"}
-    assert len(results.trials) == results.tuning["new_steps"].sum() / 34
+    assert len(results.lanes) == results.tuning["new_steps"].sum() / 34
 
 
 def test_where_everything_diverges_an_earlier_winner_is_not_shown_as_the_result(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contr
             compare(*arguments)
     path = tmp_path / "o" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["spec"]["dataset"] = "cifar10"
+    manifest["settings"]["dataset"] = "cifar10"
     Folder(tmp_path / "o").write_manifest(manifest)
     text = compare("--scyc", "paper", "--scyc", "silo", "--paper")
     assert "the paper's Table 7 beside this oracle" in text
@@ -378,7 +378,7 @@ def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None
 def test_every_setting_that_means_something_to_a_tuning_is_a_flag_with_help(here: Run) -> None:
     text = here("tune", "--help", env={"COLUMNS": "200"}).stdout
     meaningless = {"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms"}
-    assert set(TuningFlags.model_fields) == set(TuningSpec.model_fields) - meaningless
+    assert set(TuningFlags.model_fields) == set(TuningSettings.model_fields) - meaningless
     for name, field in TuningFlags.model_fields.items():
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name
         assert field.description and " ".join(field.description.split()[:3]) in " ".join(text.split())

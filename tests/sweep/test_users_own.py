@@ -20,7 +20,7 @@ import sweep
 from sweep import load
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker, load_dataset
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.store.manifest import digest_of
 from trainables.spec import Lane, Pack
 from trainables.states import load_state
@@ -184,8 +184,8 @@ def test_both_train_in_workers_of_ray_as_in_this_process_and_the_networks_source
         for name in ("nets:small", "pics:load"):
             assert f"\n{name} is in {folder / name.split(':')[0]}.py\n" in result.stderr
     one, other = load(folder / "ray"), load(folder / "inline")
-    assert isinstance(one, Results) and isinstance(other, Results)
-    assert list(one.trials["trial_id"]) == list(other.trials["trial_id"])
+    assert isinstance(one, OracleResults) and isinstance(other, OracleResults)
+    assert list(one.trials["lane_id"]) == list(other.trials["lane_id"])
     assert list(one.trials["val_accuracy"]) == list(other.trials["val_accuracy"])
     assert one.trials["test_accuracy"].map(lambda accuracy: round(accuracy * 0.3, 9) % 1).eq(0).all()  # of 30 images
     (folder / "nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
@@ -493,8 +493,8 @@ def test_what_is_laid_out_otherwise_is_the_same_and_each_command_says_which_file
 
 def test_a_worker_that_finds_other_code_than_the_settings_have_trains_nothing(own: Path) -> None:
     results = load("o")
-    assert isinstance(results, Results)
-    worker = Worker(results.spec.training(), own / "s", "cpu", 1)
+    assert isinstance(results, OracleResults)
+    worker = Worker(results.settings.training(), own / "s", "cpu", 1)
     pack = Pack(0, 0, 1, (Lane(0.1, None),))
     dataset = load_dataset("pics:load", own / "data", torch.device("cpu"), False)
     Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
@@ -544,7 +544,7 @@ def test_a_strangers_results_run_no_code_of_theirs_where_the_working_folder_is_t
         Path(name).write_text(f"open({str(trace)!r}, 'w').close()\ndef f(*_): open({str(trace)!r}, 'w').close()")
     manifest = json.loads(Path("manifest.json").read_text())
     evil = {"model": "evil.sub:f", "dataset": "evil.data:f"}
-    manifest["spec"] |= evil
+    manifest["settings"] |= evil
     manifest["identity"] |= evil if known else evil | {"model_source": "", "model_files": {}}
     Path("manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
     for command in (["show", "."], ["show", ".", "--trend"], ["report", "."], ["compare", ".", *SCYC]):

@@ -388,8 +388,8 @@ def test_what_is_not_trained_keeps_its_values_through_every_criterion(
         return made
 
     monkeypatch.setattr(users_own, "function", lambda name, source=None: network)
-    settings = {"pruning": criterion, "rewind": rewind, "steps": 3, "warmup_steps": 1, "milestones": ()}
-    spec = make_spec(model="nets:network", keep_output=False, **settings)
+    given = {"pruning": criterion, "rewind": rewind, "steps": 3, "warmup_steps": 1, "milestones": ()}
+    spec = make_spec(model="nets:network", keep_output=False, **given)
     dataset = make_images()
     results = train_pack(spec, pack_of([0.1, 0.3]), dataset, tmp_path, CPU)
     initial = load_state(tmp_path, results[0].parent_state).tensors

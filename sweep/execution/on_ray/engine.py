@@ -41,7 +41,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.object_cache import _ObjectCache
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.execution import signals as ending
 from sweep.execution.jobs import Jobs
@@ -60,10 +60,10 @@ NOTHING = torch.empty(0)
 class RayEngine:
     """Packs as trials of one Ray Tune experiment, on a cluster or on a Ray of our own."""
 
-    def __init__(self, spec: Spec) -> None:
-        """`spec` says where (None is RAY_ADDRESS, else a local Ray), how many workers, and what each takes."""
-        self.spec = spec
-        self.address = spec.address or os.environ.get("RAY_ADDRESS") or "local"
+    def __init__(self, settings: Settings) -> None:
+        """Take where packs train: `settings` (None is RAY_ADDRESS, else a local Ray), how many workers, and what each takes."""
+        self.settings = settings
+        self.address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
         self.folder: Location | None = None
         self.servers: list[Any] = []
         self.closing = False
@@ -105,8 +105,8 @@ class RayEngine:
                 "it, and not on loopback only; give --engine inline, or --address of a Ray that is meant for others"
             )
         threading.Thread(target=self._watch_servers, name="servers", daemon=True).start()
-        self.resources = Resources.of(self.spec)
-        if self.spec.wait_for_resources:
+        self.resources = Resources.of(self.settings)
+        if self.settings.wait_for_resources:
             self.resources.wait()
         self.resources.check()
         hosts.check_shared(folder)

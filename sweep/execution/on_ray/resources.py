@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.store import lock
 from trainables.storage import Location
@@ -37,7 +37,7 @@ AHEAD = 8
 class Resources:
     """What a worker takes, and how many there may be."""
 
-    spec: Spec
+    settings: Settings
     of_a_worker: dict[str, float]
     grows_to: int | None
     """Workers that an autoscaling cluster could hold; None where it does not say, as Ray's own autoscaler does not."""
@@ -45,19 +45,19 @@ class Resources:
     _room: int = 0
 
     @classmethod
-    def of(cls, spec: Spec) -> "Resources":
+    def of(cls, settings: Settings) -> "Resources":
         """Return what the settings come to on the cluster that is connected."""
         most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
         gpus = max(sum(_amount(node, "GPU") for node in _nodes()), most.get("GPU", 0.0))
-        takes: dict[str, float] = {"CPU": spec.cpus_per_worker}
-        if spec.gpus_per_worker is not None:
-            takes["GPU"] = spec.gpus_per_worker
-        elif spec.device == "cuda" or (spec.device == "auto" and gpus):
-            takes["GPU"] = _share(gpus, spec.workers) if isinstance(spec.workers, int) and gpus else 1.0
+        takes: dict[str, float] = {"CPU": settings.cpus_per_worker}
+        if settings.gpus_per_worker is not None:
+            takes["GPU"] = settings.gpus_per_worker
+        elif settings.device == "cuda" or (settings.device == "auto" and gpus):
+            takes["GPU"] = _share(gpus, settings.workers) if isinstance(settings.workers, int) and gpus else 1.0
         grows_to = None
         if most:
             grows_to = min(_fits(name, most.get(name, 0.0), amount) for name, amount in takes.items())
-        return cls(spec, takes, grows_to)
+        return cls(settings, takes, grows_to)
 
     @property
     def room(self) -> int:
@@ -69,16 +69,16 @@ class Resources:
     @property
     def workers(self) -> int:
         """Packs that shall train at a time."""
-        if self.spec.workers == "max":
+        if self.settings.workers == "max":
             # Packs that wait are what an autoscaler goes by. By default it doubles a cluster, too.
             return max(self.room, self.grows_to) if self.grows_to is not None else self.room + max(AHEAD, self.room)
-        return self.spec.workers if isinstance(self.spec.workers, int) else self.room
+        return self.settings.workers if isinstance(self.settings.workers, int) else self.room
 
     @property
     def limit(self) -> int:
         """Packs that may be under way now: one for each worker that there is, more only where more may come."""
         # At least one, which then waits for a machine: all that were there may be gone for a while.
-        return max(1, self.workers if self.spec.workers == "max" else min(self.workers, self.room))
+        return max(1, self.workers if self.settings.workers == "max" else min(self.workers, self.room))
 
     def check(self) -> None:
         """Raise SweepError where there is less than was asked for: Ray would wait for the rest without end."""
@@ -93,7 +93,7 @@ class Resources:
         try:
             while lacks := self._lacks():
                 if lacks != said:
-                    wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
+                    wanted = self.settings.workers if isinstance(self.settings.workers, int) else 1
                     request_resources(bundles=[self.of_a_worker] * wanted)
                     logging.getLogger(__name__).warning("waiting: %s", lacks)
                     said = lacks
@@ -112,8 +112,8 @@ class Resources:
         )
         if "GPU" in self.of_a_worker and not any(_amount(node, "GPU") for node in nodes) and not self.grows_to:
             return f"workers of {takes} were asked for, but this Ray has no GPU: {there}"
-        wanted = self.spec.workers if isinstance(self.spec.workers, int) else 1
-        room = max(self.room, self.grows_to or 0) if self.spec.workers == "max" else self.room
+        wanted = self.settings.workers if isinstance(self.settings.workers, int) else 1
+        room = max(self.room, self.grows_to or 0) if self.settings.workers == "max" else self.room
         if room < wanted:
             return f"{_count(wanted, 'worker')} of {takes} each do not fit: this Ray has {there}, room for {room}"
         return ""

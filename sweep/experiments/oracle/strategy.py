@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from search_spaces.max_lr import GrowingGrid, MaxLrGrid
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.statistics.selection import ClosedCycle, beaten, choose, mean_scores
+from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
 from sweep.store.ledger import STATES, Ledger
 from sweep.strategies.protocol import Progress, Strategy
 from trainables.spec import Lane, Pack
@@ -37,7 +37,7 @@ class _Chain:
 
     @property
     def finished(self) -> bool:
-        return self.ended is not None or self.cycle > self.oracle.spec.cycles
+        return self.ended is not None or self.cycle > self.oracle.settings.cycles
 
     def ask(self) -> Pack | None:
         while not self.finished:
@@ -64,7 +64,7 @@ class _Chain:
         rows = [] if self.finished else self.rows()
         if self.cycle == 0:
             kept |= {row["parent_state"] for row in rows}
-        hopeless = beaten(rows, len(self.runs))
+        hopeless = dominated(rows, len(self.runs))
         kept |= {
             digest
             for row in rows
@@ -77,8 +77,8 @@ class _Chain:
     def _decide(self) -> None:
         """Extend the grid, have lost winners trained again, or close the cycle and go on to the next."""
         rows = self.rows()
-        spec = self.oracle.spec
-        choice = choose(mean_scores(rows), spec.tolerance, spec.tolerance_kind)
+        settings = self.oracle.settings
+        choice = choose(mean_scores(rows), settings.tolerance, settings.tolerance_kind)
         if choice is None:
             raise TrainingError(f"cycle {self.cycle}: every max_lr of the grid diverged; give --max-lr a lower grid")
         new = self.grid.grow(choice.low_at_edge, choice.high_at_edge)
@@ -92,7 +92,7 @@ class _Chain:
         if lost:
             self._note(f"the best network of run {', '.join(map(str, lost))} is lost and is trained again")
             for run in lost:
-                self.oracle.ledger.forget(winners[run]["trial_id"])
+                self.oracle.ledger.forget(winners[run]["lane_id"])
             self.packs = (pack for points in self.rounds for pack in self._packs_of(points))
             return
         accuracy = fmean(row["val_accuracy"] for row in winners.values())
@@ -151,13 +151,20 @@ class GreedyOracle(Strategy):
     """
 
     def __init__(
-        self, spec: Spec, fingerprint: str, ledger: Ledger, lanes_per_pack: int, has_state: Callable[[str], bool]
+        self,
+        settings: Settings,
+        fingerprint: str,
+        ledger: Ledger,
+        lanes_per_pack: int,
+        has_state: Callable[[str], bool],
     ) -> None:
         """See `Strategy`."""
-        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
-        self.grid = MaxLrGrid.parse(spec.max_lr)
-        runs = range(spec.runs)
-        self.chains = [_Chain(self, runs, None)] if spec.decide == "shared" else [_Chain(self, [r], r) for r in runs]
+        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
+        self.grid = MaxLrGrid.parse(settings.max_lr)
+        runs = range(settings.runs)
+        self.chains = (
+            [_Chain(self, runs, None)] if settings.decide == "shared" else [_Chain(self, [r], r) for r in runs]
+        )
 
     @property
     def finished(self) -> bool:
@@ -201,12 +208,12 @@ class GreedyOracle(Strategy):
 
     def open_rows(self) -> list[dict[str, Any]]:
         """See `Strategy`."""
-        return [row for chain in self.chains if chain.cycle <= self.spec.cycles for row in chain.rows()]
+        return [row for chain in self.chains if chain.cycle <= self.settings.cycles for row in chain.rows()]
 
     def current(self) -> Mapping[str, Mapping[str, Any]]:
         """See `Strategy`: the rows of closed cycles and of open ones."""
         closed = (row for closed in self.closed for row in closed.rows)
-        return {row["trial_id"]: row for row in (*closed, *self.open_rows())}
+        return {row["lane_id"]: row for row in (*closed, *self.open_rows())}
 
     def needed_states(self) -> set[str]:
         """Return the digests of past winners and of lanes of open cycles that can still win."""
@@ -220,15 +227,15 @@ class GreedyOracle(Strategy):
             planned, done = planned + lanes, done + lanes
             diverged += sum(cycle.diverged for cycle in chain.closed)
             if not chain.finished:
-                later = (self.spec.cycles - chain.cycle) * len(self.grid.values)
+                later = (self.settings.cycles - chain.cycle) * len(self.grid.values)
                 rows = chain.rows()
                 planned += (len(chain.grid.points) + later) * len(chain.runs)
                 done += len(rows)
                 diverged += sum(row["status"] == "diverged" for row in rows)
         newest = max(self.closed, key=lambda closed: closed.cycle, default=None)
         return Progress(
-            cycle=min(min(chain.cycle, self.spec.cycles) for chain in self.chains),
-            cycles=self.spec.cycles,
+            cycle=min(min(chain.cycle, self.settings.cycles) for chain in self.chains),
+            cycles=self.settings.cycles,
             lanes_done=done,
             lanes_planned=planned,
             diverged=diverged,

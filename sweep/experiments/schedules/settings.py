@@ -1,6 +1,6 @@
 """What `scyc-sweep schedules` is told: a sweep's settings and the schedules to compare. In: as `sweep.config.settings`.
 
-Out: `SchedulesSpec`, and its entries: for each schedule its max_lr by cycle, or how that is to be found. Next:
+Out: `SchedulesSettings`, and its entries: for each schedule its max_lr by cycle, or how that is to be found. Next:
 `sweep.experiments.schedules.strategy` trains them.
 """
 
@@ -16,7 +16,7 @@ from search_spaces.schedule_tables import Comparison, PrintedRow, comparison_of
 from sweep.config import named_scyc as trajectories
 from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
-from sweep.config.settings import Spec, flags_of
+from sweep.config.settings import Settings, flags_of
 from sweep.errors import SpecError
 from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
 from trainables.storage import Location, locate
@@ -43,7 +43,7 @@ class Entry:
     """The cycle whose validation accuracy decides; `last` is reached by warmup-1's chain."""
 
 
-class SchedulesSpec(Spec):
+class SchedulesSettings(Settings):
     """Everything that a comparison of schedules is told. Construct it with `sweep.config.settings.resolve`."""
 
     schedules: tuple[str, ...] = Field(
@@ -101,23 +101,23 @@ class SchedulesSpec(Spec):
         return given or self._entry("warmup-1")
 
     @property
-    def abreast(self) -> int:
+    def lanes_per_round(self) -> int:
         """Lanes of a run and cycle that train side by side: chains, for most of the time."""
         return len(self.entries)
 
     @property
     def peak_states(self) -> int:
-        """See `Spec`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
+        """See `Settings`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
         points = len(MaxLrGrid.parse(self.max_lr).values)
         grids = points * max(1, len(self.grids))
-        chains = self.abreast * (self.cycles + 1 if self.histograms else 2)
+        chains = self.lanes_per_round * (self.cycles + 1 if self.histograms else 2)
         last = points if any(entry.tuned_on == "last" for entry in self.entries) else 0
-        early = max(grids, self.abreast) if isinstance(self.rewind, int) else 0
-        return self.runs * (max(grids, chains + last) + early + self.abreast + 2)
+        early = max(grids, self.lanes_per_round) if isinstance(self.rewind, int) else 0
+        return self.runs * (max(grids, chains + last) + early + self.lanes_per_round + 2)
 
     @property
     def rounds(self) -> list[tuple[int, int]]:
-        """See `Spec`: grids on the unpruned network, the chains, a grid at the last cycle and warmup-2's chain."""
+        """See `Settings`: grids on the unpruned network, the chains, a grid at the last cycle and warmup-2's chain."""
         points, entries = len(MaxLrGrid.parse(self.max_lr).values), self.entries
         last = sum(entry.tuned_on == "last" for entry in entries)
         # Chains that were tuned begin with lanes of their grids, and those that begin alike share their first lane.
@@ -130,7 +130,7 @@ class SchedulesSpec(Spec):
 
     @property
     def growth(self) -> list[tuple[int, int]]:
-        """See `Spec`: of every grid."""
+        """See `Settings`: of every grid."""
         rounds, last = MaxLrGrid.parse(self.max_lr).growth, any(entry.tuned_on == "last" for entry in self.entries)
         first = [(0, width * len(self.grids)) for width in rounds if self.grids]
         return first + [(self.cycles, width) for width in rounds if last]
@@ -220,6 +220,6 @@ def _rate(text: str, value: str) -> float:
 
 
 SchedulesFlags: type[BaseModel] = flags_of(
-    SchedulesSpec, without=("schedule", "decide", "tolerance", "tolerance_kind", "confidence")
+    SchedulesSettings, without=("schedule", "decide", "tolerance", "tolerance_kind", "confidence")
 )
 """The settings of a comparison, each optional, for the command line."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from search_spaces.max_lr import GrowingGrid, MaxLrGrid
 from sweep.errors import TrainingError
-from sweep.experiments.schedules.settings import Entry, SchedulesSpec
-from sweep.statistics.selection import beaten, choose, mean_scores
+from sweep.experiments.schedules.settings import Entry, SchedulesSettings
+from sweep.statistics.selection import choose, dominated, mean_scores
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
 from sweep.strategies.protocol import Progress
 from trainables.spec import Lane, Pack, Schedule
@@ -30,14 +30,14 @@ class Grid:
 class ScheduleComparison(ChainStrategy):
     """Trains whole chains under several schedules (S-Cyc paper, Tables 2, 5, 6, 9 to 11)."""
 
-    spec: SchedulesSpec
+    settings: SchedulesSettings
 
     def _begin(self) -> None:
         super()._begin()
         # New schedules are tuned before chains that are there already go on to more cycles. Beginnings are not held: an
         # undisturbed comparison would not have them either, and a killed one must train the same packs.
         rows = self.ledger.rows.values()
-        self._begun = {row["parent_state"] for row in rows if row["cycle"] == 1} if self.spec.histograms else set()
+        self._begun = {row["parent_state"] for row in rows if row["cycle"] == 1} if self.settings.histograms else set()
         """Beginnings of chains, all of whose networks are kept."""
         self._held = {row["state"] for row in rows if row["cycle"] > 0} | self._begun
         self.grids: list[Grid] = []
@@ -54,16 +54,16 @@ class ScheduleComparison(ChainStrategy):
         rivals: dict[str, list[Row]] = {}
         for row in rows:
             rivals.setdefault(row["schedule"], []).append(row)
-        hopeless = {schedule: beaten(group, len(self.runs)) for schedule, group in rivals.items()}
+        hopeless = {schedule: dominated(group, len(self.runs)) for schedule, group in rivals.items()}
         return [row for row in rows if row["max_lr"] not in hopeless[row["schedule"]]]
 
     def progress(self) -> Progress:
         """Return how far the comparison is."""
         rows, runs = self.current(), len(self.runs)
-        planned = runs * sum(width for _, width in self.spec.rounds)
+        planned = runs * sum(width for _, width in self.settings.rounds)
         return Progress(
             cycle=self.round[0].cycle if self.round else 0,
-            cycles=self.spec.cycles,
+            cycles=self.settings.cycles,
             lanes_done=len(rows),
             lanes_planned=max(len(rows), planned),
             diverged=sum(row["status"] == "diverged" for row in rows.values()),
@@ -75,19 +75,19 @@ class ScheduleComparison(ChainStrategy):
 
     def program(self) -> Generator[list[Pack], None, None]:
         """Tune what has no max_lr, train the chains, tune warmup-2 where one of them ends, and train its chain."""
-        spec = self.spec
-        found = yield from self._tune(0, dict.fromkeys(spec.grids, ()), "max_lr on the unpruned network")
-        yield from self._train({entry.name: self._chain(entry, found) for entry in spec.first})
-        for entry in spec.entries:
+        settings = self.settings
+        found = yield from self._tune(0, dict.fromkeys(settings.grids, ()), "max_lr on the unpruned network")
+        yield from self._train({entry.name: self._chain(entry, found) for entry in settings.first})
+        for entry in settings.entries:
             if entry.tuned_on != "last":
                 continue
-            base = self.chains[spec.base.name]
-            if len(base) <= spec.cycles:
+            base = self.chains[settings.base.name]
+            if len(base) <= settings.cycles:
                 raise TrainingError(
-                    f"{entry.name} is tuned at cycle {spec.cycles}, but warmup-1's chain ended before; give "
+                    f"{entry.name} is tuned at cycle {settings.cycles}, but warmup-1's chain ended before; give "
                     f"--schedules {entry.name}=MAX_LR"
                 )
-            found = yield from self._tune(spec.cycles, {entry.schedule: base[:-1]}, f"{entry.name}'s max_lr")
+            found = yield from self._tune(settings.cycles, {entry.schedule: base[:-1]}, f"{entry.name}'s max_lr")
             yield from self._train({entry.name: self._chain(entry, found)})
         self.kept = self._wanted
 
@@ -95,7 +95,7 @@ class ScheduleComparison(ChainStrategy):
     def _wanted(self) -> set[Chain]:
         """The chains' newest networks, which more cycles start from; with --histograms every network of theirs."""
         wanted = set(self.chains.values())
-        if self.spec.histograms:
+        if self.settings.histograms:
             wanted |= {chain[: cycle + 1] for chain in wanted for cycle in range(len(chain))}
         return wanted
 
@@ -105,7 +105,7 @@ class ScheduleComparison(ChainStrategy):
         first = self.training.schedule_of(0, Lane(0.0, None, None, entry.schedule))
         rates = entry.max_lr
         if rates is None:
-            rates = (found[first if entry.tuned_on == "first" else entry.schedule],) * (self.spec.cycles + 1)
+            rates = (found[first if entry.tuned_on == "first" else entry.schedule],) * (self.settings.cycles + 1)
         return tuple(Link(rate, entry.schedule if cycle else first) for cycle, rate in enumerate(rates))
 
     def _tune(
@@ -115,7 +115,7 @@ class ScheduleComparison(ChainStrategy):
 
         The grid goes on where the best lies on its edge. Raises TrainingError where every max_lr diverged.
         """
-        grids = {schedule: GrowingGrid(MaxLrGrid.parse(self.spec.max_lr)) for schedule in wanted}
+        grids = {schedule: GrowingGrid(MaxLrGrid.parse(self.settings.max_lr)) for schedule in wanted}
         tried: dict[Schedule, list[Chain]] = {schedule: [] for schedule in wanted}
         new = {schedule: list(grid.points) for schedule, grid in grids.items()}
         found: dict[Schedule, float] = {}
@@ -156,7 +156,7 @@ class ScheduleComparison(ChainStrategy):
     def _train(self, chains: Mapping[str, Chain]) -> Generator[list[Pack], None, None]:
         """Train chains side by side, a cycle a round, each as far as all its runs go."""
         going = dict(chains)
-        for cycle in range(self.spec.cycles + 1):
+        for cycle in range(self.settings.cycles + 1):
             self.label = f"{len(going)} schedule{'s' if len(going) > 1 else ''}"
             yield from self.train(list(dict.fromkeys(chain[: cycle + 1] for chain in going.values())))
             self.decided.append(f"cycle {cycle}: trained under {', '.join(going)}")
@@ -166,6 +166,6 @@ class ScheduleComparison(ChainStrategy):
                     del going[name]
                     self.decided.append(f"cycle {cycle}: {name} diverged or has nothing left to prune, its chains end")
             # What is trained later starts from the newest networks, and warmup-2's grid from warmup-1's.
-            self.kept = self._wanted | {chain[:-1] for n, chain in self.chains.items() if n == self.spec.base.name}
+            self.kept = self._wanted | {chain[:-1] for n, chain in self.chains.items() if n == self.settings.base.name}
             if not going:
                 break

@@ -1,4 +1,4 @@
-"""What `scyc-sweep tune` is told: a sweep's settings and those of the search. Out: `TuningSpec`.
+"""What `scyc-sweep tune` is told: a sweep's settings and those of the search. Out: `TuningSettings`.
 
 Next: `sweep.experiments.tuning.strategy` carries it out.
 """
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
-from sweep.config.settings import Place, Spec, flags_of
+from sweep.config.settings import Place, Settings, flags_of
 from trainables.spec import ScheduleName, TrainSpec
 from trainables.storage import Location, locate
 
@@ -17,7 +17,7 @@ STAGES = 3
 """Epsilon, delta, and the shape (q and beta)."""
 
 
-class TuningSpec(Spec):
+class TuningSettings(Settings):
     """Everything that a tuning is told. Construct it with `resolve`, which fills in the preset."""
 
     by: Literal["stages", "joint", "fit"] = Field(
@@ -29,7 +29,8 @@ class TuningSpec(Spec):
         "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
     )
     oracle: Place | None = Field(
-        None, description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training."
+        None,
+        description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training.",
     )
     trials: int = Field(20, ge=1, le=10_000, description="Trials in all; one trial is a chain of cycles in each run.")
     at_once: Literal["auto"] | int = Field(
@@ -134,23 +135,23 @@ class TuningSpec(Spec):
         return -(-self.stages[stage] // 2) if self.at_once == "auto" else min(self.at_once, self.stages[stage])
 
     @property
-    def abreast(self) -> int:
+    def lanes_per_round(self) -> int:
         """The trials of the largest batch."""
         return max(self.batch(stage) for stage in self.stages)
 
     @property
     def peak_states(self) -> int:
         """A batch's parents and lanes, what later trials start from, and the initial weights."""
-        return self.runs * (2 * self.abreast + int(self.ranges()["q"].high) + 4)
+        return self.runs * (2 * self.lanes_per_round + int(self.ranges()["q"].high) + 4)
 
     def training(self) -> TrainSpec:
-        """See `Spec`; S-Cyc gives each cycle's max_lr to a warmup schedule."""
+        """See `Settings`; S-Cyc gives each cycle's max_lr to a warmup schedule."""
         if self.schedule == "scyc":
-            return Spec.training(self.model_copy(update={"schedule": "warmup"}))
+            return Settings.training(self.model_copy(update={"schedule": "warmup"}))
         return super().training()
 
 
 TuningFlags: type[BaseModel] = flags_of(
-    TuningSpec, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms")
+    TuningSettings, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms")
 )
 """The settings of a tuning, each optional, for the command line."""

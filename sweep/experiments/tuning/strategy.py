@@ -13,7 +13,7 @@ from statistics import fmean
 from search_spaces.scyc import SCyc
 from sweep.errors import TrainingError
 from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Trial
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.ledger import Ledger
 from sweep.strategies.chains import Chain, ChainStrategy, Link
 from sweep.strategies.protocol import Progress
@@ -57,11 +57,11 @@ class Tuning(ChainStrategy):
     A trial is one chain in each run.
     """
 
-    spec: TuningSpec
+    settings: TuningSettings
 
     def __init__(
         self,
-        spec: TuningSpec,
+        settings: TuningSettings,
         fingerprint: str,
         ledger: Ledger,
         lanes_per_pack: int,
@@ -71,8 +71,8 @@ class Tuning(ChainStrategy):
     ) -> None:
         """See `Strategy`; `journal` is told what is asked and found."""
         self.given, self.journal = given, journal
-        self.ranges = spec.ranges()
-        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
+        self.ranges = settings.ranges()
+        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
 
     def _begin(self) -> None:
         super()._begin()
@@ -85,15 +85,15 @@ class Tuning(ChainStrategy):
 
     def progress(self) -> Progress:
         """Return how far the tuning is; planned lanes are those of chains that share nothing that is not known yet."""
-        spec = self.spec
-        new = {"epsilon": 1, "delta": 1, "shape": spec.target}
-        planned = sum(trials * new.get(stage, spec.target + 1) for stage, trials in spec.stages.items())
-        planned += spec.target - 1 if "delta" in spec.stages else 0
+        settings = self.settings
+        new = {"epsilon": 1, "delta": 1, "shape": settings.target}
+        planned = sum(trials * new.get(stage, settings.target + 1) for stage, trials in settings.stages.items())
+        planned += settings.target - 1 if "delta" in settings.stages else 0
         rows = self.current()
         best = self.best(self.trials[-1].stage) if self.trials else None
         return Progress(
             cycle=self.round[0].cycle if self.round else 0,
-            cycles=spec.target,
+            cycles=settings.target,
             lanes_done=len(rows),
             lanes_planned=max(len(rows), planned * len(self.runs)),
             diverged=sum(row["status"] == "diverged" for row in rows.values()),
@@ -113,17 +113,17 @@ class Tuning(ChainStrategy):
     @property
     def winner(self) -> TunedTrial | None:
         """The best trial of the last stage; None before one is complete."""
-        return self.best(list(self.spec.stages)[-1])
+        return self.best(list(self.settings.stages)[-1])
 
     # What is done, in order.
 
     def program(self) -> Generator[list[Pack], None, None]:
         """Go stage by stage, search by search."""
-        spec = self.spec
-        length = spec.target + 1
-        if spec.schedule != "scyc":
+        settings = self.settings
+        length = settings.target + 1
+        if settings.schedule != "scyc":
             yield from self._search("max_lr", ["max_lr"], {}, lambda p: (Link(p["max_lr"]),) * length)
-        elif spec.by == "joint":
+        elif settings.by == "joint":
             yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
         else:
             if self.given is not None:
@@ -131,7 +131,7 @@ class Tuning(ChainStrategy):
             else:
                 yield from self._search("epsilon", ["epsilon"], {}, lambda p: (Link(p["epsilon"]),))
                 epsilon = self._best_of("epsilon")
-            constant = (Link(epsilon),) * spec.target
+            constant = (Link(epsilon),) * settings.target
             # Later chains leave the constant one where their growth begins, and for the target right before it.
             self.kept = leaving = {constant[:cycles] for cycles in range(1, int(self.ranges["q"].high) + 2)} | {
                 constant
@@ -144,7 +144,7 @@ class Tuning(ChainStrategy):
 
     def _scyc(self, params: Mapping[str, float]) -> Chain:
         scyc = SCyc(params["epsilon"], params["delta"], int(params["q"]), params["beta"])
-        return tuple(map(Link, scyc.trajectory(self.spec.target, self.spec.prune_rate)))
+        return tuple(map(Link, scyc.trajectory(self.settings.target, self.settings.prune_rate)))
 
     def _best_of(self, stage: str) -> float:
         best = self.best(stage)
@@ -178,15 +178,15 @@ class Tuning(ChainStrategy):
         chain_of: Callable[[Mapping[str, float]], Chain],
     ) -> Generator[list[Pack], None, None]:
         """Ask Optuna for batches of trials, train their chains, and tell it what came of them."""
-        spec, kept = self.spec, self.kept
+        settings, kept = self.settings, self.kept
         search = self.searches[stage] = Search(
             f"{stage}-{self._settings_digest(fixed)}",
             {name: self.ranges[name] for name in names},
-            spec.stages[stage],
-            spec.batch(stage),
-            spec.sampler,
-            spec.pruner,
-            spec.seed,
+            settings.stages[stage],
+            settings.batch(stage),
+            settings.sampler,
+            settings.pruner,
+            settings.seed,
             self.journal,
         )
         while batch := search.ask():
@@ -198,7 +198,7 @@ class Tuning(ChainStrategy):
                 ended = self._note(stage, trial.number, params, chains[trial.number], state, cycles)
                 trial.end(ended.state, ended.value)
                 accuracy = "" if ended.value is None else f", validation accuracy {ended.value:.2f} %"
-                which = f"trial {trial.number + 1} of {spec.stages[stage]}"
+                which = f"trial {trial.number + 1} of {settings.stages[stage]}"
                 self.decided.append(f"{stage}: {which} ended: {ended.state}{accuracy}")
             best = self.best(stage)
             if best is not None:
@@ -219,7 +219,7 @@ class Tuning(ChainStrategy):
             going = [trial for trial in batch if trial.number not in early]
             first, last = batch[0].number + 1, batch[-1].number + 1
             some = f"trials {first} to {last}" if first < last else f"trial {first}"
-            self.label = f"{stage}: {some} of {self.spec.stages[stage]}"
+            self.label = f"{stage}: {some} of {self.settings.stages[stage]}"
             # Chains that agree so far are one.
             parts = list(dict.fromkeys(chains[trial.number][: cycle + 1] for trial in going))
             yield from self.train(parts)
@@ -245,8 +245,8 @@ class Tuning(ChainStrategy):
         """Write down how a trial ended, and what it took; `cycles` are those that all runs completed."""
         trained = cycles + (state in ("diverged", "ended"))
         rows = [self.found[run, chain[: cycle + 1]] for cycle in range(trained) for run in self.runs]
-        new = [row for row in rows if row["trial_id"] not in self.counted]
-        self.counted |= {row["trial_id"] for row in new}
+        new = [row for row in rows if row["lane_id"] not in self.counted]
+        self.counted |= {row["lane_id"] for row in new}
         last = [self.found[run, chain] for run in self.runs] if state == "complete" else []
         trial = TunedTrial(
             stage=stage,
@@ -265,12 +265,19 @@ class Tuning(ChainStrategy):
 
     def _settings_digest(self, fixed: Mapping[str, float]) -> str:
         """Return a name for all that determines a search but how lanes train, which a folder's identity says."""
-        spec = self.spec
+        settings = self.settings
         content = {
-            "settings": [spec.by, spec.schedule, spec.trials, spec.at_once, spec.sampler, spec.pruner],
+            "settings": [
+                settings.by,
+                settings.schedule,
+                settings.trials,
+                settings.at_once,
+                settings.sampler,
+                settings.pruner,
+            ],
             "ranges": {name: asdict(found) for name, found in self.ranges.items()},
-            "target": spec.target,
-            "runs": spec.runs,
+            "target": settings.target,
+            "runs": settings.runs,
             "fixed": dict(fixed),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

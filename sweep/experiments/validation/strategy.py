@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.store.ledger import Ledger
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
 from sweep.strategies.protocol import Progress
@@ -21,22 +21,22 @@ class Plans:
 
     oracle: tuple[float, ...]
     trajectories: Mapping[str, tuple[float, ...]]
-    fresh: bool
-    """Whether on runs that had no part in the oracle's choices."""
+    held_out: bool
+    """Whether on held-out seeds: runs that had no part in the oracle's choices."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Plans":
         """Return those that a manifest states."""
         trajectories = {name: tuple(rates) for name, rates in given["trajectories"].items()}
-        return cls(tuple(given["oracle"]), trajectories, given["fresh"])
+        return cls(tuple(given["oracle"]), trajectories, given["held_out"])
 
 
-class TrainedComparison(ChainStrategy):
-    """Trains what an oracle chose and what trajectories predict, on the oracle's runs or on fresh ones."""
+class Validation(ChainStrategy):
+    """Trains what an oracle chose and what trajectories predict, on the oracle's runs or on held-out ones."""
 
     def __init__(
         self,
-        spec: Spec,
+        settings: Settings,
         fingerprint: str,
         ledger: Ledger,
         lanes_per_pack: int,
@@ -49,7 +49,7 @@ class TrainedComparison(ChainStrategy):
         `starts` are the states of the oracle's chain that are there already: they are kept until all is trained.
         """
         self.plans, self.starts = plans, starts
-        super().__init__(spec, fingerprint, ledger, lanes_per_pack, has_state)
+        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
 
     def _begin(self) -> None:
         super()._begin()
@@ -62,8 +62,8 @@ class TrainedComparison(ChainStrategy):
         """Of a trajectory and cycle: the oracle's chain, and in that cycle the trajectory's max_lr."""
 
     def run_seed(self, run: int) -> int:
-        """Return the seed of a run; those of fresh runs are none that an oracle may ever use."""
-        return derive_seed("confirm", self.spec.seed, run) if self.plans.fresh else super().run_seed(run)
+        """Return the seed of a run; those of held-out runs are none that an oracle may ever use."""
+        return derive_seed("confirm", self.settings.seed, run) if self.plans.held_out else super().run_seed(run)
 
     def program(self) -> Generator[list[Pack], None, None]:
         """Train cycle by cycle: the oracle's lane, each trajectory's branch, each trajectory's own chain."""
@@ -102,6 +102,6 @@ class TrainedComparison(ChainStrategy):
             diverged=sum(row["status"] == "diverged" for row in rows.values()),
             best_max_lr=None,
             val_accuracy=None,
-            label="fresh runs" if self.plans.fresh else "trajectories",
+            label="held-out runs" if self.plans.held_out else "trajectories",
             decided=tuple(self.decided),
         )

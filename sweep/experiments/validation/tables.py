@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.experiments.validation.strategy import TrainedComparison
+from sweep.experiments.validation.strategy import Validation
 from sweep.statistics.intervals import Array, both_sides, equivalence_p, interval, judge, note_corrected, step, verdict
 from sweep.statistics.selection import ClosedCycle, Rules, accuracies_by_run
 from sweep.store import tables
@@ -32,11 +32,11 @@ class Gaps:
         return float(self.values.mean())
 
 
-def verdict_table(found: TrainedComparison, closed: Sequence[ClosedCycle], rules: Rules) -> pd.DataFrame:
+def verdict_table(found: Validation, closed: Sequence[ClosedCycle], rules: Rules) -> pd.DataFrame:
     """Return the verdicts: a row for each trajectory and cycle, and when all are trained one for the mean over cycles.
 
     On the oracle's own runs a prediction is one more point beside the grid, and its interval is as careful as theirs,
-    since the best of them was chosen on these runs (`statistics.intervals`). On fresh runs nothing was chosen: it is a
+    since the best of them was chosen on these runs (`statistics.intervals`). On held-out runs nothing was chosen: it is a
     paired t interval. The equivalence test's margin is the tolerance.
     """
     cycles = {cycle.cycle: cycle for cycle in closed}
@@ -57,9 +57,7 @@ def verdict_table(found: TrainedComparison, closed: Sequence[ClosedCycle], rules
     return tables.frame("verdicts", rows)
 
 
-def _row(
-    found: TrainedComparison, name: str, cycle: int, cycles: Mapping[int, ClosedCycle], rules: Rules
-) -> dict[str, Any]:
+def _row(found: Validation, name: str, cycle: int, cycles: Mapping[int, ClosedCycle], rules: Rules) -> dict[str, Any]:
     oracle = found.rows_of_cycle(found.oracle[: cycle + 1])
     branch = found.rows_of_cycle(found.branches[name, cycle])
     own = found.rows_of_cycle(found.own[name][: cycle + 1]) if len(found.own[name]) > cycle else None
@@ -70,7 +68,7 @@ def _row(
         "percent_remaining": fmean(each["percent_remaining"] for each in oracle),
         "oracle_max_lr": found.plans.oracle[cycle],
         "scyc_max_lr": rate,
-        "fresh": found.plans.fresh,
+        "held_out": found.plans.held_out,
         "runs": len(oracle),
         **_columns("val_gap", _gaps(oracle, branch, "val_accuracy"), rules),
         **_columns("test_gap", _gaps(oracle, branch, "test_accuracy"), rules),
@@ -90,7 +88,7 @@ def _row(
         diverged = any(each["status"] == "diverged" for each in branch)
         row["verdict"] = "outside" if diverged and all(each["status"] == "ok" for each in oracle) else "undecided"
         return row
-    if not found.plans.fresh and cycle in cycles:
+    if not found.plans.held_out and cycle in cycles:
         beside = accuracies_by_run(cycles[cycle].rows) | {rate: [each["val_accuracy"] for each in branch]}
         point = judge(beside, found.plans.oracle[cycle], margin, rules.confidence)[rate]
         row |= {"val_gap_low": point.low, "val_gap_high": point.high}
@@ -98,7 +96,7 @@ def _row(
     return row
 
 
-def _over_all(found: TrainedComparison, name: str, rules: Rules) -> dict[str, Any]:
+def _over_all(found: Validation, name: str, rules: Rules) -> dict[str, Any]:
     """Return the mean over cycles: each run's own mean first, so that runs remain what is compared."""
     cycles = range(len(found.oracle))
     oracle = [found.rows_of_cycle(found.oracle[: cycle + 1]) for cycle in cycles]
@@ -113,7 +111,7 @@ def _over_all(found: TrainedComparison, name: str, rules: Rules) -> dict[str, An
     row: dict[str, Any] = {
         "trajectory": name,
         "cycle": None,
-        "fresh": found.plans.fresh,
+        "held_out": found.plans.held_out,
         "runs": len(oracle[0]),
         "holm_p": None,
         **_columns("val_gap", mean(branches, "val_accuracy"), rules),
@@ -125,7 +123,7 @@ def _over_all(found: TrainedComparison, name: str, rules: Rules) -> dict[str, An
             rules,
         ),
     }
-    if not found.plans.fresh:  # the oracle's choices are the best on these runs; their gaps have no honest interval
+    if not found.plans.held_out:  # the oracle's choices are the best on these runs; their gaps have no honest interval
         row |= {"val_gap_low": None, "val_gap_high": None}
     elif row["val_gap_low"] is not None:
         margin = fmean(_margin(rows, "val_accuracy", rules) for rows in oracle)
@@ -149,7 +147,7 @@ def _gaps(ours: Sequence[Row], theirs: Sequence[Row] | None, accuracy: str) -> G
     pairs = [(mine[accuracy], other[accuracy]) for mine, other in zip(ours, theirs or (), strict=theirs is not None)]
     if not pairs or any(None in pair for pair in pairs):
         return None
-    same = all(mine["trial_id"] == other["trial_id"] for mine, other in zip(ours, theirs or (), strict=True))
+    same = all(mine["lane_id"] == other["lane_id"] for mine, other in zip(ours, theirs or (), strict=True))
     return Gaps(np.array([mine - other for mine, other in pairs]), 0.0 if same else step(np.array(pairs)))
 
 

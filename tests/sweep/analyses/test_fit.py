@@ -61,9 +61,9 @@ def oracle(
         choice = choose(mean_scores(rows), 0.5, "absolute")
         assert choice is not None
         closed.append(ClosedCycle(cycle, None, len(GRID), rows, choice))
-    spec = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute", confidence=0.95)
+    settings = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute", confidence=0.95)
     table, curves = oracle_table(closed, RULES), curve_table(closed, RULES)
-    return SimpleNamespace(replay=SimpleNamespace(closed=closed), spec=spec, oracle=table, curves=curves)
+    return SimpleNamespace(replay=SimpleNamespace(closed=closed), settings=settings, oracle=table, curves=curves)
 
 
 def of(table: pd.DataFrame, curve: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import torch
 
 from sweep.analyses import forecast
 from sweep.analyses.plan import outline_of
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.errors import TrainingError
 from sweep.execution.worker import Measure
-from sweep.experiments.schedules.settings import SchedulesSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
 from trainables import measure
 from trainables.data.published import DATASETS, Outline
 from trainables.measure import PackCosts
@@ -28,7 +28,7 @@ RATES = {1: 2.0, 4: 4.0}  # a lane takes 0.5 s a step, 4 take 1 s
 def deal() -> Callable[..., Any]:
     """Deal a round of packs of 4 lanes, at the made costs and nothing in between; keyword arguments are settings."""
 
-    def deal(cycle: int, width: int, workers: int, kind: type[Spec] = Spec, **settings: Any) -> Any:
+    def deal(cycle: int, width: int, workers: int, kind: type[Settings] = Settings, **settings: Any) -> Any:
         settings = {"runs": 1, "cycles": 3, "steps": 38, "batch_size": 32, "engine": "inline"} | settings
         return forecast._Dealer(resolve(settings, kind=kind), DATA, 4, workers, RATES, (FIRST, LATER)).deal(
             cycle, width
@@ -60,7 +60,7 @@ def test_smaller_packs_cost_what_was_measured_between_but_one_winner_is_scored_o
     share = (0.5 + 0.5 / 3) / 1.0
     assert some.training == pytest.approx(share * whole.training)
     assert some.scoring == whole.scoring == 4.0
-    chains: dict[str, Any] = {"kind": SchedulesSpec, "schedules": ("constant=0.1", "decay=0.1")}
+    chains: dict[str, Any] = {"kind": SchedulesSettings, "schedules": ("constant=0.1", "decay=0.1")}
     assert deal(cycle=1, width=2, workers=1, **chains).scoring == 2.0
 
 
@@ -89,7 +89,7 @@ class Told:
         self.sizes: list[list[int]] = []
         self.timed: list[tuple[int, float]] = []
 
-        def lane_rates(spec: object, dataset: Any, device: object, sizes: list[int]) -> dict[int, float]:
+        def lane_rates(settings: object, dataset: Any, device: object, sizes: list[int]) -> dict[int, float]:
             self.sizes.append(list(sizes))
             self.augment = dataset.augment
             return {size: 2.0 * size**0.5 for size in sizes}
@@ -103,10 +103,10 @@ class Told:
         monkeypatch.setattr(forecast, "pick_device", lambda name: torch.device("cpu"))
         self.settings = {"runs": 1, "cycles": 1, "steps": 34, "max_lr": "0.01:1:x4", "engine": "inline"} | settings
         self.lanes: int | None = self.settings.pop("lanes_per_pack", None)
-        self.spec = resolve(self.settings)
+        self.settings = resolve(self.settings)
 
     def __call__(self) -> forecast.Forecast:
-        return forecast.forecast(self.spec, outline_of(self.spec), self.lanes)
+        return forecast.forecast(self.settings, outline_of(self.settings), self.lanes)
 
 
 def test_it_measures_the_sizes_that_the_sweep_would_and_takes_the_one_that_it_would(
@@ -142,7 +142,7 @@ def test_the_parts_are_the_whole_and_extensions_come_on_top(monkeypatch: pytest.
     assert found.waiting == pytest.approx(0.0)
     assert found.seconds == pytest.approx(once + 3 * (cycle_0 + cycle_1), abs=0.1)  # measuring takes a moment
     # The grid of 4 grows by 2, 4, 6 points: of 4 lanes a pack, a round more each, two for the last.
-    assert told.spec.growth == [(0, 2), (0, 4), (0, 6), (1, 2), (1, 4), (1, 6)]
+    assert told.settings.growth == [(0, 2), (0, 4), (0, 6), (1, 2), (1, 4), (1, 6)]
     assert found.at_most > found.seconds + 2 * 3 * (cycle_0 + cycle_1)
     alone = Told(monkeypatch, max_lr="0.1")()
     assert alone.at_most == alone.seconds  # one point has no spacing to be extended by

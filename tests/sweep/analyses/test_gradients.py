@@ -11,7 +11,7 @@ import torch
 import sweep
 from sweep import load
 from sweep.analyses.gradients import gradients
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.store import tables
 from trainables.data import datasets
 from trainables.gradients import mean_gradients
@@ -25,11 +25,11 @@ SMALL = {"max_lr": "0.05,0.1,0.2", "cycles": 2, "runs": 2, "steps": 34, "lanes":
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> OracleResults:
     return sweep.build_oracle(**SMALL, out=tmp_path_factory.mktemp("gradients") / "o", histograms=True, progress=False)
 
 
-def test_an_oracle_s_winners_are_measured_in_every_cycle_and_run(oracle: Results) -> None:
+def test_an_oracle_s_winners_are_measured_in_every_cycle_and_run(oracle: OracleResults) -> None:
     tails = tables.read("tails", oracle.folder.tails)
     bins = tables.read("histograms", oracle.folder.histograms)
     assert (oracle.folder.histograms_picture).stat().st_size > 10_000
@@ -51,10 +51,10 @@ def test_an_oracle_s_winners_are_measured_in_every_cycle_and_run(oracle: Results
     assert tails[tails["kind"] == "activation"]["beyond"].isna().all()
 
 
-def test_they_are_of_the_networks_that_the_rows_name(oracle: Results) -> None:
+def test_they_are_of_the_networks_that_the_rows_name(oracle: OracleResults) -> None:
     tails = tables.read("tails", oracle.folder.tails).query("kind == 'gradient'").set_index(["cycle", "run"])
     dataset = datasets.load("digits", Path("nowhere"), False)
-    training = oracle.spec.training()
+    training = oracle.settings.training()
     for closed in oracle.replay.closed:
         for row in closed.best_rows:
             state = load_state(oracle.folder.states, row["state"])
@@ -69,7 +69,7 @@ def test_they_are_of_the_networks_that_the_rows_name(oracle: Results) -> None:
             assert here["beyond"] == pytest.approx(100 * float(outside))
 
 
-def test_the_command_measures_again_with_other_bounds_and_fewer_images(here: Run, oracle: Results) -> None:
+def test_the_command_measures_again_with_other_bounds_and_fewer_images(here: Run, oracle: OracleResults) -> None:
     result = here("gradients", oracle.folder.path, "--beyond", "-0.001,0.002", "--images", "60", "--json")
     assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
@@ -107,14 +107,14 @@ def test_a_comparison_of_schedules_keeps_its_chains_where_it_is_told_to(here: Ru
         (["--images", "0"], "--images must be at least 1, but got 0"),
     ],
 )
-def test_bad_bounds_are_one_line(here: Run, oracle: Results, flags: list[str], message: str) -> None:
+def test_bad_bounds_are_one_line(here: Run, oracle: OracleResults, flags: list[str], message: str) -> None:
     result = here("gradients", oracle.folder.path, *flags)
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].endswith(message)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_one_line(here: Run, oracle: Results) -> None:
+def test_a_gpu_that_is_not_there_is_one_line(here: Run, oracle: OracleResults) -> None:
     result = here("gradients", oracle.folder.path, "--device", "cuda")
     assert result.returncode == 2
     assert result.stderr.strip() == "scyc-sweep: --device cuda, but torch sees no GPU here"
@@ -124,7 +124,7 @@ def test_a_folder_begun_with_histograms_goes_on_keeping_networks(tmp_path: Path)
     settings = SMALL | {"cycles": 1, "out": tmp_path / "s", "progress": False}
     sweep.compare_schedules(**settings, schedules=("constant=0.1",), histograms=True)
     results = sweep.compare_schedules(**settings | {"cycles": 2}, schedules=("decay=0.1",))
-    assert results.spec.histograms
+    assert results.settings.histograms
     assert dict(results.tails.groupby("schedule").size()) == {"constant=0.1": 12, "decay=0.1": 12}
 
 
@@ -133,7 +133,7 @@ def test_a_folder_without_networks_is_refused(here: Run, tmp_path: Path) -> None
     assert result.returncode == 2 and "holds no sweep" in result.stderr
 
 
-def test_a_lost_network_is_named(oracle: Results) -> None:
+def test_a_lost_network_is_named(oracle: OracleResults) -> None:
     lost = oracle.folder.states / f"{oracle.replay.closed[1].best_rows[0]['state']}.safetensors"
     content = lost.read_bytes()
     lost.unlink()

@@ -13,7 +13,7 @@ import pytest
 
 from sweep import load
 from sweep.cli.main import app
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.errors import SweepError
 from sweep.experiments.runner import run_oracle
 from sweep.store.folder import Folder
@@ -44,7 +44,7 @@ def test_help_imports_neither_torch_nor_ray_nor_pandas() -> None:
 
 def test_every_setting_is_a_flag_with_help(here: Run) -> None:
     text = here("oracle", "--help", env={"COLUMNS": "200"}).stdout
-    for name, field in Spec.model_fields.items():
+    for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         assert re.search(rf"{flag}\b", text), flag
         assert field.description
@@ -80,7 +80,7 @@ def test_trajectory_prints_one_json_object_of_the_papers_table_3(here: Run) -> N
 def test_an_oracle_leaves_every_file_of_a_results_folder(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()} - {".lock"}
     tables = {"oracle.parquet", "curves.parquet", "trend.parquet", "comparison.parquet"}
-    assert names == {"manifest.json", "trials", "states", "trajectory.png", "leads.png"} | tables
+    assert names == {"manifest.json", "lanes", "states", "trajectory.png", "shortfalls.png"} | tables
     assert (finished / "trajectory.png").read_bytes().startswith(b"\x89PNG")
     assert not [path for path in finished.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".partial"}]
 
@@ -88,7 +88,7 @@ def test_an_oracle_leaves_every_file_of_a_results_folder(finished: Path) -> None
 def test_states_that_remain_are_winners_and_initial_weights(finished: Path) -> None:
     results = load(finished)
     winners = {row["state"] for closed in results.replay.closed for row in closed.best_rows}
-    initial = set(results.trials[results.trials["cycle"] == 0]["parent_state"])
+    initial = set(results.lanes[results.lanes["cycle"] == 0]["parent_state"])
     assert {path.stem for path in (finished / "states").iterdir()} == winners | initial
     assert len(winners) == 6
     assert len(initial) == 2
@@ -100,8 +100,8 @@ def test_the_parquet_files_open_with_plain_pandas_and_hold_what_load_gives(finis
     assert list(oracle["cycle"]) == [0, 1, 2]
     pd.testing.assert_frame_equal(oracle.drop(columns="run"), results.oracle.drop(columns="run"))
     assert oracle["run"].isna().all()
-    trials = pd.concat([pd.read_parquet(path) for path in (finished / "trials").iterdir()])
-    assert len(trials) == len(results.trials) == oracle["lanes"].sum()
+    trials = pd.concat([pd.read_parquet(path) for path in (finished / "lanes").iterdir()])
+    assert len(trials) == len(results.lanes) == oracle["lanes"].sum()
     assert len(results.comparison) == 3
 
 
@@ -151,11 +151,11 @@ def test_every_way_of_running_ends_with_a_whole_table(
 
 
 def test_a_finished_sweep_runs_again_without_training_or_ray(run: Run, finished: Path, small: Small) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished / "trials").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (finished / "lanes").iterdir()}
     # An address where nothing listens: reaching for Ray would fail.
     result = run(*small(engine="ray", address="127.0.0.1:9", out=finished))
     assert result.returncode == 0, result.stderr
-    assert before == {path: path.stat().st_mtime_ns for path in (finished / "trials").iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "lanes").iterdir()}
 
 
 def test_the_same_spec_twice_gives_equal_tables_bit_for_bit(
@@ -187,9 +187,9 @@ def test_what_lanes_auto_chose_is_kept_when_the_sweep_goes_on(here: Run, small: 
 
 def test_more_cycles_runs_and_points_extend_a_folder(here: Run, tmp_path: Path, small: Small) -> None:
     assert here(*small(out=tmp_path / "o", cycles=0, runs=1)).returncode == 0
-    first = load(tmp_path / "o").trials.set_index("trial_id")["finished_at"]
+    first = load(tmp_path / "o").trials.set_index("lane_id")["finished_at"]
     assert here(*small(out=tmp_path / "o", cycles=1)).returncode == 0
-    later = load(tmp_path / "o").trials.set_index("trial_id")["finished_at"]
+    later = load(tmp_path / "o").trials.set_index("lane_id")["finished_at"]
     assert len(first) >= 4
     assert len(later) >= 16
     assert later[first.index].equals(first)  # not one of them was trained again
@@ -323,7 +323,7 @@ def test_a_folder_of_other_lanes_is_refused_naming_what_differs(here: Run, finis
 
 def test_a_truncated_parquet_file_is_named(here: Run, small: Small, tmp_path: Path) -> None:
     assert here(*small(cycles=0, out=tmp_path / "o")).returncode == 0
-    victim = sorted((tmp_path / "o" / "trials").iterdir())[0]
+    victim = sorted((tmp_path / "o" / "lanes").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:-100])
     result = here("show", tmp_path / "o")
     assert result.returncode == 2
@@ -342,17 +342,17 @@ def test_an_output_path_that_cannot_be_written_is_named(here: Run, small: Small,
 def test_too_little_disk_for_the_states_is_said_before_training(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dict(zip((flag[2:].replace("-", "_") for flag in small()[1::2]), small()[2::2], strict=True))
-    spec = resolve(settings | {"out": tmp_path / "o"})
+    given = dict(zip((flag[2:].replace("-", "_") for flag in small()[1::2]), small()[2::2], strict=True))
+    settings = resolve(given | {"out": tmp_path / "o"})
     # 2 runs of 4 points, 2 winners and the initial weights, 13,130 floats and 12,928 mask bytes each: 913,136 bytes.
     needed = 2 * (4 + 2 + 1) * (13_130 * 4 + 12_928)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
     with pytest.raises(SweepError, match=r"states of this sweep may take 0\.0 GB"):
-        run_oracle(spec)
+        run_oracle(settings)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
-    assert run_oracle(spec).finished
+    assert run_oracle(settings).finished
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(here: Run, small: Small, tmp_path: Path) -> None:

@@ -19,17 +19,17 @@ from sweep import load
 from sweep.cluster import catalog as stored
 from sweep.cluster.catalog import collect, survey
 from sweep.cluster.submission import Submission, write_record
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import FolderError, SpecError
-from sweep.experiments.results import Results
-from sweep.experiments.runner import run_control, run_oracle, run_trained
+from sweep.experiments.results import OracleResults
+from sweep.experiments.runner import run_control, run_oracle, run_validation
 from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Progress
 from trainables import storage as places
 from trainables.storage import locate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-Tiny = Callable[..., Spec]
+Tiny = Callable[..., Settings]
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -48,7 +48,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures
     folder = tmp_path_factory.mktemp("storage")
     oracle = run_oracle(tiny(folder / "done"))
     run_control(oracle, ["random"], {})
-    run_trained(oracle, {"scyc": SCyc(0.04, 0.1, 1, 4)}, 1, {})
+    run_validation(oracle, {"scyc": SCyc(0.04, 0.1, 1, 4)}, 1, {})
     append, done = Ledger.append, list[Any]()
 
     def two(*arguments: Any) -> Any:
@@ -94,7 +94,7 @@ class TestSurvey:
         results = load(storage / "done")
         done = found["done"].progress
         assert done == results.progress and (done.lanes_done, done.lanes_planned) == (8, 8)
-        assert found["done"].last == results.trials["finished_at"].max().to_pydatetime()
+        assert found["done"].last == results.lanes["finished_at"].max().to_pydatetime()
         assert found["done"].seconds_left is None
         killed = found["killed"]
         assert killed.progress is not None and (killed.progress.cycle, killed.progress.cycles) == (1, 1)
@@ -257,10 +257,14 @@ class TestCollect:
             if "states" not in Path(name).parts and Path(name).name != ".lock"
         }
         assert files_of(tmp_path / "here") == wanted and copied == sorted(wanted)
-        assert {"manifest.json", "oracle.parquet", "leads.png", "confirmed/verdicts.parquet"} <= wanted.keys()
+        assert {"manifest.json", "oracle.parquet", "shortfalls.png", "confirmed/verdicts.parquet"} <= wanted.keys()
         assert "controls/random/manifest.json" in wanted
         results = load(tmp_path / "here")
-        assert isinstance(results, Results) and list(results.controls) == ["random"] and results.confirmed.finished
+        assert (
+            isinstance(results, OracleResults)
+            and list(results.controls) == ["random"]
+            and results.held_out_validation.finished
+        )
         pd.testing.assert_frame_equal(results.oracle, load(storage / "done").oracle)  # type: ignore[union-attr]
 
     def test_states_too_if_asked_for(self, storage: Path, tmp_path: Path) -> None:
@@ -347,13 +351,13 @@ class TestCollect:
         collect(tmp_path / "s", "done", tmp_path / "here")
         for runs in (1, 2):
             run_oracle(tiny(source, runs=runs, cycles=0))
-            lost = min((source / "trials").iterdir())
+            lost = min((source / "lanes").iterdir())
             content = lost.read_bytes()
             lost.unlink()  # what the source lost stays in the copy
             collect(tmp_path / "s", "done", tmp_path / "here")
             lost.write_bytes(content)
             wanted, found = (
-                sorted(each.name for each in (place / "trials").iterdir()) for place in (source, tmp_path / "here")
+                sorted(each.name for each in (place / "lanes").iterdir()) for place in (source, tmp_path / "here")
             )
             assert found == wanted
             assert load(tmp_path / "here").trials.equals(load(source).trials)
@@ -375,7 +379,7 @@ class TestCollect:
         monkeypatch.setattr(stored, "read", racing)
         assert collect(tmp_path / "s", "done", tmp_path / "here", states=True) == ["manifest.json"]
 
-    @pytest.mark.parametrize("name", ["notes", "notes/page.txt", "notes/deep", "oracle.parquet", "trials"])
+    @pytest.mark.parametrize("name", ["notes", "notes/page.txt", "notes/deep", "oracle.parquet", "lanes"])
     def test_nothing_is_written_through_a_link_nor_taken_from_one(
         self, storage: Path, tmp_path: Path, name: str
     ) -> None:

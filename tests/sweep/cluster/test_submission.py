@@ -39,12 +39,12 @@ def ask(*words: str, storage: str = "/nfs/sweeps", name: str | None = None) -> A
     """What `submit -- words` makes of them; parsed as it does."""
     command = words[0]
     _, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
-    kind, spec = KINDS[command], None
+    kind, settings = KINDS[command], None
     if kind is not None:
-        settings = bound.arguments.get("settings")
-        given = {} if settings is None else {each: getattr(settings, each) for each in settings.model_fields_set}
-        spec = resolve(given, bound.arguments.get("config"), kind=kind)
-    return submission.ask(words, command, bound.arguments, spec, storage_of(storage), name)
+        given = bound.arguments.get("given")
+        given = {} if given is None else {each: getattr(given, each) for each in given.model_fields_set}
+        settings = resolve(given, bound.arguments.get("config"), kind=kind)
+    return submission.ask(words, command, bound.arguments, settings, storage_of(storage), name)
 
 
 class TestWords:
@@ -558,9 +558,9 @@ def test_what_trains_beside_a_folder_brings_along_what_that_was_trained_with(
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name, text in {"nets.py": "import helper", "helper.py": "", "pics.py": "", "other.py": ""}.items():
         (somewhere / name).write_text(text)
-    spec = resolve({"preset": "digits", "model": "nets:small", "dataset": "pics:load", "out": "s/digits"})
+    settings = resolve({"preset": "digits", "model": "nets:small", "dataset": "pics:load", "out": "s/digits"})
     (somewhere / "s" / "digits").mkdir(parents=True)
-    manifest = new_manifest("oracle", spec, "fingerprint", [], None)
+    manifest = new_manifest("oracle", settings, "fingerprint", [], None)
     Folder(somewhere / "s" / "digits").write_manifest(manifest)
     with parcel(ask(*words, storage=str(somewhere / "s"))) as folder:
         assert {name for name in files_of(folder) if name.partition("/")[0] not in PACKAGES} == brought

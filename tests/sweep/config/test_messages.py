@@ -23,9 +23,9 @@ from sweep.cli.main import app
 from sweep.config.messages import printable, shown
 from sweep.config.settings import changed, resolve
 from sweep.errors import FolderError, SpecError, SweepError
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import run_oracle, run_tuning
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.reporting import plots
 from sweep.reporting.live import LiveView
 from sweep.reporting.screen import _why_edge, oracle_table, told_apart, tuning_table
@@ -224,7 +224,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_prediction_out_of_a_region_does_not_look_as_if_it_were_its_bound(oracle: Path) -> None:
-    results = Results(oracle)
+    results = OracleResults(oracle)
     high = results.oracle["feasible_high"].iloc[0]
     comparison = results.compare({"S-Cyc": SCyc(high * 1.0002, 0, 0, 4)})
     console = Console(width=200, file=StringIO())
@@ -275,7 +275,7 @@ def test_any_name_can_be_drawn() -> None:
 
 def test_what_a_tuning_took_of_an_oracle_is_no_trial(oracle: Path, tmp_path: Path) -> None:
     results = run_tuning(
-        resolve({**INLINE, "trials": 2, "oracle": str(oracle), "out": str(tmp_path / "t")}, kind=TuningSpec)
+        resolve({**INLINE, "lanes": 2, "oracle": str(oracle), "out": str(tmp_path / "t")}, kind=TuningSettings)
     )
     console = Console(width=200)
     with console.capture() as capture:
@@ -293,11 +293,11 @@ def test_what_a_tuning_took_of_an_oracle_is_no_trial(oracle: Path, tmp_path: Pat
     ],
 )
 def test_an_oracle_that_is_too_small_names_the_words_that_fit_it(
-    oracle: Path, tmp_path: Path, settings: dict[str, Any], words: str
+    oracle: Path, tmp_path: Path, given: dict[str, Any], words: str
 ) -> None:
-    spec = resolve({**INLINE, **settings, "oracle": str(oracle), "out": str(tmp_path / "t")}, kind=TuningSpec)
+    settings = resolve({**INLINE, **given, "oracle": str(oracle), "out": str(tmp_path / "t")}, kind=TuningSettings)
     with pytest.raises(FolderError) as raised:
-        run_tuning(spec)
+        run_tuning(settings)
     assert words in str(raised.value) and not (tmp_path / "t").exists()
 
 

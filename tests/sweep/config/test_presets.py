@@ -9,17 +9,17 @@ from search_spaces.max_lr import MaxLrGrid
 from search_spaces.paper import ORACLE_TABLES, SETUPS, Setup
 from search_spaces.scyc import SCyc
 from sweep.config.presets import PAPER_GRID, PRESETS
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from trainables.data.published import DATASETS
 from trainables.spec import ModelName, names
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_valid_sweep_of_nothing_but_its_own_settings(name: str) -> None:
-    spec = resolve({"preset": name})
-    assert spec.preset == name
-    assert {key: getattr(spec, key) for key in PRESETS[name].settings} == PRESETS[name].settings
-    required = {key for key, field in Spec.model_fields.items() if field.is_required()}
+    settings = resolve({"preset": name})
+    assert settings.preset == name
+    assert {key: getattr(settings, key) for key in PRESETS[name].settings} == PRESETS[name].settings
+    required = {key for key, field in Settings.model_fields.items() if field.is_required()}
     assert required - {"preset"} <= set(PRESETS[name].settings)
     assert PRESETS[name].stands_for and PRESETS[name].settled
 
@@ -30,64 +30,85 @@ def test_every_model_has_a_preset_of_its_name() -> None:
 
 
 def test_digits_is_the_experiment_of_the_design() -> None:
-    spec = resolve({"preset": "digits"})
-    assert (spec.model, spec.hidden, spec.dataset, spec.pruning) == ("mlp", (64, 64, 64), "digits", "imp")
-    assert (spec.batch_size, spec.momentum, spec.weight_decay) == (32, 0.9, 1e-4)
-    assert (spec.cycles, spec.runs, spec.prune_rate, spec.split, spec.score) == (15, 5, 0.2, "pooled", "best")
-    assert (spec.tolerance, spec.tolerance_kind, spec.decide, spec.keep_output) == (0.5, "absolute", "shared", False)
-    grid = MaxLrGrid.parse(spec.max_lr).values
+    settings = resolve({"preset": "digits"})
+    assert (settings.model, settings.hidden, settings.dataset, settings.pruning) == (
+        "mlp",
+        (64, 64, 64),
+        "digits",
+        "imp",
+    )
+    assert (settings.batch_size, settings.momentum, settings.weight_decay) == (32, 0.9, 1e-4)
+    assert (settings.cycles, settings.runs, settings.prune_rate, settings.split, settings.score) == (
+        15,
+        5,
+        0.2,
+        "pooled",
+        "best",
+    )
+    assert (settings.tolerance, settings.tolerance_kind, settings.decide, settings.keep_output) == (
+        0.5,
+        "absolute",
+        "shared",
+        False,
+    )
+    grid = MaxLrGrid.parse(settings.max_lr).values
     assert len(grid) == 25 and (grid[0], grid[-1]) == (1e-3, 1.0)
     assert all(high / low == pytest.approx(1000 ** (1 / 24), rel=1e-5) for low, high in pairwise(grid))
-    assert len(grid) * spec.runs * (spec.cycles + 1) == 2000
-    assert spec.scyc is not None
-    assert SCyc.parse(spec.scyc) == SCyc(epsilon=0.035, delta=0.05, q=1, beta=4)
+    assert len(grid) * settings.runs * (settings.cycles + 1) == 2000
+    assert settings.scyc is not None
+    assert SCyc.parse(settings.scyc) == SCyc(epsilon=0.035, delta=0.05, q=1, beta=4)
 
 
 def test_digits_trains_15_epochs_with_warmup_over_16_percent_and_drops_at_50_and_75() -> None:
-    spec = resolve({"preset": "digits"})
+    settings = resolve({"preset": "digits"})
     images = DATASETS["digits"].train_size("pooled")
     assert images in {math.floor(0.6 * 1797), round(0.6 * 1797)}
-    assert spec.steps == 15 * math.ceil(images / 32) == 510
-    assert spec.schedule == "warmup"
-    assert spec.warmup_steps == round(0.16 * spec.steps)
-    assert spec.milestones == (spec.steps // 2, spec.steps * 3 // 4)
+    assert settings.steps == 15 * math.ceil(images / 32) == 510
+    assert settings.schedule == "warmup"
+    assert settings.warmup_steps == round(0.16 * settings.steps)
+    assert settings.milestones == (settings.steps // 2, settings.steps * 3 // 4)
 
 
-def of_paper(spec: Spec, setup: Setup) -> None:
-    """Every figure that the set-up prints is the spec's."""
-    assert (spec.model, spec.dataset) == (setup.model, setup.dataset)
+def of_paper(settings: Settings, setup: Setup) -> None:
+    """Every figure that the set-up prints is the settings's."""
+    assert (settings.model, settings.dataset) == (setup.model, setup.dataset)
     for name in ("batch_size", "momentum", "weight_decay", "cycles", "runs", "prune_rate", "warmup_steps"):
         printed = getattr(setup, name)
         if printed is not None:
-            assert getattr(spec, name) == printed, name
-    assert spec.milestones == setup.milestones
+            assert getattr(settings, name) == printed, name
+    assert settings.milestones == setup.milestones
 
 
 def test_resnet20_is_table_7_as_its_caption_has_it() -> None:
-    spec = resolve({"preset": "resnet20"})
-    of_paper(spec, SETUPS["resnet20"])
-    assert (spec.steps, spec.warmup_steps, spec.milestones) == (63_000, 20_000, (20_000, 25_000))
-    assert (spec.pruning, spec.rewind, spec.schedule, spec.split) == ("global_magnitude", "none", "warmup", "pooled")
-    assert spec.scyc is not None and SCyc.parse(spec.scyc) == ORACLE_TABLES[7].scyc
+    settings = resolve({"preset": "resnet20"})
+    of_paper(settings, SETUPS["resnet20"])
+    assert (settings.steps, settings.warmup_steps, settings.milestones) == (63_000, 20_000, (20_000, 25_000))
+    assert (settings.pruning, settings.rewind, settings.schedule, settings.split) == (
+        "global_magnitude",
+        "none",
+        "warmup",
+        "pooled",
+    )
+    assert settings.scyc is not None and SCyc.parse(settings.scyc) == ORACLE_TABLES[7].scyc
 
 
 @pytest.mark.parametrize(("name", "table"), [("resnet20", 7), ("vgg19", 3), ("resnet50", 8)])
 def test_the_presets_of_the_oracle_tables_have_their_network_data_and_s_cyc(name: str, table: int) -> None:
-    spec, printed = resolve({"model": name}), ORACLE_TABLES[table]
-    of_paper(spec, SETUPS[name])
-    assert (spec.model, spec.dataset) == (printed.model, printed.dataset)
-    assert spec.scyc is not None and SCyc.parse(spec.scyc) == printed.scyc
-    assert name == "resnet20" or spec.pruning == printed.pruning == SETUPS[name].pruning
+    settings, printed = resolve({"model": name}), ORACLE_TABLES[table]
+    of_paper(settings, SETUPS[name])
+    assert (settings.model, settings.dataset) == (printed.model, printed.dataset)
+    assert settings.scyc is not None and SCyc.parse(settings.scyc) == printed.scyc
+    assert name == "resnet20" or settings.pruning == printed.pruning == SETUPS[name].pruning
     assert f"Table {table}" in PRESETS[name].stands_for
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
 def test_presets_without_an_oracle_of_the_paper_have_no_s_cyc_and_say_what_is_settled(name: str) -> None:
-    spec = resolve({"model": name})
-    of_paper(spec, SETUPS[name])
-    assert spec.pruning == SETUPS[name].pruning and spec.steps == SETUPS[name].iterations
-    assert spec.scyc is None and "no S-Cyc" in PRESETS[name].settled
-    assert (spec.cycles, spec.runs, spec.prune_rate, spec.weight_decay) == (25, 5, 0.2, 1e-4)
+    settings = resolve({"model": name})
+    of_paper(settings, SETUPS[name])
+    assert settings.pruning == SETUPS[name].pruning and settings.steps == SETUPS[name].iterations
+    assert settings.scyc is None and "no S-Cyc" in PRESETS[name].settled
+    assert (settings.cycles, settings.runs, settings.prune_rate, settings.weight_decay) == (25, 5, 0.2, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +121,11 @@ def test_presets_without_an_oracle_of_the_paper_have_no_s_cyc_and_say_what_is_se
 def test_tables_5_and_6_are_resnet20_by_global_magnitude_with_their_optimizers(
     name: str, optimizer: str, scyc: str, rates: tuple[float, float]
 ) -> None:
-    spec, base = resolve({"preset": name}), resolve({"preset": "resnet20"})
-    changed = {k for k in base.model_dump() if getattr(base, k) != getattr(spec, k)} - {"preset"}
+    settings, base = resolve({"preset": name}), resolve({"preset": "resnet20"})
+    changed = {k for k in base.model_dump() if getattr(base, k) != getattr(settings, k)} - {"preset"}
     assert changed <= {"optimizer", "momentum", "max_lr", "scyc"}
-    assert (spec.optimizer, spec.scyc) == (optimizer, scyc)
-    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert (settings.optimizer, settings.scyc) == (optimizer, scyc)
+    grid = MaxLrGrid.parse(settings.max_lr).values
     assert set(rates) <= set(grid) and grid[0] == 1e-4
 
 
@@ -119,13 +140,13 @@ def test_resnet20_searches_every_value_that_the_paper_s_tables_print() -> None:
 
 
 def test_mlp_is_section_3_1_on_fashion_mnist() -> None:
-    spec = resolve({"preset": "mlp"})
-    of_paper(spec, SETUPS["mlp"])
-    assert spec.hidden == (256, 256, 256)
-    assert spec.pruning == SETUPS["mlp"].pruning == "global_magnitude"
-    assert (spec.schedule, spec.warmup_steps, spec.milestones) == ("constant", 0, ())
+    settings = resolve({"preset": "mlp"})
+    of_paper(settings, SETUPS["mlp"])
+    assert settings.hidden == (256, 256, 256)
+    assert settings.pruning == SETUPS["mlp"].pruning == "global_magnitude"
+    assert (settings.schedule, settings.warmup_steps, settings.milestones) == ("constant", 0, ())
     epochs = SETUPS["mlp"].epochs
     assert epochs == 500
-    assert spec.steps == epochs * math.ceil(DATASETS["fashion_mnist"].train_size("pooled") / 64)
-    grid = MaxLrGrid.parse(spec.max_lr).values
+    assert settings.steps == epochs * math.ceil(DATASETS["fashion_mnist"].train_size("pooled") / 64)
+    grid = MaxLrGrid.parse(settings.max_lr).values
     assert (grid[0], grid[-1]) == (1e-4, 1e-2)

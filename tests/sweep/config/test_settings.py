@@ -1,4 +1,4 @@
-"""The spec: where settings come from and in what order, how steps scale, and what is refused in which words."""
+"""The settings: where settings come from and in what order, how steps scale, and what is refused in which words."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweep.config.messages import nearest
 from sweep.config.presets import PRESETS
-from sweep.config.settings import Flags, Spec, resolve
+from sweep.config.settings import Flags, Settings, resolve
 from sweep.errors import SpecError
 from trainables.spec import Schedule, TrainSpec
 
@@ -30,16 +30,16 @@ def toml(tmp_path: Path) -> WriteToml:
 
 class TestOrder:
     def test_without_any_setting_it_is_the_digits_preset(self) -> None:
-        spec = resolve({})
-        assert spec.preset == "digits" and spec.folder == Path("results/digits")
-        assert {name: getattr(spec, name) for name in PRESETS["digits"].settings} == PRESETS["digits"].settings
+        settings = resolve({})
+        assert settings.preset == "digits" and settings.folder == Path("results/digits")
+        assert {name: getattr(settings, name) for name in PRESETS["digits"].settings} == PRESETS["digits"].settings
 
     def test_toml_goes_over_the_preset_and_flags_over_toml(self, toml: WriteToml) -> None:
         config = toml("runs = 7\nseed = 3\nmax_lr = '0.1,0.2'\nhidden = [8, 4]\n")
-        spec = resolve({"runs": 2, "momentum": 0.5}, config)
-        assert (spec.runs, spec.momentum) == (2, 0.5)
-        assert (spec.seed, spec.max_lr, spec.hidden) == (3, "0.1,0.2", (8, 4))
-        assert (spec.cycles, spec.batch_size) == (15, 32)
+        settings = resolve({"runs": 2, "momentum": 0.5}, config)
+        assert (settings.runs, settings.momentum) == (2, 0.5)
+        assert (settings.seed, settings.max_lr, settings.hidden) == (3, "0.1,0.2", (8, 4))
+        assert (settings.cycles, settings.batch_size) == (15, 32)
 
     def test_a_flag_that_was_not_given_hides_nothing(self, toml: WriteToml) -> None:
         assert resolve({"runs": None}, toml("runs = 7")).runs == 7
@@ -61,8 +61,8 @@ class TestOrder:
     def test_a_model_without_a_preset_takes_the_preset_of_its_name(
         self, toml: WriteToml, flags: dict[str, Any], text: str, preset: str, model: str, dataset: str
     ) -> None:
-        spec = resolve(flags, toml(text))
-        assert (spec.preset, spec.model, spec.dataset) == (preset, model, dataset)
+        settings = resolve(flags, toml(text))
+        assert (settings.preset, settings.model, settings.dataset) == (preset, model, dataset)
 
     def test_results_lie_where_out_says(self) -> None:
         assert resolve({"preset": "mlp"}).folder == Path("results/mlp")
@@ -92,9 +92,9 @@ class TestSteps:
     def test_warmup_and_milestones_go_along_unless_they_are_given(
         self, flags: dict[str, Any], steps: int, warmup: int, milestones: tuple[int, ...]
     ) -> None:
-        spec = resolve(flags)
-        assert (spec.steps, spec.warmup_steps, spec.milestones) == (steps, warmup, milestones)
-        assert (spec.training().steps, spec.training().schedule.milestones) == (steps, milestones)
+        settings = resolve(flags)
+        assert (settings.steps, settings.warmup_steps, settings.milestones) == (steps, warmup, milestones)
+        assert (settings.training().steps, settings.training().schedule.milestones) == (steps, milestones)
 
     @pytest.mark.parametrize(
         ("flags", "cycle_steps"),
@@ -116,9 +116,9 @@ class TestSteps:
 
     @given(st.integers(20, 10**7))
     def test_any_length_keeps_the_schedule_s_proportions_to_half_a_step(self, steps: int) -> None:
-        spec = resolve({"steps": steps})
-        assert abs(spec.warmup_steps - steps * 82 / 510) <= 0.5
-        assert all(abs(m - steps * p / 510) <= 0.5 for m, p in zip(spec.milestones, (255, 382), strict=True))
+        settings = resolve({"steps": steps})
+        assert abs(settings.warmup_steps - steps * 82 / 510) <= 0.5
+        assert all(abs(m - steps * p / 510) <= 0.5 for m, p in zip(settings.milestones, (255, 382), strict=True))
 
 
 class TestPruning:
@@ -195,7 +195,7 @@ CHANGED: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 class TestOneDefinition:
-    @pytest.mark.parametrize("name", Spec.model_fields)
+    @pytest.mark.parametrize("name", Settings.model_fields)
     def test_training_settings_change_with_what_determines_a_lane_and_with_nothing_else(self, name: str) -> None:
         base = resolve({})
         value, changes = CHANGED[name]
@@ -208,26 +208,26 @@ class TestOneDefinition:
         reached |= {"score_batches", "model_source"}  # of gradient criteria, and of a user's own network
         assert reached == {field.name for field in dataclasses.fields(TrainSpec)}
 
-    @pytest.mark.parametrize("name", Spec.model_fields)
+    @pytest.mark.parametrize("name", Settings.model_fields)
     def test_every_setting_is_an_optional_flag_with_the_same_description(self, name: str) -> None:
-        setting, flag = Spec.model_fields[name], Flags.model_fields[name]
+        setting, flag = Settings.model_fields[name], Flags.model_fields[name]
         assert setting.description and setting.description[-1] in ".)" and len(setting.description) >= 9
         assert flag.description == setting.description
         assert flag.default is None and not flag.is_required() and type(None) in get_args(flag.annotation)
 
     def test_there_are_no_flags_but_the_settings(self) -> None:
-        assert set(Flags.model_fields) == set(Spec.model_fields)
+        assert set(Flags.model_fields) == set(Settings.model_fields)
 
     def test_every_promised_flag_is_a_setting(self) -> None:
         flags = """preset model dataset data-dir download split pruning prune-rate keep-output cycles runs seed max-lr
         tolerance tolerance-kind confidence score decide rewind steps batch-size scale eval-every lanes engine
         workers address device out scyc"""
-        assert {flag.replace("-", "_") for flag in flags.split()} <= set(Spec.model_fields)
+        assert {flag.replace("-", "_") for flag in flags.split()} <= set(Settings.model_fields)
 
     def test_a_spec_survives_its_way_through_a_manifest(self) -> None:
-        spec = resolve({"runs": 2, "eval_every": 7, "out": Path("elsewhere"), "lanes": 4})
-        assert Spec.model_validate(spec.model_dump(mode="json")) == spec
-        assert Spec.model_validate_json(spec.model_dump_json()).training() == spec.training()
+        settings = resolve({"runs": 2, "eval_every": 7, "out": Path("elsewhere"), "lanes": 4})
+        assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+        assert Settings.model_validate_json(settings.model_dump_json()).training() == settings.training()
 
 
 REJECTED = [
@@ -367,11 +367,11 @@ class TestRejected:
         assert str(raised.value) == line.replace("{}", str(path))
 
     def test_what_toml_writes_with_its_own_types_is_accepted(self, toml: WriteToml) -> None:
-        spec = resolve(
+        settings = resolve(
             {}, toml("lanes = 3\nworkers = 'auto'\nscale = 2\nhidden = []\ndata_dir = 'd'\nkeep_output = true")
         )
-        assert (spec.lanes, spec.workers, spec.scale, spec.hidden) == (3, "auto", 2.0, ())
-        assert (spec.data_dir, spec.keep_output) == (Path("d"), True)
+        assert (settings.lanes, settings.workers, settings.scale, settings.hidden) == (3, "auto", 2.0, ())
+        assert (settings.data_dir, settings.keep_output) == (Path("d"), True)
 
     @pytest.mark.parametrize("content", [b"\xff\xfe", None])
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path, content: bytes | None) -> None:

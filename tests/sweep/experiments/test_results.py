@@ -1,4 +1,4 @@
-"""Results open as DataFrames, of a sweep that goes on as of one that is done. The sweep here is real, and tiny."""
+"""OracleResults open as DataFrames, of a sweep that goes on as of one that is done. The sweep here is real, and tiny."""
 
 import shutil
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import pytest
 
 import sweep
 from search_spaces.scyc import SCyc
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import FolderError, TrainingError
-from sweep.experiments.results import Results
+from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import run_oracle
 from sweep.store import tables
 from sweep.store.folder import Folder, new_manifest
@@ -20,10 +20,10 @@ from sweep.strategies.protocol import Progress
 
 
 @pytest.fixture(scope="module")
-def tiny(make_spec: Callable[..., Spec]) -> Callable[..., Spec]:
+def tiny(make_spec: Callable[..., Settings]) -> Callable[..., Settings]:
     """3 max_lr values x 2 runs x 2 cycles in packs of 2, 20 steps each: 8 packs."""
 
-    def make(out: Path, **changes: object) -> Spec:
+    def make(out: Path, **changes: object) -> Settings:
         settings: dict[str, object] = {
             "max_lr": "0.01,0.1,1",
             "hidden": (8,),
@@ -42,12 +42,14 @@ def tiny(make_spec: Callable[..., Spec]) -> Callable[..., Spec]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Spec]) -> Results:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Settings]) -> OracleResults:
     return run_oracle(tiny(tmp_path_factory.mktemp("finished") / "out"))
 
 
 @pytest.fixture(scope="module")
-def unfinished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Spec], finished: Results) -> Results:
+def unfinished(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Settings], finished: OracleResults
+) -> OracleResults:
     """Interrupted when two lanes were missing."""
     out = tmp_path_factory.mktemp("unfinished") / "out"
     lanes = len(finished.trials)
@@ -62,20 +64,20 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Spe
 
 
 class TestFinished:
-    def test_load_takes_a_path_or_its_name(self, finished: Results) -> None:
+    def test_load_takes_a_path_or_its_name(self, finished: OracleResults) -> None:
         path = finished.folder.path
         pd.testing.assert_frame_equal(sweep.load(str(path)).oracle, sweep.load(path).oracle)
 
-    def test_trials_have_a_row_for_every_lane_in_order(self, finished: Results) -> None:
+    def test_trials_have_a_row_for_every_lane_in_order(self, finished: OracleResults) -> None:
         trials = finished.trials
-        assert list(trials.columns) == tables.schema("trials").names
+        assert list(trials.columns) == tables.schema("lanes").names
         keys = trials[["cycle", "run", "max_lr"]].to_numpy().tolist()
         assert keys == sorted(keys) and not trials[["cycle", "run", "max_lr"]].duplicated().any()
-        assert trials["trial_id"].is_unique and trials["trial_id"].str.fullmatch("[0-9a-f]{64}").all()
+        assert trials["lane_id"].is_unique and trials["lane_id"].str.fullmatch("[0-9a-f]{64}").all()
         assert {(0, 0, 0.01), (0, 1, 0.1), (1, 0, 0.1), (1, 1, 1.0)} <= {tuple(key) for key in keys}
 
-    def test_scores_are_the_first_best_evaluations_after_the_warmup(self, finished: Results) -> None:
-        warmup = finished.spec.warmup_steps
+    def test_scores_are_the_first_best_evaluations_after_the_warmup(self, finished: OracleResults) -> None:
+        warmup = finished.settings.warmup_steps
         for row in finished.trials.to_dict("records"):
             after = [
                 (val, -step, test)
@@ -87,48 +89,48 @@ class TestFinished:
             val, step, test = max(after)
             assert (row["val_accuracy"], row["best_step"], row["test_accuracy"]) == (val, -step, test)
 
-    def test_the_oracle_has_a_row_for_every_cycle_and_equals_the_file(self, finished: Results) -> None:
+    def test_the_oracle_has_a_row_for_every_cycle_and_equals_the_file(self, finished: OracleResults) -> None:
         assert finished.oracle["cycle"].tolist() == [0, 1]
         assert finished.oracle["runs"].tolist() == [2, 2]
         assert finished.oracle["lanes"].sum() == len(finished.trials)
         pd.testing.assert_frame_equal(pd.read_parquet(finished.folder.oracle), finished.oracle, check_dtype=False)
 
-    def test_the_curve_agrees_with_a_plain_group_by_of_the_trials(self, finished: Results) -> None:
+    def test_the_curve_agrees_with_a_plain_group_by_of_the_trials(self, finished: OracleResults) -> None:
         expected = finished.trials.groupby(["cycle", "max_lr"])["val_accuracy"].agg(["mean", "std"]).reset_index()
         curves = finished.curves
         assert curves[["cycle", "max_lr"]].to_numpy().tolist() == expected[["cycle", "max_lr"]].to_numpy().tolist()
         assert curves["val_accuracy_mean"].tolist() == pytest.approx(expected["mean"].tolist())
         assert curves["val_accuracy_std"].tolist() == pytest.approx(expected["std"].tolist())
 
-    def test_the_oracle_chooses_the_curve_s_highest_point(self, finished: Results) -> None:
+    def test_the_oracle_chooses_the_curve_s_highest_point(self, finished: OracleResults) -> None:
         for row in finished.oracle.to_dict("records"):
             curve = finished.curves[finished.curves["cycle"] == row["cycle"]]
             best = curve[curve["max_lr"] == row["best_max_lr"]]
             assert best["val_accuracy_mean"].item() == curve["val_accuracy_mean"].max() == row["val_accuracy_mean"]
 
-    def test_the_comparison_is_that_of_the_spec_s_parameters(self, finished: Results) -> None:
+    def test_the_comparison_is_that_of_the_spec_s_parameters(self, finished: OracleResults) -> None:
         scyc = SCyc.parse("0.035,0.05,1,4")
         assert finished.comparison["scyc_max_lr"].tolist() == scyc.trajectory(1, 0.2)
         pd.testing.assert_frame_equal(finished.compare({"S-Cyc": scyc}), finished.comparison, check_dtype=False)
 
-    def test_it_says_that_it_is_finished(self, finished: Results) -> None:
+    def test_it_says_that_it_is_finished(self, finished: OracleResults) -> None:
         assert finished.finished
         progress = finished.progress
         assert progress.lanes_done == progress.lanes_planned == len(finished.trials)
 
-    def test_opening_writes_nothing(self, finished: Results) -> None:
+    def test_opening_writes_nothing(self, finished: OracleResults) -> None:
         def files() -> dict[Path, int]:
             return {path: path.stat().st_mtime_ns for path in finished.folder.path.rglob("*")}
 
         before = files()
         opened = sweep.load(finished.folder.path)
-        assert len(opened.trials) and len(opened.oracle) and len(opened.curves) and len(opened.comparison)
+        assert len(opened.lanes) and len(opened.oracle) and len(opened.curves) and len(opened.comparison)
         assert files() == before
 
 
 class TestUnfinished:
     def test_the_cycles_decided_so_far_are_those_of_the_finished_sweep(
-        self, unfinished: Results, finished: Results
+        self, unfinished: OracleResults, finished: OracleResults
     ) -> None:
         assert not unfinished.finished
         assert unfinished.oracle["cycle"].tolist() == [0]
@@ -136,27 +138,27 @@ class TestUnfinished:
         pd.testing.assert_frame_equal(unfinished.oracle[columns], finished.oracle[columns].iloc[:1], check_dtype=False)
         assert unfinished.curves["cycle"].unique().tolist() == [0]
 
-    def test_all_finished_lanes_are_there(self, unfinished: Results, finished: Results) -> None:
+    def test_all_finished_lanes_are_there(self, unfinished: OracleResults, finished: OracleResults) -> None:
         assert len(finished.trials) - 2 == len(unfinished.trials)
-        columns = ["trial_id", "cycle", "run", "max_lr", "val_accuracy", "test_accuracy", "state"]
-        theirs = finished.trials[finished.trials["trial_id"].isin(unfinished.trials["trial_id"])]
+        columns = ["lane_id", "cycle", "run", "max_lr", "val_accuracy", "test_accuracy", "state"]
+        theirs = finished.trials[finished.trials["lane_id"].isin(unfinished.trials["lane_id"])]
         pd.testing.assert_frame_equal(unfinished.trials[columns], theirs[columns].reset_index(drop=True))
 
-    def test_progress_says_how_far_it_is(self, unfinished: Results, finished: Results) -> None:
+    def test_progress_says_how_far_it_is(self, unfinished: OracleResults, finished: OracleResults) -> None:
         progress = unfinished.progress
         assert (progress.cycle, progress.cycles, progress.lanes_done) == (1, 1, len(finished.trials) - 2)
         assert progress.best_max_lr == finished.oracle["best_max_lr"][0]
 
-    def test_without_a_comparison_it_says_how_to_get_one(self, unfinished: Results) -> None:
+    def test_without_a_comparison_it_says_how_to_get_one(self, unfinished: OracleResults) -> None:
         with pytest.raises(FolderError, match=r"no comparison yet: run `scyc-sweep compare .*out`"):
             _ = unfinished.comparison
 
-    def test_it_can_be_compared_as_far_as_it_is(self, unfinished: Results, finished: Results) -> None:
+    def test_it_can_be_compared_as_far_as_it_is(self, unfinished: OracleResults, finished: OracleResults) -> None:
         scyc = {"S-Cyc": SCyc.parse("0.035,0.05,1,4")}
         ours = unfinished.compare(scyc)
         pd.testing.assert_frame_equal(ours, finished.comparison.iloc[:1], check_dtype=False)
 
-    def test_a_sweep_that_has_only_begun_has_empty_tables(self, tmp_path: Path, tiny: Callable[..., Spec]) -> None:
+    def test_a_sweep_that_has_only_begun_has_empty_tables(self, tmp_path: Path, tiny: Callable[..., Settings]) -> None:
         Folder(tmp_path).write_manifest(new_manifest("oracle", tiny(tmp_path), "fingerprint", [], None))
         begun = sweep.load(tmp_path)
         assert begun.trials.empty and begun.oracle.empty and begun.curves.empty and not begun.finished
@@ -164,15 +166,15 @@ class TestUnfinished:
 
 class TestGoingOn:
     def test_the_same_sweep_goes_on_to_the_same_tables(
-        self, unfinished: Results, finished: Results, tmp_path: Path, tiny: Callable[..., Spec]
+        self, unfinished: OracleResults, finished: OracleResults, tmp_path: Path, tiny: Callable[..., Settings]
     ) -> None:
         out = tmp_path / "out"
         shutil.copytree(unfinished.folder.path, out)
         lanes: list[int] = []
         done = run_oracle(tiny(out), lambda progress: lanes.append(progress.lanes_done))
         assert lanes[0] == len(unfinished.trials) and lanes[-1] == len(finished.trials)
-        before = unfinished.trials.set_index("trial_id")["finished_at"]
-        assert done.trials.set_index("trial_id")["finished_at"][before.index].equals(before)  # none trained again
+        before = unfinished.trials.set_index("lane_id")["finished_at"]
+        assert done.trials.set_index("lane_id")["finished_at"][before.index].equals(before)  # none trained again
         timeless = [name for name in finished.oracle.columns if name != "wall_seconds"]
         pd.testing.assert_frame_equal(done.oracle[timeless], finished.oracle[timeless])
         times = ["wall_seconds", "finished_at"]
@@ -185,11 +187,11 @@ class TestGoingOn:
         )
         with pytest.raises(TrainingError, match="cycle 1"):
             simulated.run()
-        manifest = new_manifest("oracle", simulated.spec, "fingerprint of the data", [], None)
+        manifest = new_manifest("oracle", simulated.settings, "fingerprint of the data", [], None)
         Folder(simulated.folder).write_manifest(manifest)
         results = sweep.load(simulated.folder)
         assert results.oracle["cycle"].tolist() == [0]
-        assert results.trials["status"].value_counts().to_dict() == {"ok": 6, "diverged": 6}
+        assert results.lanes["status"].value_counts().to_dict() == {"ok": 6, "diverged": 6}
         assert (results.progress.cycle, results.progress.diverged) == (1, 6)
 
 
@@ -205,9 +207,9 @@ class TestRefused:
         with pytest.raises(FolderError, match="use a newer scyc-sweep"):
             sweep.load(tmp_path)
 
-    def test_a_foreign_file_among_the_trials_is_named(self, tmp_path: Path, make_spec: Callable[..., Spec]) -> None:
+    def test_a_foreign_file_among_the_trials_is_named(self, tmp_path: Path, make_spec: Callable[..., Settings]) -> None:
         Folder(tmp_path).write_manifest(new_manifest("oracle", make_spec(), "fingerprint", [], None))
-        (tmp_path / "trials").mkdir()
-        pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "trials" / "mine.parquet")
+        (tmp_path / "lanes").mkdir()
+        pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "lanes" / "mine.parquet")
         with pytest.raises(FolderError, match=r"mine\.parquet is no file of scyc-sweep's"):
             sweep.load(tmp_path)

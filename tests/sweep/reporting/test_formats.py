@@ -17,7 +17,7 @@ from rich.text import Text
 import sweep
 from sweep.cli import main as cli
 from sweep.config import named_scyc as trajectories
-from sweep.experiments.runner import run_control, run_trained, write_comparison
+from sweep.experiments.runner import run_control, run_validation, write_comparison
 from sweep.reporting.formats import LATEX, Cells, parts_of, write
 from sweep.reporting.screen import columns
 from sweep.reporting.views import View, view_of
@@ -51,7 +51,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = trajectories.parse([file], "mlp", "digits")
     write_comparison(oracle, named)
     run_control(oracle, ["random"], {})
-    run_trained(oracle, named, None, {})
+    run_validation(oracle, named, None, {})
     sweep.tune(**SMALL, trials=4, out=here / "tuning")
     sweep.compare_schedules(**SMALL, schedules=("constant=0.1", f"scyc={file}"), out=here / "schedules")
     return here

@@ -196,7 +196,7 @@ def test_an_oracle_of_each_run_names_the_run_and_why_it_ended(make_sweep: Any) -
 def test_a_tuning_tells_of_every_trial_and_stage(make_tuning: Callable[..., Any]) -> None:
     sweep = make_tuning(lambda cycle, run, max_lr: None if max_lr > 0.5 else 90.0, trials=10)
     decided = told(tuning := sweep.tuning(), sweep)
-    for stage, count in tuning.spec.stages.items():
+    for stage, count in tuning.settings.stages.items():
         trials = [each for each in decided if each.startswith(f"{stage}: trial ")]
         assert len(trials) == count == len([trial for trial in tuning.trials if trial.stage == stage])
         assert f" of {count} ended: " in trials[0]

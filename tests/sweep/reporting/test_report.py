@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import sweep
 from sweep.config import named_scyc as trajectories
 from sweep.config.settings import resolve
-from sweep.experiments.results import Results
-from sweep.experiments.runner import run_control, run_oracle, run_trained, write_comparison
+from sweep.experiments.results import OracleResults
+from sweep.experiments.runner import run_control, run_oracle, run_validation, write_comparison
 from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.plots import VERDICTS
 from sweep.reporting.report import WIDTH, write_report
@@ -98,32 +98,32 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Browse:
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """An oracle with all that belongs to it: a control, its prediction trained, on its runs and on fresh ones."""
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> OracleResults:
+    """An oracle with all that belongs to it: a control, its prediction trained, on its runs and on held-out ones."""
     folder = tmp_path_factory.mktemp("report") / ODD
     found = sweep.build_oracle(**SMALL, **QUIET, out=folder)
     run_control(found, ["random"], {})
-    predicted = trajectories.parse([SMALL["scyc"]], "mlp", "digits", own=found.spec.scyc)
+    predicted = trajectories.parse([SMALL["scyc"]], "mlp", "digits", own=found.settings.scyc)
     write_comparison(found, predicted | {f"{name}{'long' * 8}/scyc.toml": predicted["S-Cyc"] for name in "abc"})
-    for fresh_runs in (None, 2):
-        run_trained(found, predicted, fresh_runs, {})
+    for held_out_runs in (None, 2):
+        run_validation(found, predicted, held_out_runs, {})
     return sweep.load(folder)
 
 
 @pytest.fixture(scope="module")
-def one_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> OracleResults:
     return sweep.build_oracle(**LESS | {"runs": 1}, **QUIET, out=tmp_path_factory.mktemp("report") / "one")
 
 
 @pytest.fixture(scope="module")
-def page(oracle: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(oracle: OracleResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report([oracle.folder.path], path)
     return path
 
 
 @pytest.fixture(scope="module")
-def two(oracle: Results, one_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(oracle: OracleResults, one_run: OracleResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two folders."""
     path = tmp_path_factory.mktemp("page") / "two.html"
     write_report([oracle.folder.path, one_run.folder.path], path)
@@ -196,10 +196,10 @@ def page_of(folder: Path, tmp_path: Path) -> Page:
     return Page((tmp_path / "page.html").read_text())
 
 
-def cells_of(results: Results) -> list[Cells]:
+def cells_of(results: OracleResults) -> list[Cells]:
     """Every table that an oracle's folder has to print."""
     views = [view_of(results, None, WIDTH).table, trend_table(results)]
-    views += [verdicts_table(each) for each in (results.trained, results.confirmed)]
+    views += [verdicts_table(each) for each in (results.validation, results.held_out_validation)]
     parts = [part for view in [*views, rescored_table(results)] for part in parts_of(view)]
     return [part for part in parts if isinstance(part, Cells)]
 
@@ -231,14 +231,14 @@ def test_pictures_are_whole_and_draw_nothing_from_elsewhere(page: Path) -> None:
 
 @pytest.mark.chromium
 def test_a_browser_without_a_network_shows_answer_tables_and_settings(
-    browse: Browse, page: Path, oracle: Results
+    browse: Browse, page: Path, oracle: OracleResults
 ) -> None:
     shown = Page(browse(page, "--dump-dom").decode())
     text = " ".join(shown.texts)
     assert "Which peak learning rate is best at each pruning cycle" in text
     assert re.search(r"max_lr .*by a factor of \d\.\d{3} a cycle \(95 % interval", shown.answers)
     assert "Control random (pruned by chance" in shown.answers
-    assert "S-Cyc, trained on 2 fresh runs: inside in" in shown.answers
+    assert "S-Cyc, trained on 2 held-out runs: inside in" in shown.answers
     expected = [[part.headings, *part.rows] for part in cells_of(oracle)]
     assert len(expected) == 5 and all(len(table) > 4 for table in expected)
     assert shown.tables[:5] == expected
@@ -248,14 +248,14 @@ def test_a_browser_without_a_network_shows_answer_tables_and_settings(
     assert settings["version of torch"] == oracle.manifest["versions"]["torch"]
 
 
-def test_cost_counts_all_that_was_trained(page: Path, oracle: Results) -> None:
+def test_cost_counts_all_that_was_trained(page: Path, oracle: OracleResults) -> None:
     headings, *rows = Page(page.read_text()).tables[5]
     assert headings[:4] == ["part", "lanes", "diverged", "steps"]
-    parts = [oracle, oracle.controls["random"], oracle.trained, oracle.confirmed]
+    parts = [oracle, oracle.controls["random"], oracle.validation, oracle.held_out_validation]
     assert [row[0] for row in rows] == ["oracle", "control: random", "compare: trained", "compare: confirmed"]
     for row, part in zip(rows, parts, strict=True):
-        assert row[1].replace(",", "") == str(len(part.trials))
-        assert row[3].replace(",", "") == str(part.trials["steps"].sum())
+        assert row[1].replace(",", "") == str(len(part.lanes))
+        assert row[3].replace(",", "") == str(part.lanes["steps"].sum())
 
 
 @pytest.mark.chromium
@@ -298,7 +298,7 @@ def test_printed_it_is_a_pdf_and_nothing_is_wider_than_its_pages(
     assert max(box["right"] for box in [*paper["tables"], *paper["pictures"]]) <= PAPER
 
 
-def test_names_of_the_user_s_own_are_text(page: Path, oracle: Results) -> None:
+def test_names_of_the_user_s_own_are_text(page: Path, oracle: OracleResults) -> None:
     found = Page(page.read_text())
     assert "b" not in {tag for tag, _ in found.elements}
     path = str(oracle.folder.path)
@@ -307,14 +307,16 @@ def test_names_of_the_user_s_own_are_text(page: Path, oracle: Results) -> None:
     assert f"built from Python, by the settings of {path}/manifest.json" in found.texts
 
 
-def test_each_of_two_folders_is_named_where_its_answer_stands(two: Path, oracle: Results, one_run: Results) -> None:
+def test_each_of_two_folders_is_named_where_its_answer_stands(
+    two: Path, oracle: OracleResults, one_run: OracleResults
+) -> None:
     found = Page(two.read_text())
     for results in (oracle, one_run):
         assert found.texts.count(str(results.folder.path)) == 2
     assert len([tag for tag, _ in found.elements if tag == "section"]) == 2
 
 
-def test_one_run_tells_no_trend_and_no_certainty(one_run: Results, tmp_path: Path) -> None:
+def test_one_run_tells_no_trend_and_no_certainty(one_run: OracleResults, tmp_path: Path) -> None:
     found = page_of(one_run.folder.path, tmp_path)
     text = " ".join(found.texts)
     assert "Whether max_lr rises cannot be told: that takes two runs and three cycles at least" in text
@@ -351,23 +353,25 @@ def test_an_oracle_without_a_decided_cycle_has_no_answer_but_its_settings(tmp_pa
     assert "img" not in {tag for tag, _ in found.elements}
 
 
-def test_a_control_and_a_comparison_that_were_only_begun_do_not_spoil_the_page(oracle: Results, tmp_path: Path) -> None:
+def test_a_control_and_a_comparison_that_were_only_begun_do_not_spoil_the_page(
+    oracle: OracleResults, tmp_path: Path
+) -> None:
     """Stopped before their first lane was trained: there is a manifest, and nothing else."""
     folder = shutil.copytree(oracle.folder.path, tmp_path / "o")
-    for part in (folder / "controls/random", folder / "confirmed"):
-        shutil.rmtree(part / "trials")
+    for part in (folder / "controls/random", folder / "validation-held-out"):
+        shutil.rmtree(part / "lanes")
         manifest = json.loads((part / "manifest.json").read_text())
         Folder(part).write_manifest(manifest | {"finished_at": None, "lanes": []})
-    shutil.rmtree(folder / "trained")
+    shutil.rmtree(folder / "validation")
     found = page_of(folder, tmp_path)
     text = " ".join(found.texts)
-    assert "by a factor of" in text and "unfinished: fresh runs, cycle 0 of 3 open, 0 of" in text
+    assert "by a factor of" in text and "unfinished: held-out runs, cycle 0 of 3 open, 0 of" in text
     assert "gap between" not in " ".join(str(attributes.get("alt")) for _, attributes in found.elements)
 
 
 def test_a_tuning_says_what_it_tuned(tmp_path: Path) -> None:
     settings = {name: value for name, value in LESS.items() if name not in ("scyc", "max_lr")}
-    results = sweep.tune(**settings | {"runs": 2, "trials": 4}, **QUIET, out=tmp_path / "t")
+    results = sweep.tune(**settings | {"runs": 2, "lanes": 4}, **QUIET, out=tmp_path / "t")
     found = page_of(tmp_path / "t", tmp_path)
     assert f"tuned: S-Cyc {results.scyc}; its chain's test accuracy over all cycles" in found.answers
     assert [table[0][0] for table in found.tables] == ["stage", "m", "part", "preset"]
@@ -389,7 +393,7 @@ def test_a_comparison_of_schedules_says_which_led(tmp_path: Path, runs: int) -> 
     assert [len(table) for table in found.tables[:1]] == [4]
 
 
-def test_the_command_writes_the_page_and_says_where(here: Run, one_run: Results, tmp_path: Path) -> None:
+def test_the_command_writes_the_page_and_says_where(here: Run, one_run: OracleResults, tmp_path: Path) -> None:
     result = here("report", one_run.folder.path, one_run.folder.path, "-o", tmp_path / "new" / "page.html")
     assert result.returncode == 0 and result.stdout == ""
     assert "page.html: open it in a browser" in " ".join(result.stderr.split())
@@ -409,7 +413,13 @@ def test_the_command_writes_the_page_and_says_where(here: Run, one_run: Results,
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_and_nothing_is_written(
-    here: Run, oracle: Results, one_run: Results, tmp_path: Path, folders: list[str], output: str, message: str
+    here: Run,
+    oracle: OracleResults,
+    one_run: OracleResults,
+    tmp_path: Path,
+    folders: list[str],
+    output: str,
+    message: str,
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("a file")
@@ -422,7 +432,9 @@ def test_what_cannot_be_is_refused_in_a_line_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "a file"
 
 
-def test_a_link_that_the_user_names_stays_and_a_pipe_is_no_page(here: Run, one_run: Results, tmp_path: Path) -> None:
+def test_a_link_that_the_user_names_stays_and_a_pipe_is_no_page(
+    here: Run, one_run: OracleResults, tmp_path: Path
+) -> None:
     (tmp_path / "page.html").write_text("of yesterday")
     (tmp_path / "latest.html").symlink_to("page.html")
     os.mkfifo(tmp_path / "pipe")

@@ -184,7 +184,7 @@ class TestIntervals:
     def test_one_run_gives_a_lead_and_nothing_that_is_sure(self) -> None:
         found = judge({0.1: [89.0], 0.2: [90.0]}, 0.2, 0.5, 0.95)
         assert found[0.1].lead == 1.0
-        assert all(point.low is point.high is point.told is point.verdict is None for point in found.values())
+        assert all(point.low is point.high is point.worse is point.verdict is None for point in found.values())
 
     def test_a_single_point_is_the_best_for_certain(self) -> None:
         assert judge({0.1: [89.0, 90.0]}, 0.1, 0.5, 0.95)[0.1].verdict == "inside"
@@ -195,7 +195,7 @@ class TestIntervals:
         assert not found[0.1].told
 
     def test_what_cannot_be_best_does_not_widen_what_falls_short(self) -> None:
-        # The last point is surely beaten, but so noisy that its interval against the second reaches above the first's.
+        # The last point is surely dominated, but so noisy that its interval against the second reaches above the first's.
         quiet = np.array([[90.0, 89.9], [90.1, 89.8], [89.9, 89.95], [90.05, 90.0], [90.0, 89.9], [89.95, 89.9]])
         noisy = np.array([[60.0], [85.0], [62.0], [86.0], [61.0], [84.0]])
         alone = stats.ttest_rel(noisy[:, 0], quiet[:, 1]).confidence_interval(0.975)
@@ -210,7 +210,7 @@ class TestIntervals:
         for point in found.values():
             assert point.low is not None and point.high is not None
             assert 0 <= point.low <= point.high + 1e-9
-            assert -1e-9 <= point.lead <= point.high + 1e-9
+            assert -1e-9 <= point.shortfall <= point.high + 1e-9
 
 
 class TestKnownTruth:
@@ -229,7 +229,7 @@ class TestKnownTruth:
         def decided(means: Array, values: Array) -> bool:
             best = POINTS[int(values.mean(axis=0).argmax())]
             found = judge(by_point(values), best, 0.5, 0.95)
-            return any(point.told or point.verdict == "outside" for point in found.values())
+            return any(point.worse or point.verdict == "outside" for point in found.values())
 
         assert share(decided, FLAT, runs) <= 0.05
 
@@ -348,12 +348,12 @@ class TestTables:
             "outside",
         ]
         assert (found["possible_low"], found["possible_high"]) == (POINTS[2], POINTS[3])
-        assert (found["points"], found["not_told"]) == (5, 1)
+        assert (found["points"], found["n_not_worse"]) == (5, 1)
 
     def test_of_noise_alone_every_point_may_be_feasible(self) -> None:
         rows = rows_of(simulated(FLAT[1], 5, np.random.default_rng(4)))
         (found,) = oracle_table([closed(rows)], RULES).to_dict("records")
-        assert (found["possible_low"], found["possible_high"], found["not_told"]) == (POINTS[0], POINTS[-1], 25)
+        assert (found["possible_low"], found["possible_high"], found["n_not_worse"]) == (POINTS[0], POINTS[-1], 25)
         assert {found[name] for name in ("low_bound", "high_bound")} == {"undecided"}
 
     def test_a_relative_tolerance_is_turned_into_points_of_the_best(self) -> None:
@@ -370,12 +370,13 @@ class TestTables:
         rows = rows_of(simulated(FLAT[1], 3, np.random.default_rng(5)))
         rows[-1] |= {"val_accuracy": None, "test_accuracy": None, "status": "diverged"}
         last = curve_table([closed(rows)], RULES).iloc[-1]
-        assert last["told"] and last["verdict"] == "outside" and np.isnan(last["lead"])
+        assert last["worse_than_best"] and last["verdict"] == "outside" and np.isnan(last["shortfall"])
 
     def test_a_higher_confidence_decides_less(self) -> None:
         rows = rows_of(simulated(PEAKED[1], 10, np.random.default_rng(6)))
         told = [
-            curve_table([closed(rows)], Rules(0.5, "absolute", level))["told"].sum() for level in (0.6, 0.95, 0.999)
+            curve_table([closed(rows)], Rules(0.5, "absolute", level))["worse_than_best"].sum()
+            for level in (0.6, 0.95, 0.999)
         ]
         assert all(more >= fewer for more, fewer in pairwise(told)) and told[0] > told[-1]
 
@@ -394,8 +395,8 @@ class TestTables:
         one = closed(rows_of(np.array([[90.0, 80.0]])))
         one.rows[1]["val_accuracy"], one.rows[1]["status"] = None, "diverged"  # type: ignore[index]
         (found,) = oracle_table([one], RULES).to_dict("records")
-        assert pd.isna(found["not_told"]) and pd.isna(found["possible_low"]) and pd.isna(found["low_bound"])
-        assert curve_table([one], RULES)[["told", "verdict"]].isna().all(axis=None)
+        assert pd.isna(found["n_not_worse"]) and pd.isna(found["possible_low"]) and pd.isna(found["low_bound"])
+        assert curve_table([one], RULES)[["worse_than_best", "verdict"]].isna().all(axis=None)
 
     def test_runs_are_paired_whatever_the_order_of_rows(self) -> None:
         rows = rows_of(simulated(PEAKED[1], 5, np.random.default_rng(9)))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import sweep
-from sweep.config.settings import Spec, resolve
-from sweep.experiments.results import Results
+from sweep.config.settings import Settings, resolve
+from sweep.experiments.results import OracleResults
 from sweep.statistics.rescoring import judged, rescored, rules
 from sweep.statistics.selection import ClosedCycle, choose, mean_scores
 
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> OracleResults:
     return sweep.build_oracle(**SMALL, out=tmp_path_factory.mktemp("rescore") / "o")
 
 
@@ -44,19 +44,21 @@ def lane(max_lr: float, run: int, evaluations: list[float]) -> dict[str, Any]:
     }
 
 
-def closed(rows: list[dict[str, Any]], spec: Spec) -> ClosedCycle:
-    choice = choose(mean_scores(judged(rows, rules(spec)[0], spec)), spec.tolerance, spec.tolerance_kind)
+def closed(rows: list[dict[str, Any]], settings: Settings) -> ClosedCycle:
+    choice = choose(
+        mean_scores(judged(rows, rules(settings)[0], settings)), settings.tolerance, settings.tolerance_kind
+    )
     assert choice is not None
     return ClosedCycle(0, None, 3, rows, choice)
 
 
-def by_rule(rows: list[dict[str, Any]], **settings: Any) -> dict[str, tuple[float, float, float]]:
-    spec = resolve({"preset": "mlp", "runs": 2, "max_lr": "0.1,0.2,0.3", **settings})  # a constant rate: no warmup
-    found = rescored([closed(rows, spec)], spec)
+def by_rule(rows: list[dict[str, Any]], **given: Any) -> dict[str, tuple[float, float, float]]:
+    settings = resolve({"preset": "mlp", "runs": 2, "max_lr": "0.1,0.2,0.3", **given})  # a constant rate: no warmup
+    found = rescored([closed(rows, settings)], settings)
     return {row.rule: (row.best_max_lr, row.feasible_low, row.feasible_high) for row in found.itertuples()}
 
 
-def test_by_its_own_rule_an_oracle_comes_out_as_it_was_run(oracle: Results) -> None:
+def test_by_its_own_rule_an_oracle_comes_out_as_it_was_run(oracle: OracleResults) -> None:
     own = oracle.rescored[oracle.rescored["rule"] == "as it was run"]
     for name in ("cycle", "best_max_lr", "feasible_low", "feasible_high"):
         assert list(own[name]) == list(oracle.oracle[name])
@@ -75,7 +77,7 @@ def test_by_its_own_rule_an_oracle_comes_out_as_it_was_run(oracle: Results) -> N
     ],
 )
 def test_the_first_cycle_is_that_of_an_oracle_run_by_the_rule(
-    oracle: Results, tmp_path: Path, rule: str, settings: dict[str, Any]
+    oracle: OracleResults, tmp_path: Path, rule: str, settings: dict[str, Any]
 ) -> None:
     """Their grids may have grown further, so that only what both have tried is compared."""
     other = sweep.build_oracle(**SMALL | settings | {"cycles": 0}, out=tmp_path / "o").oracle.iloc[0]
@@ -134,7 +136,7 @@ def test_runs_that_decide_for_themselves_are_not_left_out(tmp_path: Path) -> Non
     assert sorted(table[table["rule"] == "score last"]["run"]) == [0, 1]
 
 
-def test_the_command_counts_what_changes(here: Run, oracle: Results) -> None:
+def test_the_command_counts_what_changes(here: Run, oracle: OracleResults) -> None:
     result = here("show", oracle.folder.path, "--rescore")
     assert result.returncode == 0
     lines = {" ".join(line.split()[:3]): line for line in result.stdout.splitlines() if line.strip()}

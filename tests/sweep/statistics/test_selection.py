@@ -242,7 +242,7 @@ def test_every_column_of_the_oracle_table_comes_out_as_by_hand() -> None:
         "hull_high": 0.3,
         "contiguous": True,
         "points": 4,
-        "not_told": 3,  # two runs tell nothing; the fourth diverged
+        "n_not_worse": 3,  # two runs tell nothing; the fourth diverged
         "possible_low": 0.1,
         "possible_high": 0.3,
         "low_bound": "undecided",

@@ -171,28 +171,28 @@ class TestControls:
         found = trend_table({"imp": hills(tops), "none": hills(tops)}, RULES)
         control = found[found["chain"] == "none"]
         assert control["rises"].all() and control["excess"].tolist() == pytest.approx([1.0] * 4)
-        assert not control["outlasts"].any()
-        assert found[found["chain"] == "imp"]["outlasts"].isna().all()
+        assert not control["exceeds_control"].any()
+        assert found[found["chain"] == "imp"]["exceeds_control"].isna().all()
 
     def test_a_control_that_stays_is_outlasted(self) -> None:
         random = np.random.default_rng(5)
         found = trend_table({"imp": hills(noisy(random, 0.25)), "none": hills(noisy(random, 0.0))}, RULES)
         control = found[found["chain"] == "none"]
-        assert control["outlasts"].all() and not control["rises"].any()
+        assert control["exceeds_control"].all() and not control["rises"].any()
         assert (control["excess_low"] > 1).all()
 
     def test_without_a_rise_there_is_nothing_to_outlast(self) -> None:
         random = np.random.default_rng(11)
         found = trends({"imp": series(noisy(random, 0.0), random), "none": series(noisy(random, -0.5), random)}, 0.95)
         control = found[found["chain"] == "none"]
-        assert (control["excess_low"] > 1).all() and not control["outlasts"].any()
+        assert (control["excess_low"] > 1).all() and not control["exceeds_control"].any()
 
     def test_without_a_difference_a_control_is_outlasted_in_at_most_5_percent(self) -> None:
         random = np.random.default_rng(6)
         tables = [
             trends({name: series(noisy(random, 0.1), random) for name in ("imp", "none")}, 0.95) for _ in range(600)
         ]
-        assert np.mean([table["outlasts"].fillna(False).any() for table in tables]) <= 0.05 + 3 * 0.009
+        assert np.mean([table["exceeds_control"].fillna(False).any() for table in tables]) <= 0.05 + 3 * 0.009
 
     def test_runs_are_paired_so_what_they_share_does_not_count(self) -> None:
         random, cycles = np.random.default_rng(7), np.arange(14)
@@ -200,7 +200,7 @@ class TestControls:
         own = shared + 0.05 * cycles + 0.1 * random.standard_normal((5, 14))
         control = shared + 0.1 * random.standard_normal((5, 14))
         found = trends({"imp": dict.fromkeys(QUANTITIES, own), "none": dict.fromkeys(QUANTITIES, control)}, 0.95)
-        assert found["outlasts"].tolist()[4:] == [True] * 4
+        assert found["exceeds_control"].tolist()[4:] == [True] * 4
         unpaired = stats.ttest_ind(slopes(own), slopes(control), alternative="greater")
         assert unpaired.pvalue > 0.05
 

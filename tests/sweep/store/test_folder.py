@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sweep.config.settings import Spec, resolve
+from sweep.config.settings import Settings, resolve
 from sweep.errors import FolderError
 from sweep.store import tables
 from sweep.store.folder import PACKAGES, Folder, check_identity, cores, hardware, identity, new_manifest
@@ -172,16 +172,16 @@ class TestCreation:
 
 class TestManifest:
     @pytest.fixture
-    def spec(self, make_spec: Callable[..., Spec]) -> Spec:
+    def settings(self, make_spec: Callable[..., Settings]) -> Settings:
         return make_spec(cpus_per_worker=2)
 
-    def test_it_holds_the_whole_spec_versions_hardware_and_what_determines_lanes(self, spec: Spec) -> None:
-        manifest = new_manifest("oracle", spec, "fingerprint", COMMAND, None)
+    def test_it_holds_the_whole_spec_versions_hardware_and_what_determines_lanes(self, settings: Settings) -> None:
+        manifest = new_manifest("oracle", settings, "fingerprint", COMMAND, None)
         assert manifest["schema_version"] == tables.SCHEMA_VERSION == 2
-        assert Spec.model_validate(manifest["spec"]) == spec
-        assert manifest["identity"] == identity(spec, "fingerprint")
+        assert Settings.model_validate(manifest["settings"]) == settings
+        assert manifest["identity"] == identity(settings, "fingerprint")
         assert manifest["command"] == "scyc-sweep oracle --runs 2"
-        spaced = new_manifest("oracle", spec, "fingerprint", ["scyc-sweep", "oracle", "--out", "my results"], None)
+        spaced = new_manifest("oracle", settings, "fingerprint", ["scyc-sweep", "oracle", "--out", "my results"], None)
         assert spaced["command"] == "scyc-sweep oracle --out 'my results'"
         assert datetime.fromisoformat(manifest["started_at"]).utcoffset() is not None
         assert set(manifest["versions"]) == {"python", *PACKAGES}
@@ -199,10 +199,10 @@ class TestManifest:
         assert found["cpu"] and isinstance(found["gpus"], list)
         assert found["memory_bytes"] is None or found["memory_bytes"] > 2**28
 
-    def test_a_sweep_that_goes_on_keeps_its_packs_size_and_what_earlier_sessions_were(self, spec: Spec) -> None:
-        first = new_manifest("oracle", spec, "fingerprint", ["first"], None) | {"lanes_per_pack": 7}
-        second = new_manifest("oracle", spec, "fingerprint", ["second"], first)
-        third = new_manifest("oracle", spec, "fingerprint", ["third"], second)
+    def test_a_sweep_that_goes_on_keeps_its_packs_size_and_what_earlier_sessions_were(self, settings: Settings) -> None:
+        first = new_manifest("oracle", settings, "fingerprint", ["first"], None) | {"lanes_per_pack": 7}
+        second = new_manifest("oracle", settings, "fingerprint", ["second"], first)
+        third = new_manifest("oracle", settings, "fingerprint", ["third"], second)
         assert second["lanes_per_pack"] == third["lanes_per_pack"] == 7
         assert third["command"] == "third"
         assert [session["command"] for session in third["earlier_sessions"]] == ["first", "second"]
@@ -242,8 +242,8 @@ class TestIdentity:
         assert message == (f"{tmp_path} holds lanes of another experiment ({'; '.join(said)}); give another --out")
 
     def test_other_data_and_code_under_the_same_name_have_changed(self, tmp_path: Path) -> None:
-        spec = resolve({})
-        data = identity(spec, "a" * 64), identity(spec, "b" * 64)
+        settings = resolve({})
+        data = identity(settings, "a" * 64), identity(settings, "b" * 64)
         assert self.refused(tmp_path, *data) == (
             f"the data of digits have changed since {tmp_path} was begun; give another --out"
         )

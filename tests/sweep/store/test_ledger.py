@@ -15,7 +15,7 @@ from sweep.config.settings import resolve
 from sweep.errors import FolderError
 from sweep.store import ledger as ledger_module
 from sweep.store import tables
-from sweep.store.ledger import Ledger, trial_id
+from sweep.store.ledger import Ledger, lane_id
 from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
 
 TRAINING = resolve({}).training()
@@ -51,7 +51,7 @@ KNOWN_KEY = "f0fe82dc143a27f4e56556131fefce7e2e8f45aa22330895549aefef984ecbc7"
 
 
 def key(training: TrainSpec = TRAINING, data: str = "data", pack: Pack = PACK, lane: Lane = PACK.lanes[0]) -> str:
-    return trial_id(training, data, pack, lane)
+    return lane_id(training, data, pack, lane)
 
 
 def result(lane: Lane, val: float | None = 90.0, **changes: Any) -> LaneResult:
@@ -90,7 +90,7 @@ def named(folder: Path, cycle: int, run: int, content: bytes) -> Path:
 
 
 def put(folder: Path, row: dict[str, Any]) -> Path:
-    return named(folder, max(0, row["cycle"]), max(0, row["run"]), tables.encode("trials", [row]))
+    return named(folder, max(0, row["cycle"]), max(0, row["run"]), tables.encode("lanes", [row]))
 
 
 class TestKey:
@@ -121,8 +121,8 @@ class TestKey:
     @pytest.mark.parametrize("retrain_steps", [3, 17, 1000])
     def test_a_lane_of_any_length_of_retraining_has_a_key(self, retrain_steps: int) -> None:
         """Milestones that fall together, or lie behind the end of cycle 0, are those of another length all the same."""
-        spec = resolve({"steps": 34, "warmup_steps": 4, "milestones": (16, 17), "retrain_steps": retrain_steps})
-        assert len({key(training=spec.training()), key(training=resolve({"steps": 34}).training())}) == 2
+        settings = resolve({"steps": 34, "warmup_steps": 4, "milestones": (16, 17), "retrain_steps": retrain_steps})
+        assert len({key(training=settings.training()), key(training=resolve({"steps": 34}).training())}) == 2
 
     def test_the_key_depends_on_no_run_number_neighbours_or_size_of_the_pack(self) -> None:
         assert key(pack=dataclasses.replace(PACK, run=7)) == key()
@@ -178,12 +178,12 @@ class TestKey:
 
 class TestRows:
     def test_rows_read_back_as_they_were_written(self, tmp_path: Path) -> None:
-        ledger = Ledger(tmp_path / "trials")
+        ledger = Ledger(tmp_path / "lanes")
         written = append(ledger) + append(ledger, dataclasses.replace(PACK, cycle=2), val=None)
-        again = Ledger(tmp_path / "trials").rows
+        again = Ledger(tmp_path / "lanes").rows
         assert len(again) == 4 and set(again) == set(ledger.rows)
         for row in written:
-            found = again[row["trial_id"]]
+            found = again[row["lane_id"]]
             assert abs(found["finished_at"] - row["finished_at"]).total_seconds() < 1e-3
             assert found | {"finished_at": 0} == row | {"finished_at": 0}
 
@@ -199,7 +199,7 @@ class TestRows:
             "device": "cpu",
             "host": "host",
         }
-        assert row["trial_id"] == key(lane=PACK.lanes[1])
+        assert row["lane_id"] == key(lane=PACK.lanes[1])
 
     def test_rows_without_one_for_every_lane_are_refused(self, tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
@@ -288,8 +288,8 @@ class TestDamage:
 
     def test_rows_that_do_not_fit_their_file_s_name_are_damage(self, tmp_path: Path) -> None:
         row = append(Ledger(tmp_path))[0]
-        path = named(tmp_path, 1, 7, tables.encode("trials", [row]))
-        twice = named(tmp_path, 1, 0, tables.encode("trials", [row, row]))
+        path = named(tmp_path, 1, 7, tables.encode("lanes", [row]))
+        twice = named(tmp_path, 1, 0, tables.encode("lanes", [row, row]))
         found = Ledger(tmp_path).damaged
         assert found.keys() == {path, twice} and all("do not fit its name" in said for said in found.values())
 
@@ -324,8 +324,8 @@ class TestDamage:
             ({"steps": 9}, "order of its steps"),
             ({"status": "fine"}, "status is 'fine'"),
             ({"status": "diverged"}, "has a score or a network"),
-            ({"trial_id": "../x"}, "trial_id is no digest"),
-            ({"trial_id": None}, "no trial_id"),
+            ({"lane_id": "../x"}, "lane_id is no digest"),
+            ({"lane_id": None}, "no lane_id"),
             ({"host": None}, "no host"),
             ({"state": None}, "no digest of its network"),
             ({"val_accuracy": 91.0}, "score is not that of its evaluation"),
@@ -393,9 +393,9 @@ class TestWrongRows:
             warmup_steps=3,
         )
         sweep.run()
-        trials = sweep.folder / "trials"
+        trials = sweep.folder / "lanes"
         [path] = [path for path in trials.iterdir() if len(pq.read_table(path)) == 2]
-        rows = tables.read_rows("trials", path)
+        rows = tables.read_rows("lanes", path)
         lane = {"eval_test_accuracy": [1.0, 2.0, 50.0], "eval_val_loss": [2.0, 1.0, 0.5]}
         if "eval_steps" in changes:
             at = changes["eval_steps"].index(changes.get("best_step", 10))
@@ -403,7 +403,7 @@ class TestWrongRows:
             changes = lane | changes
         changed = [rows[0] | changes, rows[1]]
         path.unlink()
-        content = tables.encode("trials", changed)
+        content = tables.encode("lanes", changed)
         path = named(trials, 0, 0, content)
         oracle = sweep.oracle()
         assert oracle.ledger.damaged == {}
@@ -418,40 +418,40 @@ class TestSuperseded:
     """Rows of lanes that the tables do not tell of lie in a folder of their own, and come back from there."""
 
     def keys(self, folder: Path) -> list[str]:
-        return sorted(key for path in folder.glob("*") for key in pq.read_table(path)["trial_id"].to_pylist())
+        return sorted(key for path in folder.glob("*") for key in pq.read_table(path)["lane_id"].to_pylist())
 
     def opened(self, tmp_path: Path) -> Ledger:
-        return Ledger(tmp_path / "trials", superseded=tmp_path / "superseded")
+        return Ledger(tmp_path / "lanes", superseded=tmp_path / "superseded")
 
     def test_rows_lie_where_they_belong_and_are_never_lost(self, tmp_path: Path) -> None:
         ledger = self.opened(tmp_path)
-        first = [row["trial_id"] for row in append(ledger)]
-        second = [row["trial_id"] for row in append(ledger, dataclasses.replace(PACK, cycle=2))]
+        first = [row["lane_id"] for row in append(ledger)]
+        second = [row["lane_id"] for row in append(ledger, dataclasses.replace(PACK, cycle=2))]
         for current in ([], first, second, first[:1], [*first[1:], *second], [*first, *second], first[1:]):
             ledger.tidy(set(current))
-            assert self.keys(tmp_path / "trials") == sorted(current)
+            assert self.keys(tmp_path / "lanes") == sorted(current)
             assert self.keys(tmp_path / "superseded") == sorted({*first, *second} - {*current})
             again = self.opened(tmp_path)
-            assert again.rows == Ledger(tmp_path / "trials", superseded=tmp_path / "superseded").rows
+            assert again.rows == Ledger(tmp_path / "lanes", superseded=tmp_path / "superseded").rows
             assert again.rows.keys() == {*first, *second} and again.damaged == {}
             assert again.file_of == ledger.file_of and again.files == ledger.files
 
     def test_they_can_come_back_before_any_goes(self, tmp_path: Path) -> None:
         ledger = self.opened(tmp_path)
-        first, second = (row["trial_id"] for row in append(ledger))
+        first, second = (row["lane_id"] for row in append(ledger))
         ledger.tidy({first})
         ledger.bring_back({second})
-        assert self.keys(tmp_path / "trials") == sorted([first, second])
+        assert self.keys(tmp_path / "lanes") == sorted([first, second])
         ledger.tidy({second})
-        assert (self.keys(tmp_path / "trials"), self.keys(tmp_path / "superseded")) == ([second], [first])
+        assert (self.keys(tmp_path / "lanes"), self.keys(tmp_path / "superseded")) == ([second], [first])
 
     def test_of_a_lane_that_was_trained_again_the_old_row_goes(self, tmp_path: Path) -> None:
         ledger = self.opened(tmp_path)
         append(ledger, val=70.0)
-        new = [row["trial_id"] for row in append(ledger, val=80.0)]
-        assert len(self.keys(tmp_path / "trials")) == 4
+        new = [row["lane_id"] for row in append(ledger, val=80.0)]
+        assert len(self.keys(tmp_path / "lanes")) == 4
         self.opened(tmp_path).tidy(set(new))
-        assert self.keys(tmp_path / "trials") == sorted(new)
+        assert self.keys(tmp_path / "lanes") == sorted(new)
         assert {row["val_accuracy"] for row in self.opened(tmp_path).rows.values()} == {80.0}
 
     @pytest.mark.parametrize("writes", range(4))
@@ -459,8 +459,8 @@ class TestSuperseded:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
     ) -> None:
         ledger = self.opened(tmp_path)
-        first, second = (row["trial_id"] for row in append(ledger))
-        (third, fourth) = (row["trial_id"] for row in append(ledger, dataclasses.replace(PACK, cycle=2)))
+        first, second = (row["lane_id"] for row in append(ledger))
+        (third, fourth) = (row["lane_id"] for row in append(ledger, dataclasses.replace(PACK, cycle=2)))
         left, remove = iter(range(writes)), Path.unlink
 
         def unlink(path: Path, missing_ok: bool = False) -> None:
@@ -479,14 +479,14 @@ class TestSuperseded:
         again = self.opened(tmp_path)
         assert again.rows.keys() == {first, second, third, fourth}
         again.tidy({first, fourth})
-        assert self.keys(tmp_path / "trials") == sorted([first, fourth])
+        assert self.keys(tmp_path / "lanes") == sorted([first, fourth])
         assert self.keys(tmp_path / "superseded") == sorted([second, third])
 
     def test_a_reader_beside_a_driver_that_moves_files_reads_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         driver = self.opened(tmp_path)
-        keys = {row["trial_id"] for row in append(driver) + append(driver, dataclasses.replace(PACK, cycle=2))}
+        keys = {row["lane_id"] for row in append(driver) + append(driver, dataclasses.replace(PACK, cycle=2))}
         found, moved = ledger_module.rows_in, []
 
         def moving(path: Path) -> list[dict[str, Any]]:
@@ -498,7 +498,7 @@ class TestSuperseded:
         with monkeypatch.context() as patch:
             patch.setattr(ledger_module, "READERS", 1)
             patch.setattr(ledger_module, "rows_in", moving)
-            rows = Ledger(tmp_path / "trials").rows
+            rows = Ledger(tmp_path / "lanes").rows
         assert len(moved) == 1 and len(rows) == 2 and rows.keys() < keys
 
 
@@ -506,6 +506,6 @@ def test_a_sweep_goes_on_with_the_rows_of_a_ledger_that_was_read_again(make_swee
     sweep = make_sweep(lambda cycle, run, max_lr: 90.0 - abs(max_lr - 0.1), max_lr="0.05,0.1,0.15", cycles=1)
     done = sweep.run()
     again = sweep.run()
-    fields = ("trial_id", "state", "val_accuracy", "eval_steps")
+    fields = ("lane_id", "state", "val_accuracy", "eval_steps")
     ours, theirs = ([[row[f] for f in fields] for c in o.closed for row in c.rows] for o in (done, again))
     assert ours == theirs

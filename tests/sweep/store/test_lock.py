@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from sweep import load
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.experiments.runner import run_oracle
 from sweep.store import lock
@@ -24,7 +24,7 @@ from sweep.store.ledger import Ledger
 from sweep.store.lock import DRIVER, held, lease_of
 from trainables.storage import Location, Remote, locate
 
-Tiny = Callable[..., Spec]
+Tiny = Callable[..., Settings]
 
 COMMAND = ["scyc-sweep", "oracle", "--runs", "2"]
 BEAT, SILENT, SETTLED = 0.05, 0.3, 0.1
@@ -325,7 +325,7 @@ class TestRecord:
 
 def assert_equal_tables(one: Location, other: Location) -> None:
     ours, theirs = load(one), load(other)
-    for table in ("trials", "oracle", "curves", "comparison"):
+    for table in ("lanes", "oracle", "curves", "comparison"):
         first, second = (
             getattr(each, table).drop(columns=["wall_seconds", "finished_at"], errors="ignore")
             for each in (ours, theirs)

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from sweep.config.named_scyc import read as read_scyc
-from sweep.config.settings import Spec, read_toml, resolve
+from sweep.config.settings import Settings, read_toml, resolve
 from sweep.errors import FolderError, SpecError
-from sweep.experiments.schedules.settings import SchedulesSpec
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.schedules.settings import SchedulesSettings
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.folder import Folder, new_manifest
 from sweep.store.manifest import digest_of
 
-PLANS = {"oracle": [0.1] * 16, "trajectories": {"S-Cyc": [0.1] * 16}, "fresh": True}
+PLANS = {"oracle": [0.1] * 16, "trajectories": {"S-Cyc": [0.1] * 16}, "held_out": True}
 DEEP = 100_000
 
 
 @pytest.fixture
-def manifest(make_spec: Callable[..., Spec]) -> dict[str, Any]:
+def manifest(make_spec: Callable[..., Settings]) -> dict[str, Any]:
     found = new_manifest("oracle", make_spec(), "fingerprint", ["first"], None)
     return json.loads(json.dumps(new_manifest("oracle", make_spec(), "fingerprint", ["second"], found)))
 
@@ -43,9 +43,11 @@ def refused(folder: Path) -> str:
 def test_it_reads_back_as_it_was_written(tmp_path: Path, kind: str) -> None:
     folder = Folder(tmp_path)
     assert folder.manifest() is None
-    settings = {"out": tmp_path / "x", "rewind": 3, "gpus_per_worker": 0.5}
-    spec: Spec = resolve(settings, kind={"tuning": TuningSpec, "schedules": SchedulesSpec}.get(kind, Spec))
-    written = new_manifest(kind, spec, "fingerprint", ["scyc-sweep", "a\udc80b"], None)
+    given = {"out": tmp_path / "x", "rewind": 3, "gpus_per_worker": 0.5}
+    settings: Settings = resolve(
+        given, kind={"tuning": TuningSettings, "schedules": SchedulesSettings}.get(kind, Settings)
+    )
+    written = new_manifest(kind, settings, "fingerprint", ["scyc-sweep", "a\udc80b"], None)
     folder.write_manifest(written | ({"plans": PLANS} if kind == "trained" else {}))
     found = folder.manifest()
     assert found is not None and digest_of(found) == found.pop("digest")
@@ -80,7 +82,7 @@ def test_every_changed_letter_is_noticed_or_changes_nothing(tmp_path: Path, mani
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"schema_version": 2, "spec"', "is damaged"),
+        ('{"schema_version": 2, "settings"', "is damaged"),
         ("", "is damaged"),
         ("\udcff", "is damaged"),
         ("[1]", "is not a manifest of scyc-sweep"),
@@ -111,7 +113,7 @@ def test_a_value_of_another_type_is_one_line_wherever_it_stands(tmp_path: Path, 
     """A key removed, or each strange value in its place: refused, or it is a manifest of the same types."""
     places = [(manifest, name) for name in manifest]
     places += [
-        (manifest[part], name) for part in ("spec", "identity", "hardware", "versions") for name in manifest[part]
+        (manifest[part], name) for part in ("settings", "identity", "hardware", "versions") for name in manifest[part]
     ]
     places += [(manifest["earlier_sessions"][0], name) for name in manifest["earlier_sessions"][0]]
     refusals = 0
@@ -137,28 +139,32 @@ def test_a_value_of_another_type_is_one_line_wherever_it_stands(tmp_path: Path, 
     ("where", "value", "said"),
     [
         ("more", 1, "is damaged (unknown key more)"),
-        ("spec.more", 1, "is damaged (unknown key more)"),
-        ("spec.runs", 10**12, "is damaged (runs: input should be less than or equal to 10000, but got 1000000000000)"),
-        ("spec.cycles", 10**9, "is damaged (cycles: input should be less than or equal to 1000"),
-        ("spec.max_lr", "0.001:1:x9999", "is damaged (a cycle may have at most 200,000 lanes"),
-        ("spec.runs", "5", "is damaged (spec is not as it was written)"),
-        ("spec.runs", True, "is damaged (spec is not as it was written)"),
-        ("spec.prune_rate", 2, "is damaged (prune_rate: input should be less than 1, but got 2)"),
-        ("spec.tolerance", None, "is damaged (tolerance: input should be a valid number, but got None)"),
-        ("spec", [], "is damaged (spec: input should be a valid dictionary, but got [])"),
+        ("settings.more", 1, "is damaged (unknown key more)"),
+        (
+            "settings.runs",
+            10**12,
+            "is damaged (runs: input should be less than or equal to 10000, but got 1000000000000)",
+        ),
+        ("settings.cycles", 10**9, "is damaged (cycles: input should be less than or equal to 1000"),
+        ("settings.max_lr", "0.001:1:x9999", "is damaged (a cycle may have at most 200,000 lanes"),
+        ("settings.runs", "5", "is damaged (settings is not as it was written)"),
+        ("settings.runs", True, "is damaged (settings is not as it was written)"),
+        ("settings.prune_rate", 2, "is damaged (prune_rate: input should be less than 1, but got 2)"),
+        ("settings.tolerance", None, "is damaged (tolerance: input should be a valid number, but got None)"),
+        ("settings", [], "is damaged (settings: input should be a valid dictionary, but got [])"),
         ("identity", {}, "is damaged (identity must say data and training_version)"),
         ("hardware.cores", "many", "is damaged (hardware.cores: input should be a valid integer, but got 'many')"),
         ("started_at", "yesterday", "is damaged (started_at: Invalid isoformat string: 'yesterday')"),
         ("started_at", "2026-01-01T00:00:00", "is damaged (started_at: a time must have a time zone)"),
         ("lanes", [1, -1], "is damaged (lanes.1: input should be greater than or equal to 0, but got -1)"),
         ("kind", "trained", "is damaged (a trained comparison, and no other kind, has plans)"),
-        ("spec.model", "evil.sub:f", "is damaged (identity must say the model_files of the user's own network)"),
+        ("settings.model", "evil.sub:f", "is damaged (identity must say the model_files of the user's own network)"),
     ],
 )
 def test_what_is_wrong_is_said(
-    tmp_path: Path, manifest: dict[str, Any], make_spec: Callable[..., Spec], where: str, value: Any, said: str
+    tmp_path: Path, manifest: dict[str, Any], make_spec: Callable[..., Settings], where: str, value: Any, said: str
 ) -> None:
-    manifest["spec"] = make_spec(runs=21).model_dump(mode="json")
+    manifest["settings"] = make_spec(runs=21).model_dump(mode="json")
     *parents, name = where.split(".")
     part = manifest
     for parent in parents:
@@ -170,7 +176,7 @@ def test_what_is_wrong_is_said(
 
 def test_a_tuning_of_more_lanes_than_memory_is_refused() -> None:
     with pytest.raises(SpecError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
-        resolve({"trials": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSpec)
+        resolve({"lanes": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSettings)
 
 
 def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, manifest: dict[str, Any]) -> None:

@@ -13,18 +13,18 @@ from sweep.errors import DamagedError, FolderError
 from sweep.store import tables
 
 COLUMNS = {
-    "trials": """trial_id cycle run seed percent_remaining schedule max_lr val_accuracy test_accuracy best_step val_loss
+    "lanes": """lane_id cycle run seed percent_remaining schedule max_lr val_accuracy test_accuracy best_step val_loss
         train_loss steps wall_seconds lanes_in_pack status parent_state state rewind_state device host finished_at
         eval_steps eval_val_accuracy eval_test_accuracy eval_val_loss""",
     "oracle": """cycle percent_remaining best_max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean
         test_accuracy_std feasible_low feasible_high hull_low hull_high contiguous grid_low grid_high extended
-        points not_told possible_low possible_high low_bound below_low high_bound above_high
+        points n_not_worse possible_low possible_high low_bound below_low high_bound above_high
         low_at_edge high_at_edge runs lanes diverged trained_steps wall_seconds""",
-    "curves": """cycle run percent_remaining max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean lead lead_low
-        lead_high told verdict runs diverged""",
+    "curves": """cycle run percent_remaining max_lr val_accuracy_mean val_accuracy_std test_accuracy_mean lead shortfall_low
+        shortfall_high told verdict runs diverged""",
     "trend": """chain quantity runs cycles factor factor_low factor_high page_l page_p holm_p rises excess excess_low
-        excess_high excess_p outlasts""",
-    "verdicts": """trajectory cycle percent_remaining oracle_max_lr scyc_max_lr fresh runs val_gap val_gap_low
+        excess_high excess_p exceeds_control""",
+    "verdicts": """trajectory cycle percent_remaining oracle_max_lr scyc_max_lr held-out runs val_gap val_gap_low
         val_gap_high verdict test_gap test_gap_low test_gap_high own_val_gap own_test_gap own_test_gap_low
         own_test_gap_high equivalence_p holm_p equivalent""",
     "comparison": """trajectory cycle percent_remaining best_max_lr feasible_low feasible_high scyc_max_lr inside
@@ -34,7 +34,7 @@ COLUMNS = {
     "fit": "curve parameters cycles inside left_out_inside left_out_gap",
     "schedules": """schedule kind source cycle percent_remaining max_lr peak_lr val_accuracy_mean test_accuracy_mean
         test_accuracy_std best difference p_value tied printed_mean printed_std runs diverged trained_steps""",
-    "runs": "schedule kind cycle run max_lr val_accuracy test_accuracy status trial_id",
+    "runs": "schedule kind cycle run max_lr val_accuracy test_accuracy status lane_id",
     "rates": "schedule cycle max_lr val_accuracy_mean val_accuracy_std chosen at_edge runs diverged trained_steps",
     "rescored": "rule cycle run best_max_lr feasible_low feasible_high same_best same_region scyc_inside",
     "histograms": "schedule kind cycle run percent_remaining low high count",
@@ -81,7 +81,7 @@ def test_accuracies_are_in_percent_and_gaps_in_percent_points() -> None:
         for name, _, unit, _ in columns:
             if "accuracy" in name:
                 assert unit == ("percent points" if "gap" in name else "percent"), (table, name)
-            if "gap" in name or name.startswith("lead"):
+            if "gap" in name or name.startswith("shortfall"):
                 assert unit == "percent points", (table, name)
             elif "max_lr" in name or (unit and name.endswith(("_low", "_high"))) or name == "distance":
                 assert unit == "1", (table, name)
@@ -132,7 +132,7 @@ def test_plain_pandas_reads_the_file(table: str, tmp_path: Path) -> None:
     for name, kind, *_ in tables.TABLES[table]:
         if str(kind) in ("int32", "double", "string"):
             assert found[name].tolist() == [FILLED[str(kind)]] * 2
-    if table == "trials":
+    if table == "lanes":
         assert found["eval_val_accuracy"][0].tolist() == [0.1, 1 / 3]
         assert found["finished_at"][0] == pd.Timestamp("2026-01-02T03:04:05.678Z")
 

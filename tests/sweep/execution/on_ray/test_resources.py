@@ -9,13 +9,13 @@ import pytest
 import ray
 import ray.autoscaler.sdk
 
-from sweep.config.settings import Spec
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.execution.on_ray import resources as hosts
 from sweep.execution.on_ray.resources import Home, Resources, room_on
 from sweep.store import lock
 
-MakeSpec = Callable[..., Spec]
+MakeSpec = Callable[..., Settings]
 Made = Callable[..., Resources]
 
 
@@ -363,7 +363,7 @@ class TestSearcher:
 
         searcher = searching(1, host(cpu=1))
         (tmp_path / "error.txt").write_text("Failure # 1\nThe actor died:\n\tits node was drained\n")
-        trial = SimpleNamespace(trial_id="0", num_failures=failures, error_file=str(tmp_path / "error.txt"))
+        trial = SimpleNamespace(lane_id="0", num_failures=failures, error_file=str(tmp_path / "error.txt"))
         _PatientScheduler(searcher).on_trial_error(None, trial)
         assert searcher.why == {"0": (what, "The actor died: its node was drained")}
 

@@ -446,7 +446,7 @@ class TestExtended:
         sweep = make_sweep(moving, cycles=1)
         sweep.run()
         count = len(sweep.simulation.trained)
-        sweep.spec = make_spec(cycles=2)
+        sweep.settings = make_spec(cycles=2)
         sweep.run()
         assert {pack.cycle for pack in sweep.simulation.trained[count:]} == {2}
         whole = make_sweep(moving, cycles=2)
@@ -460,7 +460,7 @@ class TestExtended:
         sweep = make_sweep(moving, runs=2, decide=decide)
         sweep.run()
         count = len(sweep.simulation.trained)
-        sweep.spec = make_spec(runs=3, decide=decide)
+        sweep.settings = make_spec(runs=3, decide=decide)
         sweep.run()
         assert {pack.run for pack in sweep.simulation.trained[count:]} == {2}
         assert max(Counter(sweep.simulation.lanes()).values()) == 1
@@ -478,7 +478,7 @@ class TestExtended:
 
         sweep = make_sweep(truth, runs=2, cycles=1)
         assert sweep.run().closed[0].choice.best_max_lr == GRID[1]
-        sweep.spec = make_spec(runs=3, cycles=1)
+        sweep.settings = make_spec(runs=3, cycles=1)
         oracle = sweep.run()
         assert oracle.closed[0].choice.best_max_lr == GRID[3]
         lanes = Counter(sweep.simulation.lanes())
@@ -493,7 +493,7 @@ class TestExtended:
         sweep = make_sweep(moving, max_lr="0.01:1:x5")
         sweep.run()
         count = len(sweep.simulation.trained)
-        sweep.spec = make_spec(max_lr="0.01:1:x9")
+        sweep.settings = make_spec(max_lr="0.01:1:x9")
         closed = sweep.run().closed
         new = set(MaxLrGrid.parse("0.01:1:x9").values) - set(GRID)
         assert len(new) == 4
@@ -506,7 +506,7 @@ class TestExtended:
         sweep = make_sweep(moving)
         narrow = sweep.run().closed
         count = len(sweep.simulation.trained)
-        sweep.spec = make_spec(tolerance=5.5)  # half a decade: one point to each side of the peak
+        sweep.settings = make_spec(tolerance=5.5)  # half a decade: one point to each side of the peak
         wide = sweep.run().closed
         extra = [(p.cycle, p.run, tuple(points_of([p], p.run))) for p in sweep.simulation.trained[count:]]
         assert sorted(extra) == [(0, 0, (0.00316228,)), (0, 1, (0.00316228,)), (2, 0, (3.16228,)), (2, 1, (3.16228,))]
@@ -569,7 +569,7 @@ class TestNeededStates:
             {(0, 0, 0.1)},
             {(0, 0, 0.1), (0, 1, 0.1)},
             {(0, 0, 0.1), (0, 1, 0.1), (0, 0, 0.2)},  # one run of 0.2 says nothing of its mean
-            winners,  # 0.1 is beaten
+            winners,  # 0.1 is dominated
             winners | {(0, 0, 0.3)},
             winners,
             winners | {(1, 0, 0.1)},

@@ -11,7 +11,7 @@ import pytest
 from search_spaces.scyc import SCyc
 from sweep.config.settings import resolve
 from sweep.errors import SpecError, TrainingError
-from sweep.experiments.schedules.settings import TABLE_2, SchedulesSpec
+from sweep.experiments.schedules.settings import TABLE_2, SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
 from trainables.spec import Schedule
 
@@ -139,7 +139,7 @@ class TestChains:
         assert {(pack.cycle, len(pack.lanes)) for pack in sweep.simulation.trained} == {(0, 1), (1, 4), (2, 4)}
         rows = comparison.rows_of_chain(comparison.chains["slr=0.1"])
         assert [row["schedule"] for row in rows] == ["warmup"] * 2 + ["slr"] * 4
-        firsts = {tuple(row["trial_id"] for row in comparison.rows_of_chain(c[:1])) for c in comparison.chains.values()}
+        firsts = {tuple(row["lane_id"] for row in comparison.rows_of_chain(c[:1])) for c in comparison.chains.values()}
         assert len(firsts) == 1
 
     def test_no_lane_is_trained_twice_but_where_a_chain_begins_with_what_a_grid_let_go(
@@ -275,7 +275,9 @@ class TestGoingOn:
             assert wanted(run(sweep)) <= sweep.simulation.kept()
         sweep = make_comparison(rising, BY_SCHEDULE, histograms=True, schedules=("constant=0.2", "warmup-2"))
         run(sweep)
-        sweep.spec = resolve({**settings, "schedules": ("constant=0.2", "warmup-2", "decay")}, kind=SchedulesSpec)
+        sweep.settings = resolve(
+            {**settings, "schedules": ("constant=0.2", "warmup-2", "decay")}, kind=SchedulesSettings
+        )
         sweep.simulation.trained.clear()
         assert wanted(run(sweep)) <= sweep.simulation.kept()
         assert {lane.schedule.name for pack in sweep.simulation.trained for lane in pack.lanes} == {"decay"}
@@ -295,7 +297,7 @@ class TestGoingOn:
         before = set(sweep.rows())
         sweep.simulation.trained.clear()
         settings = {"max_lr": "0.01:1:x5", "cycles": 3, "runs": 3, "steps": 10}
-        sweep.spec = resolve({**settings, "schedules": ("slr=0.1", "decay", "constant")}, kind=SchedulesSpec)
+        sweep.settings = resolve({**settings, "schedules": ("slr=0.1", "decay", "constant")}, kind=SchedulesSettings)
         run(sweep)
         trained = sum(len(pack.lanes) for pack in sweep.simulation.trained)
         assert before < set(sweep.rows())
@@ -312,7 +314,7 @@ class TestGoingOn:
         run(sweep)
         sweep.simulation.trained.clear()
         base = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10}
-        sweep.spec = resolve(base | settings, kind=SchedulesSpec)
+        sweep.settings = resolve(base | settings, kind=SchedulesSettings)
         run(sweep)
         assert Counter(cycle for cycle, _, _ in sweep.simulation.lanes()) == {3: 4, 4: 4}
 
@@ -340,7 +342,7 @@ class TestGoingOn:
 class TestEntries:
     def of(self, *schedules: str, **settings: object) -> Any:
         given = {"schedules": schedules} if schedules else {}
-        return {entry.name: entry for entry in resolve(settings | given, kind=SchedulesSpec).entries}
+        return {entry.name: entry for entry in resolve(settings | given, kind=SchedulesSettings).entries}
 
     def test_by_default_they_are_the_rows_of_table_2(self) -> None:
         assert tuple(self.of()) == TABLE_2 == ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
@@ -385,7 +387,7 @@ class TestEntries:
         assert {entry.max_lr[0] for entry in entries.values()} == {0.1}
         assert entries["slr"].schedule == Schedule("slr", 10_000, (32_000, 48_000))
         assert {entry.tuned_on for entry in self.of("ft", "clr").values()} == {"first"}
-        assert len(resolve({"schedules": ("ft", "clr", "warmup-1")}, kind=SchedulesSpec).grids) == 1
+        assert len(resolve({"schedules": ("ft", "clr", "warmup-1")}, kind=SchedulesSettings).grids) == 1
 
     def test_several_curves_stand_beside_each_other(self) -> None:
         entries = self.of("scyc", "scyc=0.1,0.1,1,4", "silo", preset="vgg19")
@@ -402,10 +404,10 @@ class TestEntries:
     def test_the_parameters_of_a_file_are_taken_once_and_for_all(self, tmp_path: Path) -> None:
         path = tmp_path / "scyc.toml"
         path.write_text('schedule = "scyc"\nepsilon = 0.02\ndelta = 0.03\nq = 2\nbeta = 3.5\n')
-        spec = resolve({"schedules": (f"scyc={path}",)}, kind=SchedulesSpec)
+        settings = resolve({"schedules": (f"scyc={path}",)}, kind=SchedulesSettings)
         path.unlink()
-        assert spec.schedules == ("scyc=0.02,0.03,2,3.5",)
-        assert SchedulesSpec.model_validate(spec.model_dump()).entries == spec.entries
+        assert settings.schedules == ("scyc=0.02,0.03,2,3.5",)
+        assert SchedulesSettings.model_validate(settings.model_dump()).entries == settings.entries
 
     @pytest.mark.parametrize(
         ("settings", "states"),
@@ -421,10 +423,10 @@ class TestEntries:
         ],
     )
     def test_the_disk_must_hold_grids_chains_and_what_they_rewind_to(
-        self, settings: dict[str, object], states: int
+        self, given: dict[str, object], states: int
     ) -> None:
-        spec = resolve({"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, **settings}, kind=SchedulesSpec)
-        assert spec.peak_states == 2 * states
+        settings = resolve({"max_lr": "0.01:1:x5", "cycles": 2, "runs": 2, **given}, kind=SchedulesSettings)
+        assert settings.peak_states == 2 * states
 
     @pytest.mark.parametrize(
         ("schedules", "settings", "message"),

@@ -115,7 +115,7 @@ def test_the_peak_of_a_cycle_is_that_of_its_rates() -> None:
 
 def test_runs_have_a_row_for_each_schedule_cycle_and_run() -> None:
     rows = lanes([90.0, 91.0], [80.0, 81.0])
-    chain = [row | {"best_step": 8, "trial_id": f"{row['cycle']}-{row['run']}"} for row in rows]
+    chain = [row | {"best_step": 8, "lane_id": f"{row['cycle']}-{row['run']}"} for row in rows]
     found = runs({"warmup-1": chain, "scyc": chain[:2]})
     assert list(zip(found["schedule"], found["cycle"], found["run"], found["test_accuracy"], strict=True)) == [
         ("warmup-1", 0, 0, 90.0),
@@ -125,7 +125,7 @@ def test_runs_have_a_row_for_each_schedule_cycle_and_run() -> None:
         ("scyc", 0, 0, 90.0),
         ("scyc", 0, 1, 91.0),
     ]
-    assert set(found["kind"]) == {"constant"} and list(found["trial_id"][:2]) == ["0-0", "0-1"]
+    assert set(found["kind"]) == {"constant"} and list(found["lane_id"][:2]) == ["0-0", "0-1"]
 
 
 def test_a_schedule_that_diverged_in_a_run_has_no_accuracy_and_is_not_tied() -> None:

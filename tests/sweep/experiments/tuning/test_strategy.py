@@ -14,7 +14,7 @@ from sweep.config.settings import resolve
 from sweep.errors import SpecError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
-from sweep.experiments.tuning.settings import TuningSpec
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.strategy import Given, Tuning
 from sweep.strategies.chains import Chain, Link
 from trainables.spec import Pack, Schedule
@@ -96,7 +96,7 @@ class TestStages:
     ) -> None:
         sweep = make_tuning(rising)
         tuning = run(sweep)
-        rows = {row["trial_id"]: row for row in sweep.rows().values()}
+        rows = {row["lane_id"]: row for row in sweep.rows().values()}
         initial = {row["run"]: row["parent_state"] for row in rows.values() if row["cycle"] == 0}
         assert initial[0] != initial[1]
         for trial in tuning.trials:
@@ -290,7 +290,7 @@ class TestKilled:
         expected = timeless(run(make_tuning(rising, schedule="warmup", cycles=4)))
         sweep = make_tuning(rising, schedule="warmup", cycles=3)
         self.run_keeping_only_what_is_needed(sweep)
-        sweep.spec = sweep.spec.model_copy(update={"cycles": 4})
+        sweep.settings = sweep.settings.model_copy(update={"cycles": 4})
         found = self.run_keeping_only_what_is_needed(sweep)
         assert [row[:4] for row in timeless(found)][:5] == [row[:4] for row in expected][:5]
 
@@ -453,7 +453,7 @@ class TestSpec:
     def test_trials_are_divided_over_the_stages_and_none_is_lost(
         self, flags: dict[str, object], stages: dict[str, int]
     ) -> None:
-        assert resolve(flags, kind=TuningSpec).stages == stages
+        assert resolve(flags, kind=TuningSettings).stages == stages
 
     @pytest.mark.parametrize(
         ("flags", "message"),
@@ -478,27 +478,27 @@ class TestSpec:
     )
     def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
         with pytest.raises(SpecError, match=message):
-            resolve(flags, kind=TuningSpec)
+            resolve(flags, kind=TuningSettings)
 
     def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:
-        ranges = resolve({"delta": "0.01:0.1"}, kind=TuningSpec).ranges()
+        ranges = resolve({"delta": "0.01:0.1"}, kind=TuningSettings).ranges()
         assert (ranges["epsilon"].low, ranges["epsilon"].high, ranges["epsilon"].log) == (0.001, 1.0, True)
         assert (ranges["delta"].low, ranges["delta"].high, ranges["delta"].log) == (0.01, 0.1, True)
         assert (ranges["q"].low, ranges["q"].high, ranges["beta"].low, ranges["beta"].high) == (0, 3, 3, 6)
 
     def test_a_tuning_lies_beside_the_oracle_of_its_preset(self) -> None:
-        assert str(resolve({}, kind=TuningSpec).folder) == "results/digits-tuning"
+        assert str(resolve({}, kind=TuningSettings).folder) == "results/digits-tuning"
 
     def test_a_batch_is_half_a_stage_or_as_many_as_told_and_no_more_than_there_are(self) -> None:
-        assert [resolve({}, kind=TuningSpec).batch(stage) for stage in ("epsilon", "delta", "shape")] == [4, 3, 3]
-        assert resolve({"at_once": 7}, kind=TuningSpec).batch("epsilon") == 7
-        assert resolve({"at_once": 7}, kind=TuningSpec).batch("delta") == 6
+        assert [resolve({}, kind=TuningSettings).batch(stage) for stage in ("epsilon", "delta", "shape")] == [4, 3, 3]
+        assert resolve({"at_once": 7}, kind=TuningSettings).batch("epsilon") == 7
+        assert resolve({"at_once": 7}, kind=TuningSettings).batch("delta") == 6
 
     def test_target_is_the_last_cycle_unless_told_otherwise(self) -> None:
-        assert resolve({}, kind=TuningSpec).target == 15
-        assert resolve({"target_cycle": 13}, kind=TuningSpec).target == 13
+        assert resolve({}, kind=TuningSettings).target == 15
+        assert resolve({"target_cycle": 13}, kind=TuningSettings).target == 13
 
     def test_lanes_are_those_of_the_oracle_with_the_same_settings(self) -> None:
-        assert resolve({}, kind=TuningSpec).training() == resolve({}).training()
+        assert resolve({}, kind=TuningSettings).training() == resolve({}).training()
         # A warmup of no steps without drops is the constant rate that the preset's oracle has.
-        assert resolve({"preset": "mlp"}, kind=TuningSpec).training() == resolve({"preset": "mlp"}).training()
+        assert resolve({"preset": "mlp"}, kind=TuningSettings).training() == resolve({"preset": "mlp"}).training()

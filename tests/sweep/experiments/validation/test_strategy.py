@@ -16,9 +16,9 @@ import sweep
 from search_spaces.scyc import SCyc
 from sweep.errors import SweepError
 from sweep.experiments.oracle.strategy import GreedyOracle
-from sweep.experiments.results import Results
-from sweep.experiments.runner import run_trained
-from sweep.experiments.validation.strategy import Plans, TrainedComparison
+from sweep.experiments.results import OracleResults
+from sweep.experiments.runner import run_validation
+from sweep.experiments.validation.strategy import Plans, Validation
 from sweep.experiments.validation.tables import verdict_table
 from sweep.statistics.selection import Rules
 from sweep.store.ledger import Ledger
@@ -47,16 +47,16 @@ class Beside:
     """A trained comparison in a folder of its own, as a new process would make it."""
 
     def __init__(
-        self, made: Any, oracle: GreedyOracle, fresh: bool = False, lanes_per_pack: int = 2, **rates: Any
+        self, made: Any, oracle: GreedyOracle, held_out: bool = False, lanes_per_pack: int = 2, **rates: Any
     ) -> None:
         self.made, self.oracle, self.lanes_per_pack = made, oracle, lanes_per_pack
-        self.folder = made.folder / ("confirmed" if fresh else "trained")
-        self.plans = Plans(tuple(c.choice.best_max_lr for c in oracle.closed), rates or RATES, fresh)
-        rows = [] if fresh else [row for closed in oracle.closed for row in closed.best_rows]
+        self.folder = made.folder / ("validation-held-out" if held_out else "validation")
+        self.plans = Plans(tuple(c.choice.best_max_lr for c in oracle.closed), rates or RATES, held_out)
+        rows = [] if held_out else [row for closed in oracle.closed for row in closed.best_rows]
         self.starts = frozenset(
             row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name]
         )
-        self.simulation = type(made.simulation)(made.simulation.truth, made.spec.training(), self.folder / "states")
+        self.simulation = type(made.simulation)(made.simulation.truth, made.settings.training(), self.folder / "states")
         self.link()
 
     def link(self) -> None:
@@ -64,12 +64,12 @@ class Beside:
         for digest in self.starts:
             (self.folder / "states" / f"{digest}.safetensors").touch()
 
-    def strategy(self) -> TrainedComparison:
-        ledger = Ledger(self.folder / "trials")
-        if not self.plans.fresh:
+    def strategy(self) -> Validation:
+        ledger = Ledger(self.folder / "lanes")
+        if not self.plans.held_out:
             ledger.rows = self.oracle.ledger.rows | ledger.rows
-        return TrainedComparison(
-            self.made.spec,
+        return Validation(
+            self.made.settings,
             "fingerprint of the data",
             ledger,
             self.lanes_per_pack,
@@ -78,7 +78,7 @@ class Beside:
             self.starts,
         )
 
-    def run(self, packs: int = 10_000) -> TrainedComparison:
+    def run(self, packs: int = 10_000) -> Validation:
         """Go on for so many packs; states that are not needed go, as in a real sweep."""
         strategy = self.strategy()
         while packs and (pack := strategy.ask()) is not None:
@@ -90,8 +90,7 @@ class Beside:
 
     def rows(self) -> dict[str, Any]:
         return {
-            k: {n: v for n, v in r.items() if n != "finished_at"}
-            for k, r in Ledger(self.folder / "trials").rows.items()
+            k: {n: v for n, v in r.items() if n != "finished_at"} for k, r in Ledger(self.folder / "lanes").rows.items()
         }
 
 
@@ -111,7 +110,7 @@ class TestWhatIsTrained:
         made, oracle = swept(make_sweep)
         beside = Beside(made, oracle)
         beside.run()
-        winners = {row["trial_id"] for closed in oracle.closed for row in closed.best_rows}
+        winners = {row["lane_id"] for closed in oracle.closed for row in closed.best_rows}
         assert not winners & set(beside.rows())
 
     def test_a_branch_starts_where_the_oracle_stands_and_an_own_chain_from_its_own(self, make_sweep: MakeSweep) -> None:
@@ -129,25 +128,25 @@ class TestWhatIsTrained:
 
     def test_fresh_runs_share_no_seed_with_the_oracle_and_train_its_choices_too(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        beside = Beside(made, oracle, fresh=True)
+        beside = Beside(made, oracle, held_out=True)
         found = beside.run()
         seeds = {row["seed"] for row in beside.rows().values()}
         assert len(seeds) == 3 and not seeds & {row["seed"] for row in oracle.ledger.rows.values()}
         assert [row["max_lr"] for row in found.rows_of_cycle(found.oracle)] == [oracle.closed[2].choice.best_max_lr] * 3
 
     @pytest.mark.parametrize("rewind", ["none", "init"])
-    @pytest.mark.parametrize("fresh", [False, True])
+    @pytest.mark.parametrize("held_out", [False, True])
     def test_killed_after_any_pack_it_ends_as_undisturbed(
-        self, make_sweep: MakeSweep, fresh: bool, rewind: str
+        self, make_sweep: MakeSweep, held_out: bool, rewind: str
     ) -> None:
         made, oracle = swept(make_sweep, rewind=rewind, pruning="global_magnitude")
-        whole = Beside(made, oracle, fresh)
+        whole = Beside(made, oracle, held_out)
         whole.run()
         expected, packs = whole.rows(), len(whole.simulation.trained)
         lanes = sum(len(pack.lanes) for pack in whole.simulation.trained)
         for killed in range(1, packs):
             shutil.rmtree(whole.folder)
-            again = Beside(made, oracle, fresh)
+            again = Beside(made, oracle, held_out)
             again.run(killed)
             again.link()  # as every start of the command does
             again.run()
@@ -170,7 +169,7 @@ class TestWhatIsTrained:
         self, make_sweep: MakeSweep
     ) -> None:
         made, oracle = swept(make_sweep)
-        beside = Beside(made, oracle, fresh=True)
+        beside = Beside(made, oracle, held_out=True)
         beside.simulation.truth = lambda cycle, run, max_lr: (
             None if (cycle, run, max_lr) == (1, 2, 0.1) else truth(cycle, run, max_lr)
         )
@@ -194,16 +193,16 @@ class TestVerdicts:
 
     def test_on_fresh_runs_it_is_a_paired_interval(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        found = verdict_table(Beside(made, oracle, fresh=True).run(), oracle.closed, RULES)
+        found = verdict_table(Beside(made, oracle, held_out=True).run(), oracle.closed, RULES)
         row = found[(found["trajectory"] == "flat") & (found["cycle"] == 1)].iloc[0]
         gaps = [truth(1, run, 0.1) - truth(1, run, 0.05) for run in range(3)]  # type: ignore[operator]
         expected = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
         assert (row["val_gap_low"], row["val_gap_high"]) == pytest.approx((expected.low, expected.high))
-        assert row["verdict"] == "outside" and row["fresh"]
+        assert row["verdict"] == "outside" and row["held_out"]
 
     def test_the_mean_over_cycles_takes_each_run_as_one_witness(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        beside = Beside(made, oracle, fresh=True)
+        beside = Beside(made, oracle, held_out=True)
         beside.simulation.test_accuracy = lambda cycle, run, max_lr: 80 - cycle + run - max_lr * (1 + run)
         found = verdict_table(beside.run(), oracle.closed, RULES)
         last = found[(found["trajectory"] == "rising") & found["cycle"].isna()].iloc[0]
@@ -237,7 +236,7 @@ class TestVerdicts:
         made, oracle = swept(make_sweep)
         tables = []
         for accuracy in (lambda *_: 50.0, lambda cycle, run, max_lr: 99 - 70 * max_lr - run):
-            shutil.rmtree(made.folder / "trained", ignore_errors=True)
+            shutil.rmtree(made.folder / "validation", ignore_errors=True)
             beside = Beside(made, oracle)
             beside.simulation.test_accuracy = accuracy
             tables.append(
@@ -266,7 +265,7 @@ class TestRules:
         self, make_sweep: MakeSweep, rules: Rules, margin: float
     ) -> None:
         made, oracle = swept(make_sweep)
-        beside = Beside(made, oracle, fresh=True)
+        beside = Beside(made, oracle, held_out=True)
         noise = np.array([[0.2, -0.2, 0.1], [0.3, 0.1, 0.2], [-0.1, 0.1, 0.05]])
         beside.simulation.test_accuracy = lambda cycle, run, max_lr: 60 + noise[cycle, run] * (max_lr != 0.1)
         rows = verdict_table(beside.run(), oracle.closed, rules).query("trajectory == 'flat'")
@@ -291,19 +290,19 @@ class TestRules:
 
     def test_validation_gaps_are_judged_by_a_relative_tolerance(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        found = Beside(made, oracle, fresh=True).run()
+        found = Beside(made, oracle, held_out=True).run()
         rows = verdict_table(found, oracle.closed, Rules(5.0, "relative", 0.95))  # 4.5 points of 90: gaps are near 3
         assert rows[rows["trajectory"] == "flat"]["verdict"].tolist() == ["inside"] * 4
 
     def test_an_unfinished_comparison_has_no_mean_over_cycles(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        found = verdict_table(Beside(made, oracle, fresh=True).run(packs=7), oracle.closed, RULES)
+        found = verdict_table(Beside(made, oracle, held_out=True).run(packs=7), oracle.closed, RULES)
         assert len(found) and found["cycle"].notna().all()
 
     def test_seeds_of_fresh_runs_are_none_that_more_runs_of_the_oracle_will_have(self, make_sweep: MakeSweep) -> None:
         made, oracle = swept(make_sweep)
-        found = Beside(made, oracle, fresh=True).run()
-        later = {derive_seed("run", made.spec.seed, run) for run in range(1000)}
+        found = Beside(made, oracle, held_out=True).run()
+        later = {derive_seed("run", made.settings.seed, run) for run in range(1000)}
         assert not later & {found.run_seed(run) for run in range(1000)}
 
 
@@ -321,7 +320,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sweep.build_oracle(**SMALL, out=tmp_path_factory.mktemp("trained") / "o").folder.path
+    return sweep.build_oracle(**SMALL, out=tmp_path_factory.mktemp("validation") / "o").folder.path
 
 
 class TestOnDigits:
@@ -329,36 +328,36 @@ class TestOnDigits:
         result = here("compare", folder, "--train", "--confirm", "2")
         assert result.returncode == 0, result.stderr
         assert "S-Cyc, trained on 2 runs of the oracle" in result.stdout
-        assert "S-Cyc, trained on 2 fresh runs" in result.stdout
-        results = Results(folder)
-        for found, fresh in ((results.trained, False), (results.confirmed, True)):
-            assert found.finished and found.replay.plans.fresh is fresh
+        assert "S-Cyc, trained on 2 held-out runs" in result.stdout
+        results = OracleResults(folder)
+        for found, held_out in ((results.validation, False), (results.held_out_validation, True)):
+            assert found.finished and found.replay.plans.held_out is held_out
             written = pd.read_parquet(found.folder.verdicts)
             assert written["cycle"].fillna(-1).tolist() == [0, 1, 2, -1]
             assert (found.folder.path / "gaps.png").exists()
         assert here("show", folder).returncode == 0  # the oracle is as it was
-        shown = json.loads(here("show", folder / "confirmed", "--format", "json").stdout)
-        assert shown["fresh"] == [True] * 4
+        shown = json.loads(here("show", folder / "validation-held-out", "--format", "json").stdout)
+        assert shown["held_out"] == [True] * 4
 
     def test_again_it_trains_nothing_and_says_the_same(self, here: Run, folder: Path) -> None:
         before = here("compare", folder, "--train", "--json").stdout
-        files = sorted(path.stat().st_mtime_ns for path in (folder / "trained" / "trials").iterdir())
+        files = sorted(path.stat().st_mtime_ns for path in (folder / "validation" / "lanes").iterdir())
         assert here("compare", folder, "--train", "--json").stdout == before
-        assert sorted(path.stat().st_mtime_ns for path in (folder / "trained" / "trials").iterdir()) == files
+        assert sorted(path.stat().st_mtime_ns for path in (folder / "validation" / "lanes").iterdir()) == files
 
     def test_at_a_point_of_the_grid_it_finds_what_the_oracle_found(self, folder: Path) -> None:
-        results = Results(folder)
+        results = OracleResults(folder)
         first = results.oracle.iloc[0]
         other = next(p for p in results.curves[results.curves["cycle"] == 0]["max_lr"] if p != first["best_max_lr"])
-        found = run_trained(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None, {}).verdicts
+        found = run_validation(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None, {}).verdicts
         for row in found[found["cycle"].notna() & (found["trajectory"] == "point")].itertuples():
             curve = results.curves[(results.curves["cycle"] == row.cycle) & (results.curves["max_lr"] == other)].iloc[0]
-            assert row.val_gap == pytest.approx(curve["lead"], abs=1e-6)
+            assert row.val_gap == pytest.approx(curve["shortfall"], abs=1e-6)
 
     def test_a_folder_keeps_its_trajectories_and_runs(self, folder: Path) -> None:
-        results, one, other = Results(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
-        first = run_trained(results, {"one": one}, 3, {}).verdicts
-        both = run_trained(results, {"other": other}, 2, {}).verdicts
+        results, one, other = OracleResults(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
+        first = run_validation(results, {"one": one}, 3, {}).verdicts
+        both = run_validation(results, {"other": other}, 2, {}).verdicts
         assert list(dict.fromkeys(both["trajectory"]))[-2:] == ["one", "other"] and set(both["runs"]) == {3}
         pd.testing.assert_frame_equal(
             both[both["trajectory"] == "one"].reset_index(drop=True),
@@ -366,9 +365,9 @@ class TestOnDigits:
         )
 
     def test_a_name_is_of_its_newest_rates_even_if_nothing_is_left_to_train(self, folder: Path) -> None:
-        results, one, other = Results(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
+        results, one, other = OracleResults(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
         for rates in (one, other, one):
-            found = run_trained(results, {"name": rates}, None, {}).verdicts
+            found = run_validation(results, {"name": rates}, None, {}).verdicts
             assert found[found["trajectory"] == "name"]["scyc_max_lr"].iloc[0] == rates.epsilon
 
     def test_settings_of_where_it_trains_may_be_others(self, here: Run, folder: Path) -> None:
@@ -395,25 +394,25 @@ class TestOnDigits:
     def test_runs_that_decide_for_themselves_have_no_chain_in_common(self, tmp_path: Path) -> None:
         results = sweep.build_oracle(**SMALL | {"cycles": 0, "decide": "per_run"}, out=tmp_path / "o")
         with pytest.raises(SweepError, match="--decide shared"):
-            run_trained(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None, {})
+            run_validation(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None, {})
 
     def test_a_tolerance_of_nothing_is_drawn_too(self, tmp_path: Path) -> None:
         results = sweep.build_oracle(**SMALL | {"cycles": 0, "tolerance": 0.0}, out=tmp_path / "o")
-        found = run_trained(results, {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, None, {})  # a warning would be an error
+        found = run_validation(results, {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, None, {})  # a warning would be an error
         assert (found.folder.path / "gaps.png").exists()
 
     def test_within_its_folder_it_can_be_shown(self, here: Run, folder: Path) -> None:
-        run_trained(Results(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2, {})
-        assert here("show", ".", cwd=folder / "confirmed").returncode == 0
+        run_validation(OracleResults(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2, {})
+        assert here("show", ".", cwd=folder / "validation-held-out").returncode == 0
 
 
 def test_an_oracle_with_more_runs_leaves_what_was_trained_as_it_was_and_says_so(here: Run, tmp_path: Path) -> None:
     folder = sweep.build_oracle(**SMALL | {"cycles": 1}, out=tmp_path / "o").folder.path
-    before = run_trained(Results(folder), {"one": SCyc(0.05, 0.05, 1, 4)}, None, {})
+    before = run_validation(OracleResults(folder), {"one": SCyc(0.05, 0.05, 1, 4)}, None, {})
     assert not before.stale
     sweep.build_oracle(**SMALL | {"cycles": 1, "runs": 3}, out=folder)
-    after = Results(folder).trained
+    after = OracleResults(folder).trained
     assert after.stale
     pd.testing.assert_frame_equal(after.verdicts, before.verdicts)
-    assert "has more runs: run compare again" in here("show", folder / "trained").stdout
+    assert "has more runs: run compare again" in here("show", folder / "validation").stdout
     assert here("report", folder, "-o", tmp_path / "r.html").returncode == 0
