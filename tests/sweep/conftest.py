@@ -201,7 +201,7 @@ def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep
 
     def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **given: object) -> Sweep:
         folder = tmp_path_factory.mktemp("tuning")
-        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "lanes": 10}
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
         settings = resolve(base | given, kind=TuningSettings)
         simulation = Simulation(truth, settings.training(), folder / "states")
         if test_accuracy:

@@ -410,7 +410,7 @@ class TestEntries:
         assert SchedulesSettings.model_validate(settings.model_dump()).entries == settings.entries
 
     @pytest.mark.parametrize(
-        ("settings", "states"),
+        ("given", "states"),
         [
             # A run: four grids of 5; six schedules; initial weights and one to spare.
             ({}, 20 + 6 + 2),
