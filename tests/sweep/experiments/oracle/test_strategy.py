@@ -644,7 +644,7 @@ class TestEnds:
         oracle.tell(pack)
         assert oracle.ask() is None and oracle.finished
         assert oracle.ended == [f"cycle 1, run {pack.run}: nothing was left to prune"]
-        assert oracle.decided[-1] == f"cycle 1: run {pack.run} has nothing left to prune: the chain ends"
+        assert oracle.decided[-1] == "cycle 1: nothing is left to prune: the chain ends"
         assert [c.cycle for c in oracle.closed] == [0]
 
     def test_the_end_of_one_chain_leaves_the_others_going(self, make_sweep: MakeSweep) -> None:
