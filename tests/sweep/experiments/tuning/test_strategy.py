@@ -11,7 +11,7 @@ import pytest
 
 from search_spaces.scyc import SCyc
 from sweep.config.settings import resolve
-from sweep.errors import SpecError, TrainingError
+from sweep.errors import FolderError, SpecError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
 from sweep.experiments.tuning.settings import Given, TuningSettings
@@ -191,6 +191,10 @@ class TestOracleInHand:
         assert {t.params["epsilon"] for t in tuning.trials if t.stage != "epsilon"} == {0.1}
         assert [t.stage for t in tuning.trials if t.stage != "epsilon"] == ["delta"] * 3 + ["shape"] * 3
         assert all(pack.cycle > 0 for pack in sweep.simulation.trained)
+
+    def test_without_its_cycle_0_it_is_one_line(self, make_tuning: MakeTuning, tmp_path: Any) -> None:
+        with pytest.raises(FolderError, match=f"name the oracle {tmp_path}, but not its cycle 0"):
+            make_tuning(hot, oracle=tmp_path, trials=6).tuning().ask()
 
     def test_a_winner_whose_network_is_lost_is_trained_again_and_stays_the_winner(
         self, make_tuning: MakeTuning, tmp_path: Any
