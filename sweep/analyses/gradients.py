@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sweep.config.settings import changed
-from sweep.errors import FolderError, SpecError
+from sweep.errors import FolderError, SettingsError
 from sweep.execution.worker import load_dataset, pick_device
 from sweep.experiments.results import OracleResults, SchedulesResults
 from sweep.statistics.selection import Row
@@ -49,12 +49,12 @@ def gradients(
 
     `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
     which gradients count as tails. Raises FolderError where a network is not there, or the folder's were trained with
-    other data or code, and SpecError for bad data or numbers.
+    other data or code, and SettingsError for bad data or numbers.
     """
     if not beyond[0] < beyond[1]:
-        raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
+        raise SettingsError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
     if images is not None and images < 1:
-        raise SpecError(f"--images must be at least 1, but got {images}")
+        raise SettingsError(f"--images must be at least 1, but got {images}")
     settings = results.settings
     if isinstance(results, SchedulesResults) and not settings.histograms:
         path = results.folder.path
@@ -66,7 +66,7 @@ def gradients(
     training = settings.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device cuda, but torch sees no GPU here")
+        raise SettingsError("--device cuda, but torch sees no GPU here")
     now = changed(settings, {})
     results.check_unchanged(now)
     try:
@@ -74,7 +74,7 @@ def gradients(
         results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
-        raise SpecError(str(error)) from error
+        raise SettingsError(str(error)) from error
     bins: list[dict[str, Any]] = []
     tails: list[dict[str, Any]] = []
     first: dict[tuple[str, str, int], Distribution] = {}

@@ -20,8 +20,8 @@ from sweep.cli import cluster as cli_cluster
 from sweep.cli import usage as cli_errors
 from sweep.cli.console import Console, err, out, print_json, print_text, results_alone
 from sweep.config.messages import printable
-from sweep.config.settings import ExecutionFlags, Flags, Place, Settings, resolve
-from sweep.errors import SpecError, SweepError, TrainingError
+from sweep.config.settings import ExecutionFlags, Flags, LocationText, Settings, resolve
+from sweep.errors import SettingsError, SweepError, TrainingError
 from sweep.execution import signals as ending
 from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSettings
 from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
@@ -127,7 +127,7 @@ def oracle(
     config: Path | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     pilot: int | None = None,
-    spread: Place | None = None,
+    spread: LocationText | None = None,
     json: Json = False,
 ) -> None:
     """Build the greedy oracle, or go on with one, and compare S-Cyc with it.
@@ -254,7 +254,7 @@ def schedules(
 
 @app.command
 def compare(
-    folder: Place,
+    folder: LocationText,
     /,
     *,
     scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -328,7 +328,7 @@ def compare(
 
 @app.command
 def control(
-    folder: Place,
+    folder: LocationText,
     /,
     *,
     pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
@@ -372,7 +372,7 @@ def control(
 
 @app.command
 def gradients(
-    folder: Place,
+    folder: LocationText,
     /,
     *,
     images: int | None = None,
@@ -466,7 +466,7 @@ def trajectory(
 
 @app.command
 def show(
-    folder: Place,
+    folder: LocationText,
     /,
     *,
     rescore: Json = False,
@@ -504,7 +504,7 @@ def show(
 
 @app.command
 def report(
-    folders: Annotated[list[Place], Parameter(negative="", consume_multiple=1)],
+    folders: Annotated[list[LocationText], Parameter(negative="", consume_multiple=1)],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
@@ -542,13 +542,13 @@ def _given(flags: BaseModel | None) -> dict[str, Any]:
 
 
 def _say_own_files(settings: Settings) -> None:
-    """Say which files of the user's a command is about to run. Raises SpecError where there is no such file."""
+    """Say which files of the user's a command is about to run. Raises SettingsError where there is no such file."""
     for flag, name in (("--model", settings.model), ("--dataset", settings.dataset)):
         if ":" in name:
             try:
                 err.print(f"{name} is in {users_own.source(name)}", soft_wrap=True, markup=False)
             except ValueError as error:
-                raise SpecError(f"{flag} {error}") from error
+                raise SettingsError(f"{flag} {error}") from error
 
 
 def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread: str | None = None) -> None:

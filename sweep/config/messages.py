@@ -1,6 +1,6 @@
 """What is wrong with an input, in one line of plain words. In: a name that is unknown, an error of pydantic. Out: text.
 
-A message says what takes what, and what it got. Next: it is raised as a `SpecError`, or printed by the command line.
+A message says what takes what, and what it got. Next: it is raised as a `SettingsError`, or printed by the command line.
 """
 
 import difflib

@@ -32,7 +32,7 @@ from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.config.messages import USERS_OWN, nearest, one_line, unknown
 from sweep.config.presets import PRESETS
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 from trainables import users_own
 from trainables.spec import (
     GRADIENT_CRITERIA,
@@ -51,7 +51,7 @@ from trainables.spec import (
 )
 from trainables.storage import Location, expanded, locate, reason
 
-Place = Annotated[
+LocationText = Annotated[
     str,
     BeforeValidator(lambda place: str(place) if isinstance(place, Location) else place),
     AfterValidator(lambda place: str(locate(place)) and place),  # raises ValueError for what is none
@@ -201,7 +201,7 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where packs train. auto: cuda where there is one."
     )
-    out: Place | None = Field(
+    out: LocationText | None = Field(
         None,
         description="Results folder: a path, s3://BUCKET/PATH or gs://BUCKET/PATH; the same command goes on there. "
         "Default: results/PRESET.",
@@ -399,13 +399,13 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 def changed(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
     """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
 
-    Raises SpecError as `resolve`.
+    Raises SettingsError as `resolve`.
     """
     _check_engine(changes)
     try:
         return type(settings).model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
-        raise SpecError(one_line(error)) from error
+        raise SettingsError(one_line(error)) from error
 
 
 @overload
@@ -417,7 +417,7 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
 
     `flags` leaves out, or has None for, what was not given. `steps` given without `warmup_steps` or `milestones`
     rescales the preset's; `scale` then multiplies all three.
-    Raises SpecError, one line with the rule, the value and the choices.
+    Raises SettingsError, one line with the rule, the value and the choices.
     """
     given = (read_toml(config, kind) if config else {}) | {name: v for name, v in flags.items() if v is not None}
     for name in ("model", "dataset"):
@@ -425,18 +425,18 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
             try:
                 given[name] = users_own.name_of(given[name])
             except ValueError as error:
-                raise SpecError(f"--{name}: {error}") from error
+                raise SettingsError(f"--{name}: {error}") from error
     for name in given:
         if name not in kind.model_fields:
-            raise SpecError(_no_setting(name, "setting", kind))
+            raise SettingsError(_no_setting(name, "setting", kind))
     _check_engine(given)
     preset = given.get("preset", given.get("model", "digits"))
     if "preset" not in given and ":" in str(preset):
-        raise SpecError(f"--model {preset} needs a --preset to start from; known are {', '.join(PRESETS)}")
+        raise SettingsError(f"--model {preset} needs a --preset to start from; known are {', '.join(PRESETS)}")
     if preset not in PRESETS:
         if "preset" in given:
-            raise SpecError(unknown("preset", preset, list(PRESETS)))
-        raise SpecError(unknown("network", preset, names(ModelName), USERS_OWN))
+            raise SettingsError(unknown("preset", preset, list(PRESETS)))
+        raise SettingsError(unknown("network", preset, names(ModelName), USERS_OWN))
     base = PRESETS[preset].settings
     # What a kind gives a default of its own, such as the schedule that a tuning tunes, is not for the preset to say.
     own = set() if kind is Settings else inspect.get_annotations(kind).keys()
@@ -458,28 +458,28 @@ def resolve(flags: Mapping[str, Any], config: Path | None = None, *, kind: type[
                 settings[name] = _scaled(settings[name], multiplier)
     except OverflowError as error:
         found = f"{settings['steps']} and {settings.get('scale', 1.0)}"
-        raise SpecError(f"--steps times --scale must be finite, but got {found}") from error
+        raise SettingsError(f"--steps times --scale must be finite, but got {found}") from error
     except (TypeError, ValueError):
         pass  # of the wrong type: the validation below says so
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise SpecError(one_line(error)) from error
+        raise SettingsError(one_line(error)) from error
 
 
 def read_toml(path: Path, kind: type[Settings] = Settings) -> dict[str, Any]:
-    """Return the settings of a TOML file. Raises SpecError for an unreadable file, an unknown key or a wrong type."""
+    """Return the settings of a TOML file. Raises SettingsError for an unreadable file, an unknown key or a wrong type."""
     try:
         settings = tomllib.loads(path.read_text())
     except OSError as error:
-        raise SpecError(f"{path} cannot be read: {reason(error)}") from error
+        raise SettingsError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError as error:  # no UTF-8, or no TOML
-        raise SpecError(f"{path} is no TOML file: {error}") from error
+        raise SettingsError(f"{path} is no TOML file: {error}") from error
     except RecursionError as error:
-        raise SpecError(f"{path} is no TOML file: it is nested too deeply") from error
+        raise SettingsError(f"{path} is no TOML file: it is nested too deeply") from error
     for name, value in settings.items():
         if name not in kind.model_fields:
-            raise SpecError(f"{path}: {_no_setting(name, 'key', kind)}")
+            raise SettingsError(f"{path}: {_no_setting(name, 'key', kind)}")
         if name == "max_lr":  # a text, a number or a list, as in Python: the settings says what is wrong
             continue
         field = kind.model_fields[name]
@@ -489,7 +489,7 @@ def read_toml(path: Path, kind: type[Settings] = Settings) -> dict[str, Any]:
             # Strict: TOML has types of its own, so that `cycles = "3"` and `cycles = true` are mistakes.
             TypeAdapter[Any](cast(Any, field.annotation)).validate_python(checked, strict=not loose)
         except ValidationError as error:
-            raise SpecError(f"{path}: {one_line(error, name)}") from error
+            raise SettingsError(f"{path}: {one_line(error, name)}") from error
     return settings
 
 
@@ -500,7 +500,7 @@ def _plain(value: Any) -> Any:
 
 def _check_engine(settings: Mapping[str, Any]) -> None:
     if settings.get("engine") == "inline" and settings.get("address") is not None:
-        raise SpecError("--address is for --engine ray: --engine inline trains in this process; give one of them")
+        raise SettingsError("--address is for --engine ray: --engine inline trains in this process; give one of them")
 
 
 def _no_setting(name: str, what: str, kind: type[Settings]) -> str:

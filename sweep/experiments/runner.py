@@ -56,7 +56,7 @@ def run_oracle(
 ) -> OracleResults:
     """Build the greedy oracle, or go on with one, and write its tables and picture.
 
-    Raises SweepError (SpecError, FolderError) for what the user can mend; then nothing was written unless training had
+    Raises SweepError (SettingsError, FolderError) for what the user can mend; then nothing was written unless training had
     begun, and every finished lane is kept.
     """
 

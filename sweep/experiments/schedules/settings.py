@@ -17,7 +17,7 @@ from sweep.config import named_scyc as trajectories
 from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
 from sweep.config.settings import Settings, flags_of
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
 from trainables.storage import Location, locate
 
@@ -187,7 +187,7 @@ class SchedulesSettings(Settings):
             )
         try:
             [scyc] = trajectories.parse([text], self.model, self.dataset).values()
-        except SpecError as error:
+        except SettingsError as error:
             raise ValueError(str(error).replace("--scyc", "--schedules")) from error
         max_lr = tuple(scyc.trajectory(self.cycles, self.prune_rate))
         parameters = f"epsilon {scyc.epsilon:g}, delta {scyc.delta:g}, q {scyc.q}, beta {scyc.beta:g}"
@@ -205,7 +205,7 @@ def _with_parameters(text: str) -> str:
         return text
     try:
         return f"scyc={trajectories.read(locate(value))}"
-    except SpecError as error:
+    except SettingsError as error:
         raise ValueError(f"--schedules {text}: {error}") from error
 
 

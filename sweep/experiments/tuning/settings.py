@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
-from sweep.config.settings import Place, Settings, flags_of
+from sweep.config.settings import LocationText, Settings, flags_of
 from trainables.spec import ScheduleName, TrainSpec
 from trainables.storage import Location, locate
 
@@ -28,7 +28,7 @@ class TuningSettings(Settings):
     schedule: Literal["scyc", ScheduleName] = Field(  # type: ignore[assignment]
         "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
     )
-    oracle: Place | None = Field(
+    oracle: LocationText | None = Field(
         None,
         description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training.",
     )

@@ -22,7 +22,7 @@ from sweep.cli.console import err, out
 from sweep.cli.main import app
 from sweep.config.messages import printable, shown
 from sweep.config.settings import changed, resolve
-from sweep.errors import FolderError, SpecError, SweepError
+from sweep.errors import FolderError, SettingsError, SweepError
 from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import run_oracle, run_tuning
 from sweep.experiments.tuning.settings import TuningSettings
@@ -114,7 +114,7 @@ def test_wrong_words_are_one_line(words: str, tmp_path: Path, monkeypatch: pytes
 def test_a_flag_of_the_command_is_no_setting(name: str, tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(f"{name} = 3")
-    with pytest.raises(SpecError) as raised:
+    with pytest.raises(SettingsError) as raised:
         resolve({}, path)
     assert str(raised.value) == f"{path}: {name} is a flag of the command and not a setting"
 
@@ -165,7 +165,7 @@ _scripted.__module__ = "__main__"
 def test_a_function_that_workers_would_not_find_is_refused_with_the_reason(
     setting: str, function: Callable[..., Any], why: str
 ) -> None:
-    with pytest.raises(SpecError) as raised:
+    with pytest.raises(SettingsError) as raised:
         resolve({"preset": "digits", setting: function})
     assert why in str(raised.value) and "give a def of a file, such as nets.py" in str(raised.value)
     assert str(raised.value).startswith(f"--{setting}: ")
@@ -327,7 +327,7 @@ def test_what_may_not_be_read_is_told_as_that_and_not_as_damaged(tmp_path: Path)
             (lambda: tables.read("oracle", tmp_path / "oracle.parquet"), FolderError),
             (lambda: Folder(tmp_path).manifest(), FolderError),
             (lambda: load_state(tmp_path, digest), StateError),
-            (lambda: resolve({}, tmp_path / "manifest.json"), SpecError),
+            (lambda: resolve({}, tmp_path / "manifest.json"), SettingsError),
         ):
             with pytest.raises(error, match=r"cannot be read: Permission denied$") as raised:
                 read()

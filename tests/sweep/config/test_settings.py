@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sweep.config.messages import nearest
 from sweep.config.presets import PRESETS
 from sweep.config.settings import Flags, Settings, resolve
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 from trainables.spec import Schedule, TrainSpec
 
 WriteToml = Callable[[str], Path]
@@ -355,14 +355,14 @@ REJECTED_TOML = [
 class TestRejected:
     @pytest.mark.parametrize(("flags", "line"), REJECTED, ids=lambda value: str(value)[:40])
     def test_a_wrong_setting_is_one_line_with_rule_value_and_choices(self, flags: dict[str, Any], line: str) -> None:
-        with pytest.raises(SpecError) as raised:
+        with pytest.raises(SettingsError) as raised:
             resolve(flags)
         assert str(raised.value) == line
 
     @pytest.mark.parametrize(("text", "line"), REJECTED_TOML, ids=lambda value: str(value)[:40])
     def test_a_wrong_toml_file_is_refused_likewise(self, toml: WriteToml, text: str, line: str) -> None:
         path = toml(text)
-        with pytest.raises(SpecError) as raised:
+        with pytest.raises(SettingsError) as raised:
             resolve({}, path)
         assert str(raised.value) == line.replace("{}", str(path))
 
@@ -378,17 +378,17 @@ class TestRejected:
         path = tmp_path / "sweep.toml"
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(SpecError, match=r"sweep\.toml (cannot be read|is no TOML file): ") as raised:
+        with pytest.raises(SettingsError, match=r"sweep\.toml (cannot be read|is no TOML file): ") as raised:
             resolve({}, path)
         assert "\n" not in str(raised.value)
 
     def test_a_folder_is_no_toml_file(self, tmp_path: Path) -> None:
-        with pytest.raises(SpecError, match="cannot be read"):
+        with pytest.raises(SettingsError, match="cannot be read"):
             resolve({}, tmp_path)
 
     def test_several_wrong_settings_are_all_named(self) -> None:
         with pytest.raises(
-            SpecError, match=r"^--runs must be at least 1, but got 0; --momentum must be below 1, but got 2$"
+            SettingsError, match=r"^--runs must be at least 1, but got 0; --momentum must be below 1, but got 2$"
         ):
             resolve({"runs": 0, "momentum": 2.0})
 

@@ -11,7 +11,7 @@ import pytest
 
 from search_spaces.scyc import SCyc
 from sweep.config.settings import resolve
-from sweep.errors import SpecError, TrainingError
+from sweep.errors import SettingsError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
 from sweep.experiments.tuning.settings import TuningSettings
@@ -477,7 +477,7 @@ class TestSpec:
         ],
     )
     def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
-        with pytest.raises(SpecError, match=message):
+        with pytest.raises(SettingsError, match=message):
             resolve(flags, kind=TuningSettings)
 
     def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:
