@@ -25,7 +25,7 @@ def build_oracle(config: "Path | None" = None, progress: bool = True, **settings
     a list of numbers, `model` and `dataset` functions that a module defines.
     `progress` shows how far it is. Raises SweepError where the command would print one line and exit.
     """
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments.runner import run_oracle
     from sweep.reporting.live import LiveView
 
@@ -69,7 +69,7 @@ def tune(config: "Path | None" = None, progress: bool = True, **settings: Any) -
 
     `settings`, `config`, `progress` and errors as `build_oracle` has them. `fit_scyc` is for `by="fit"`.
     """
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments.runner import run_tuning
     from sweep.experiments.tuning.settings import TuningSettings
     from sweep.reporting.live import LiveView
@@ -83,7 +83,7 @@ def compare_schedules(config: "Path | None" = None, progress: bool = True, **set
 
     `settings`, `config`, `progress` and errors as `build_oracle` has them.
     """
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments.runner import run_schedules
     from sweep.experiments.schedules.settings import SchedulesSettings
     from sweep.reporting.live import LiveView
@@ -97,7 +97,7 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
 
     `settings` are the ranges (`epsilon`, `delta`, `q`, `beta`), `seed` and `out`. Raises SweepError as the command.
     """
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments.runner import run_fit
     from sweep.experiments.tuning.settings import TuningSettings
 

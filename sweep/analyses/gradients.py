@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sweep.config.settings import changed
+from sweep.config.resolve import changed
 from sweep.errors import FolderError, SettingsError
 from sweep.execution.worker import load_dataset, pick_device
 from sweep.experiments.results import OracleResults, SchedulesResults

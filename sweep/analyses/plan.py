@@ -13,7 +13,6 @@ from statistics import fmean
 import torch
 from scipy import stats
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.analyses.forecast import forecast
 from sweep.config.settings import Settings
@@ -191,7 +190,7 @@ def pilot(settings: Settings, runs: int) -> Spread:
     """
     if runs < FEWEST:
         raise SettingsError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
-    grid = MaxLrGrid.parse(settings.max_lr).values
+    grid = settings.grid.values
     if len(grid) < 2:
         raise SettingsError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
     middle = SCyc.parse(settings.scyc).epsilon if settings.scyc else grid[len(grid) // 2]

@@ -22,7 +22,8 @@ from sweep.analyses import fit
 from sweep.analyses.gradients import Gradients, gradients
 from sweep.analyses.plan import check_network, dataset_of
 from sweep.config import named_scyc as trajectories
-from sweep.config.settings import Settings, changed
+from sweep.config.resolve import changed
+from sweep.config.settings import Settings
 from sweep.errors import FolderError, SweepError
 from sweep.execution.jobs import Engine, InlineEngine, Jobs
 from sweep.execution.worker import Measure, Worker

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import sweep
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import controls_of
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from search_spaces.max_lr import GrowingGrid, MaxLrGrid
+from search_spaces.max_lr import GrowingGrid
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
@@ -160,7 +160,7 @@ class GreedyOracle(Strategy):
     ) -> None:
         """See `Strategy`."""
         super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
-        self.grid = MaxLrGrid.parse(settings.max_lr)
+        self.grid = settings.grid
         runs = range(settings.runs)
         self.chains = (
             [_Chain(self, runs, None)] if settings.decide == "shared" else [_Chain(self, [r], r) for r in runs]

@@ -15,7 +15,7 @@ from sweep.cli.cluster import KINDS
 from sweep.cli.main import app
 from sweep.cluster import submission
 from sweep.cluster.submission import Asked, Submission, folder_of, parcel, records, storage_of, write_record
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import FolderError, SettingsError, SweepError
 from sweep.store import lock
 from sweep.store.folder import Folder, new_manifest

@@ -21,7 +21,7 @@ from sweep.cli import usage as cli_errors
 from sweep.cli.console import err, out
 from sweep.cli.main import app
 from sweep.config.messages import printable, shown
-from sweep.config.settings import changed, resolve
+from sweep.config.resolve import changed, resolve
 from sweep.errors import FolderError, SettingsError, SweepError
 from sweep.experiments.results import OracleResults
 from sweep.experiments.runner import run_oracle, run_tuning

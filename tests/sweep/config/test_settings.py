@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sweep.config.messages import nearest
 from sweep.config.presets import PRESETS
-from sweep.config.settings import Flags, Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Flags, Settings
 from sweep.errors import SettingsError
 from trainables.spec import Schedule, TrainSpec
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sweep.config.named_scyc import read as read_scyc
-from sweep.config.settings import Settings, read_toml, resolve
+from sweep.config.resolve import read_toml, resolve
+from sweep.config.settings import Settings
 from sweep.errors import FolderError, SettingsError
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings

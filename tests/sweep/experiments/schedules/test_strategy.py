@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import SettingsError, TrainingError
 from sweep.experiments.schedules.settings import TABLE_2, SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison

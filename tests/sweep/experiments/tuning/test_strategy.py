@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import SettingsError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
