@@ -42,12 +42,13 @@ def gradients(
 
     """
     from sweep.analyses.gradients import gradients as measured
-    from sweep.experiments.results import TuningResults, ValidationResults, load
-    from sweep.experiments.runner import write_gradients
+    from sweep.analyses.gradients import write_gradients
+    from sweep.experiments.registry import load
+    from sweep.experiments.results import MeasuredResults
     from sweep.reporting.screen import columns, tails_table
 
     results = load(folder)
-    if isinstance(results, TuningResults | ValidationResults):
+    if not isinstance(results, MeasuredResults):
         raise SweepError(
             f"{folder} holds no chain of its own to measure; give the folder of an oracle or a comparison of schedules"
         )
@@ -70,7 +71,7 @@ def print_plan(settings: Settings, json: bool, pilot: int | None = None, spread:
     from dataclasses import asdict
 
     from sweep.analyses import plan
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
     from sweep.reporting.screen import plan_table
     from sweep.store.folder import Folder
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from sweep.cli.console import err, out, print_json
-from sweep.cli.parameters import Execution, Json
+from sweep.cli.parameters import Execution, Flag, Json
 from sweep.cli.printing import command_line, print_oracle, say, say_own_files
 from sweep.config import named_scyc
 from sweep.config.groups import LocationText
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 
 def compare(
@@ -20,9 +20,9 @@ def compare(
     /,
     *,
     scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
-    train: Json = False,
+    train: Flag = False,
     confirm: int | None = None,
-    paper: Json = False,
+    paper: Flag = False,
     flags: Execution | None = None,
     json: Json = False,
 ) -> None:
@@ -56,8 +56,9 @@ def compare(
 
     """
     from search_spaces.paper import table_of
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import validation_settings, write_comparison
+    from sweep.experiments.oracle.experiment import write_comparison
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.validation.experiment import settings_of
 
     results = OracleResults(folder)
     texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
@@ -78,7 +79,7 @@ def compare(
     if asked:
         say_own_files(results.settings)
     for held_out_runs in asked:
-        validation_settings(results, held_out_runs, execution)  # raises for what is wrong before anything is written
+        settings_of(results, predicted, held_out_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
@@ -118,8 +119,10 @@ def control(
         Print the table as one JSON object on stdout and nothing else there.
 
     """
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import controls_of, run_control
+    from sweep.experiments.oracle.control import controls_of, run_controls
+    from sweep.experiments.oracle.experiment import EXPERIMENT
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import trend_table
@@ -128,7 +131,12 @@ def control(
     say_own_files(results.settings)
     with LiveView(err) as view:
         names = pruning or controls_of(results.settings)
-        results = run_control(results, names, flags or {}, view.labelled, command_line())
+        results = run_controls(
+            results,
+            names,
+            flags or {},
+            lambda name, each: run(EXPERIMENT, each, view.labelled(name), command_line()),
+        )
     if json:
         print_json(columns(results.trend))
     else:
@@ -145,7 +153,8 @@ def _train_comparison(
 ) -> None:
     import pandas as pd
 
-    from sweep.experiments.runner import run_validation
+    from sweep.experiments.runner import run
+    from sweep.experiments.validation.experiment import EXPERIMENT, settings_of
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import verdicts_table
@@ -153,7 +162,8 @@ def _train_comparison(
     found = []
     for held_out_runs in asked:
         with LiveView(err) as view:
-            found.append(run_validation(results, predicted, held_out_runs, execution, view, command_line()))
+            settings = settings_of(results, predicted, held_out_runs, execution)
+            found.append(run(EXPERIMENT, settings, view, command_line()))
     if json:
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return

@@ -3,28 +3,43 @@
 In: flags. Out: a results folder, and its table on stdout.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from sweep.cli.analyses import print_plan
 from sweep.cli.console import err, out, print_json
+from sweep.cli.help import epilogue
 from sweep.cli.parameters import AS_FLAGS, Config, Json, Plan
-from sweep.cli.printing import command_line, print_oracle, say, say_own_files
+from sweep.cli.printing import command_line, first_view, print_oracle, print_view, say, say_own_files
 from sweep.config.flags import STRICT, flags_of, group
 from sweep.config.groups import LocationText
 from sweep.config.resolve import resolve
-from sweep.config.settings import Settings
 from sweep.errors import SweepError
+from sweep.experiments.oracle.settings import OracleSettings
+from sweep.experiments.registry import EXPERIMENTS, settings_class
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import SchedulesResults, TuningResults
+    from sweep.experiments.schedules.results import SchedulesResults
+    from sweep.experiments.tuning.results import TuningResults
 
-OracleFlags = Annotated[flags_of(Settings), AS_FLAGS]  # type: ignore[valid-type]
+OracleFlags = Annotated[flags_of(OracleSettings), AS_FLAGS]  # type: ignore[valid-type]
 SchedulesFlags = Annotated[flags_of(SchedulesSettings), AS_FLAGS]  # type: ignore[valid-type]
 TuningFlags = Annotated[flags_of(TuningSettings), AS_FLAGS]  # type: ignore[valid-type]
+
+DESCRIPTION = """Run the experiment {name}, or continue it where it was stopped.
+
+Parameters
+----------
+config
+    TOML file of settings, as `scyc-sweep config PRESET --command {name}` prints it.
+json
+    Print the table as one JSON object on stdout and nothing else there.
+"""
+"""Of the command of an experiment that has none of its own."""
 
 
 def oracle(
@@ -59,22 +74,14 @@ def oracle(
         Print the oracle table, or with --plan the plan, as one JSON object on stdout and nothing else there.
 
     """
-    settings = resolve(flags or {}, config)
+    settings = resolve(flags or {}, config, kind=OracleSettings)
     if not plan and (pilot is not None or spread):
         raise SweepError(f"--{'spread' if spread else 'pilot'} belongs to --plan")
     if plan:
         print_plan(settings, json, pilot, spread)
         return
-    from sweep.experiments.runner import run_oracle
-    from sweep.reporting.live import LiveView
-
-    say(f"{settings.preset}: {settings.model} on {settings.dataset}, results in {settings.folder}")
-    say_own_files(settings)
-    with LiveView(err) as view:
-        results = run_oracle(settings, view, command_line())
+    results = _run("oracle", settings)
     print_oracle(results, results.comparison if settings.scyc else None, json, lambda r: r.oracle)
-    written = ", ".join(sorted(path.name for path in settings.folder.glob("*.p*")))
-    say(f"tables and picture in {settings.folder}: {written}")
 
 
 def tune(*, flags: TuningFlags | None = None, config: Config = None, json: Json = False) -> None:
@@ -94,24 +101,10 @@ def tune(*, flags: TuningFlags | None = None, config: Config = None, json: Json 
 
     """
     settings = resolve(flags or {}, config, kind=TuningSettings)
-    from sweep.experiments.runner import run_fit, run_tuning
-    from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns, fit_table
-
     if settings.by == "fit":
-        oracle, fits = run_fit(settings, command_line())
-        if json:
-            print_json(columns(fits.table))
-        else:
-            out.print(fit_table(fits))
-            say(f"fit.parquet, scyc.toml and fit.png in {settings.out or oracle.folder.path}")
-        return
-    say(f"tuning {settings.schedule}: {settings.model} on {settings.dataset}, results in {settings.folder}")
-    say_own_files(settings)
-    with LiveView(err) as view:
-        results = run_tuning(settings, view, command_line())
-    _print_tuning(results, json)
-    say(f"tables, winner and picture in {settings.folder}")
+        _fit(settings, json)
+    else:
+        _print_tuning(_run("tune", settings), json)
 
 
 def schedules(
@@ -142,20 +135,53 @@ def schedules(
     if plan:
         print_plan(settings, json)
         return
-    from sweep.experiments.runner import run_schedules
-    from sweep.reporting.live import LiveView
-
-    names = ", ".join(entry.name for entry in settings.entries)
-    say(f"{names}: {settings.model} on {settings.dataset}, results in {settings.folder}")
-    say_own_files(settings)
-    with LiveView(err) as view:
-        results = run_schedules(settings, view, command_line())
-    _print_schedules(results, json)
-    say(f"tables and picture in {settings.folder}")
+    _print_schedules(_run("schedules", settings), json)
 
 
 def add_registered(app: App) -> None:
-    """Add a command for each experiment of the registry that has none of its own."""
+    """Add a command for each experiment of the registry that has none of its own, such as a third party's."""
+    for name in EXPERIMENTS.keys() - set(app):
+        app.command(_command(name), name=name, help_epilogue=epilogue(name, f"show results/{name}"))
+
+
+def _command(name: str) -> Callable[..., None]:
+    """Return the command of an experiment, whose flags are its settings."""
+    kind = settings_class(name)
+
+    def command(*, flags: dict[str, Any] | None = None, config: Config = None, json: Json = False) -> None:
+        results = _run(name, resolve(flags or {}, config, kind=kind))
+        print_view(first_view(name, results), "json" if json else "text")
+
+    command.__annotations__["flags"] = Annotated[flags_of(kind), AS_FLAGS] | None
+    command.__doc__ = DESCRIPTION.format(name=name)
+    return command
+
+
+def _run(name: str, settings: Any) -> Any:
+    """Carry out an experiment; say before what is trained, and after where its results lie."""
+    from sweep.experiments.registry import experiment
+    from sweep.experiments.runner import run
+    from sweep.reporting.live import LiveView
+
+    say(f"{name}: {settings.model} on {settings.dataset}, preset {settings.preset}, results in {settings.folder}")
+    say_own_files(settings)
+    with LiveView(err) as view:
+        results = run(experiment(name), settings, view, command_line())
+    written = sorted(path.name for path in settings.folder.glob("*.p*"))
+    say(f"tables and figures in {settings.folder}: {', '.join(written)}")
+    return results
+
+
+def _fit(settings: TuningSettings, json: bool) -> None:
+    from sweep.experiments.tuning.fitting import run_fit
+    from sweep.reporting.screen import columns, fit_table
+
+    oracle, fits = run_fit(settings, command_line())
+    if json:
+        print_json(columns(fits.table))
+    else:
+        out.print(fit_table(fits))
+        say(f"fit.parquet, scyc.toml and fit.png in {settings.out or oracle.folder.path}")
 
 
 def _print_tuning(results: "TuningResults", json: bool) -> None:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group
 
-from sweep.cli import analyses, cluster, compare, examples, experiments, show, usage
+from sweep.cli import analyses, cluster, compare, experiments, help, show, usage
 from sweep.cli.console import Console, err, out, results_alone
 from sweep.cli.printing import command_line
 from sweep.config.messages import printable
@@ -26,8 +26,9 @@ app = App(
     name="scyc-sweep",
     help="Which peak learning rate (max_lr) is best at each pruning cycle, how wide is the range that is as good, and "
     "does the S-Cyc schedule predict it?",
-    help_format="markdown",
+    help_format="plaintext",
     version=lambda: metadata.version("scyc-sweep"),
+    group_commands=Group("Other", sort_key=len(help.GROUPS)),
     group_parameters=Group("Options", sort_key=1),
     result_action="return_value",
     exit_on_error=False,
@@ -44,7 +45,7 @@ app.register_install_completion_command(
     help="Install the completion of commands and flags for your shell (bash, zsh or fish). A line is added to the "
     "start-up file of bash or zsh."
 )
-examples.add(app)
+help.complete(app)
 
 BROKEN_PIPE = 128 + 13
 """Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""

@@ -18,5 +18,5 @@ Plan = Annotated[Flag, Parameter(group=group("Plan"))]
 
 AS_FLAGS = Parameter(name="*", consume_multiple=1)
 """Each key of a type is a flag of its own."""
-Execution = Annotated[flags_of(Settings, EXECUTION), AS_FLAGS]  # type: ignore[valid-type]
+Execution = Annotated[flags_of(Settings, EXECUTION, "as in the oracle"), AS_FLAGS]  # type: ignore[valid-type]
 """The flags of where and how lanes train."""

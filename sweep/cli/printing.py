@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweep.cli.console import err, out, print_json
+from sweep.cli.console import err, out, print_json, print_text
 from sweep.config.settings import Settings
 from sweep.errors import SettingsError
 from trainables import users_own
@@ -13,7 +13,8 @@ from trainables import users_own
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.reporting.views import View
 
 
 def say(message: str) -> None:
@@ -46,6 +47,25 @@ def print_oracle(
     out.print(oracle_table(results, comparison, out.width))
     if not results.finished:
         out.print(progress_line(results.progress))
+
+
+def first_view(name: str, results: Any) -> "View":
+    """Return what an experiment shows first."""
+    from sweep.experiments.registry import experiment
+
+    return next(iter(experiment(name).views.values()))(results)
+
+
+def print_view(view: "View", format: str) -> None:
+    """Print a view on stdout: as text for the terminal, or in another format."""
+    if format == "text":
+        from sweep.reporting.terminal import render
+
+        out.print(render(view, out.width))
+    else:
+        from sweep.reporting.formats import write
+
+        print_text(write(view, format))
 
 
 def command_line() -> list[str]:

@@ -11,11 +11,9 @@ from sweep.cli.printing import say
 from sweep.config.groups import LocationText
 from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
-from sweep.config.settings import Settings
 from sweep.config.template import template
 from sweep.errors import SettingsError, SweepError
-from sweep.experiments.schedules.settings import SchedulesSettings
-from sweep.experiments.tuning.settings import TuningSettings
+from sweep.experiments.registry import EXPERIMENTS, settings_class
 
 
 def show(
@@ -45,7 +43,7 @@ def show(
         columns and all digits; json is one object of columns.
 
     """
-    from sweep.experiments.results import load
+    from sweep.experiments.registry import load
     from sweep.reporting.formats import write
     from sweep.reporting.views import view_of
 
@@ -128,9 +126,6 @@ def presets() -> None:
     out.print(presets_table())
 
 
-KINDS: dict[str, type[Settings]] = {"oracle": Settings, "tune": TuningSettings, "schedules": SchedulesSettings}
-
-
 def config(preset: str = "digits", /, *, command: str = "oracle") -> None:
     """Print a TOML file of all settings, with comments, to edit and to give to --config.
 
@@ -139,11 +134,12 @@ def config(preset: str = "digits", /, *, command: str = "oracle") -> None:
     preset
         Preset whose values are printed. `scyc-sweep presets` lists them.
     command
-        Command that the settings are for: oracle, tune or schedules.
+        Command that the settings are for: oracle, tune, schedules, or another experiment.
 
     """
     if preset not in PRESETS:
         raise SettingsError(unknown("preset", preset, list(PRESETS)))
-    if command not in KINDS:
-        raise SettingsError(unknown("command", command, list(KINDS)))
-    print_text(template(preset, KINDS[command], command))
+    known = [name for name in EXPERIMENTS if name != "compare"]  # its settings come from an oracle
+    if command not in known:
+        raise SettingsError(unknown("command", command, known))
+    print_text(template(preset, settings_class(command), command))

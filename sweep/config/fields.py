@@ -27,7 +27,7 @@ class Fields(BaseModel):
 
     preset: str = setting(
         group="Most used",
-        description="Settings to start from. `scyc-sweep presets` lists them.",
+        description="Settings to start from. scyc-sweep presets lists them.",
         when_unset="the preset of --model, else digits",
     )
     model: ModelName | UsersOwn = setting(
@@ -82,9 +82,9 @@ class Fields(BaseModel):
         when_unset="results/PRESET",
     )
 
-    hidden: tuple[int, ...] = setting(group="What is trained", description="Widths of the hidden layers of `mlp`.")
+    hidden: tuple[int, ...] = setting(group="What is trained", description="Widths of the hidden layers of mlp.")
     batch_norm: bool = setting(
-        False, group="What is trained", description="Use batch norm in the hidden layers of `mlp` (paper, Figure 3)."
+        False, group="What is trained", description="Use batch norm in the hidden layers of mlp (paper, Figure 3)."
     )
     batch_size: int = setting(group="What is trained", ge=1, description="Images in each step.")
     optimizer: OptimizerName = setting("sgd", group="What is trained", description="Optimizer of torch.optim.")

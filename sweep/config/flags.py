@@ -25,13 +25,13 @@ STRICT = Parameter(converter=_converted)
 """A flag whose value is read as a setting's is."""
 
 
-def flags_of(kind: type[Settings], only: Collection[str] | None = None) -> Any:
-    """Return a type whose keys are the flags of a command that takes these settings; `only`: of these settings alone.
+def flags_of(kind: type[Settings], only: Collection[str] | None = None, default: str = "") -> Any:
+    """Return a type whose keys are the flags of a command that takes these settings.
 
-    A value of it has the settings that were given, and no other key. They are checked by `resolve`, not here.
+    `only`: of these settings alone. `default`: what holds without a flag, where that is not the setting's default. A value of it has the settings that were given, and no other key. They are checked by `resolve`, not here.
     """
     taken = set(kind.model_fields if only is None else only) - kind.NOT_FLAGS
-    flags = {name: _flag(kind, name) for name in kind.model_fields if name in taken}
+    flags = {name: _flag(kind, name, default) for name in kind.model_fields if name in taken}
     return TypedDict("Flags", flags, total=False)  # type: ignore[misc]  # its keys are known when this runs
 
 
@@ -40,9 +40,9 @@ def group(name: str) -> Group:
     return Group(name, sort_key=group_order(name))
 
 
-def _flag(kind: type[Settings], name: str) -> Any:
+def _flag(kind: type[Settings], name: str, default: str) -> Any:
     field = kind.model_fields[name]
-    default = default_text(kind, name)
+    default = default or default_text(kind, name)
     shown = Parameter(group=group(group_of(field)), help=field.description, show_default=default or False)
     return Annotated[field.annotation, shown if field.annotation is bool else Parameter.combine(shown, STRICT)]
 

@@ -22,14 +22,14 @@ from trainables.spec import ModelName, names
 from trainables.storage import reason
 
 
-def changed(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
+def changed(settings: Settings, changes: Mapping[str, Any], kind: type[AnySettings] | None = None) -> Any:
     """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
 
-    Raises SettingsError as `resolve`.
+    `kind`: as settings of another kind of sweep. Raises SettingsError as `resolve`.
     """
     _check_engine(changes)
     try:
-        return type(settings).model_validate({**settings.model_dump(), **changes})
+        return (kind or type(settings)).model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         raise SettingsError(one_line(error)) from error
 

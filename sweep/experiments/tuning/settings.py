@@ -3,9 +3,9 @@
 Next: `sweep.experiments.tuning.strategy` carries it out.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
 from sweep.config.groups import LocationText, setting
@@ -13,14 +13,22 @@ from sweep.config.settings import Settings
 from trainables.spec import ScheduleName, TrainSpec
 from trainables.storage import Location, locate
 
-STAGES = 3
-"""Epsilon, delta, and the shape (q and beta)."""
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Given(BaseModel):
+    """What an oracle says of cycle 0: every max_lr that it trained, and its choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    points: tuple[Rate, ...]
+    epsilon: Rate
 
 
 class TuningSettings(Settings):
     """All settings of a tuning. Construct it with `sweep.config.resolve.resolve`, which fills in the preset."""
 
-    NOT_FLAGS = frozenset({"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms"})
+    NOT_FLAGS = frozenset({"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms", "given"})
 
     by: Literal["stages", "joint", "fit"] = setting(
         "stages",
@@ -78,6 +86,8 @@ class TuningSettings(Settings):
     )
     q: str = setting(SCYC_Q, group="Tuning", description="Range LO:HI of q, in whole numbers.")
     beta: str = setting(SCYC_BETA, group="Tuning", description="Range LO:HI of beta.")
+    given: Given | None = None
+    """What is taken over from the oracle; filled in when the tuning starts."""
 
     @field_validator("epsilon", "delta")
     @classmethod
