@@ -7,8 +7,8 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -29,9 +29,8 @@ from sweep.store.lock import SUBMISSION
 from trainables import users_own
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults
+    from sweep.experiments.results import OracleResults
+    from sweep.reporting.views import View
 
 app = App(
     name="scyc-sweep",
@@ -166,7 +165,9 @@ def oracle(
     _say_own_files(settings)
     with LiveView(err) as view:
         results = run_oracle(settings, view, command_line())
-    _print_oracle(results, results.comparison if settings.scyc else None, json, lambda r: r.oracle)
+    from sweep.experiments.oracle import table_views
+
+    _print(table_views.oracle(results), json)
     written = ", ".join(sorted(path.name for path in settings.folder.glob("*.p*")))
     err.print(f"tables and picture in {settings.folder}: {written}", soft_wrap=True)
 
@@ -190,14 +191,13 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
     settings = resolve(_given(flags), config, kind=TuningSettings)
     from sweep.experiments.runner import run_fit, run_tuning
     from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns, fit_table
 
     if settings.by == "fit":
+        from sweep.analyses import views
+
         oracle, fits = run_fit(settings, command_line())
-        if json:
-            print_json(columns(fits.table))
-        else:
-            out.print(fit_table(fits))
+        _print(views.fits(fits), json)
+        if not json:
             written = settings.out or oracle.folder.path
             err.print(f"fit.parquet, scyc.toml and fit.png in {written}", soft_wrap=True)
         return
@@ -208,7 +208,9 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
     _say_own_files(settings)
     with LiveView(err) as view:
         results = run_tuning(settings, view, command_line())
-    _print_tuning(results, json)
+    from sweep.experiments.tuning import views as tuning_views
+
+    _print(tuning_views.tuning(results), json)
     err.print(f"tables, winner and picture in {settings.folder}", soft_wrap=True)
 
 
@@ -248,7 +250,9 @@ def schedules(
     _say_own_files(settings)
     with LiveView(err) as view:
         results = run_schedules(settings, view, command_line())
-    _print_schedules(results, json)
+    from sweep.experiments.schedules import views
+
+    _print(views.schedules(results), json)
     err.print(f"tables and picture in {settings.folder}", soft_wrap=True)
 
 
@@ -291,6 +295,7 @@ def compare(
     """
     from search_spaces.paper import table_of
     from sweep.config import named_scyc as trajectories
+    from sweep.experiments.oracle import reference_views, table_views
     from sweep.experiments.results import OracleResults
     from sweep.experiments.runner import validation_settings, write_comparison
 
@@ -319,11 +324,10 @@ def compare(
         _train_comparison(results, predicted, asked, execution, json)
     else:
         comparison = results.compare(predicted)
-        _print_oracle(results, comparison if predicted else None, json, lambda r: comparison)
+        view = table_views.compared(results, comparison if predicted else None)
+        _print(replace(view, data=comparison), json)
     if paper and printed is not None and not json:
-        from sweep.reporting.screen import paper_table
-
-        out.print(paper_table(results, printed))
+        _print(reference_views.paper(results, printed), json)
 
 
 @app.command
@@ -355,18 +359,15 @@ def control(
     from sweep.experiments.results import OracleResults
     from sweep.experiments.runner import controls_of, run_control
     from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns
-    from sweep.reporting.screen_evidence import trend_table
 
     results = OracleResults(folder)
     _say_own_files(results.settings)
     with LiveView(err) as view:
         names = pruning or controls_of(results.settings)
         results = run_control(results, names, _given(flags), view.labelled, command_line())
-    if json:
-        print_json(columns(results.trend))
-    else:
-        out.print(trend_table(results))
+    from sweep.experiments.oracle.trend_views import trend
+
+    _print(trend(results), json)
     err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
@@ -399,10 +400,10 @@ def gradients(
         Print the table of tails as one JSON object on stdout and nothing else.
 
     """
+    from sweep.analyses import views
     from sweep.analyses.gradients import gradients as measured
     from sweep.experiments.results import TuningResults, ValidationResults, load
     from sweep.experiments.runner import write_gradients
-    from sweep.reporting.screen import columns, tails_table
 
     results = load(folder)
     if isinstance(results, TuningResults | ValidationResults):
@@ -416,10 +417,7 @@ def gradients(
     _say_own_files(results.settings)
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
-    if json:
-        print_json(columns(found.tails))
-        return
-    out.print(tails_table(found))
+    _print(views.tails(found), json)
     err.print(f"histograms.parquet, tails.parquet and histograms.png in {folder}", soft_wrap=True)
 
 
@@ -459,9 +457,9 @@ def trajectory(
     if json:
         print_json({"cycle": cycle, "percent_remaining": remaining, "max_lr": max_lr})
         return
-    from sweep.reporting.screen import trajectory_table
+    from sweep.analyses.input_views import trajectory as view
 
-    out.print(trajectory_table(cycle, remaining, max_lr, [scyc.phase(m, prune_rate) for m in cycle]))
+    _print(view(remaining, max_lr, [scyc.phase(m, prune_rate) for m in cycle]), json)
 
 
 @app.command
@@ -489,15 +487,21 @@ def show(
         one object of columns.
 
     """
-    from sweep.experiments.results import load
+    from sweep.experiments.registry import experiment, load
+    from sweep.reporting import terminal
     from sweep.reporting.formats import write
-    from sweep.reporting.views import view_of
 
     if rescore and trend:
         raise SweepError("--rescore and --trend are two tables: give one")
-    view = view_of(load(folder), "rescored" if rescore else "trend" if trend else None, out.width)
+    results = load(folder)
+    views = experiment(results.kind).views
+    name = "rescored" if rescore else "trend" if trend else next(iter(views))
+    if name not in views:
+        flag = "--rescore" if rescore else "--trend"
+        raise SweepError(f"{flag} needs an oracle, but {results.folder.path} holds the results of {results.kind}")
+    view = views[name](results)
     if format == "text":
-        out.print(view.table)
+        out.print(terminal.render(view, out.width))
     else:
         print_text(write(view, format))
 
@@ -520,7 +524,7 @@ def report(
         Where to write it.
 
     """
-    from sweep.reporting.report import write_report
+    from sweep.experiments.report import write_report
 
     write_report(folders, output)
     err.print(f"{output}: open it in a browser", soft_wrap=True)
@@ -529,9 +533,9 @@ def report(
 @app.command
 def presets() -> None:
     """Print what each preset sets, the paper table it stands for, and what had to be settled."""
-    from sweep.reporting.screen import presets_table
+    from sweep.analyses.input_views import presets
 
-    out.print(presets_table())
+    _print(presets(), json=False)
 
 
 cli_cluster.register(app)
@@ -555,8 +559,8 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
     from dataclasses import asdict
 
     from sweep.analyses import plan
+    from sweep.analyses.plan_view import plan as view
     from sweep.experiments.results import OracleResults
-    from sweep.reporting.screen import plan_table
     from sweep.store.folder import Folder
 
     _say_own_files(settings)
@@ -577,23 +581,17 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
     if json:
         print_json(asdict(result))
     else:
-        out.print(plan_table(result))
+        _print(view(result), json)
 
 
-def _print_oracle(
-    results: "OracleResults",
-    comparison: "pd.DataFrame | None",
-    json: bool,
-    table: "Callable[[OracleResults], pd.DataFrame]",
-) -> None:
-    from sweep.reporting.screen import columns, oracle_table, progress_line
+def _print(view: "View", json: bool) -> None:
+    from sweep.reporting import terminal
+    from sweep.reporting.formats import columns
 
     if json:
-        print_json(columns(table(results)))
-        return
-    out.print(oracle_table(results, comparison, out.width))
-    if not results.finished:
-        out.print(progress_line(results.progress))
+        print_json(columns(view.data))
+    else:
+        out.print(terminal.render(view, out.width))
 
 
 def _train_comparison(
@@ -606,9 +604,9 @@ def _train_comparison(
     import pandas as pd
 
     from sweep.experiments.runner import run_validation
+    from sweep.experiments.validation.views import verdicts
+    from sweep.reporting.formats import columns
     from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns
-    from sweep.reporting.screen_evidence import verdicts_table
 
     found = []
     for held_out_runs in asked:
@@ -618,30 +616,8 @@ def _train_comparison(
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return
     for each in found:
-        out.print(verdicts_table(each))
+        _print(verdicts(each), json)
         err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
-
-
-def _print_tuning(results: "TuningResults", json: bool) -> None:
-    from sweep.reporting.screen import columns, progress_line, tuning_table
-
-    if json:
-        print_json(columns(results.tuning))
-        return
-    out.print(tuning_table(results, results.oracle))
-    if not results.finished:
-        out.print(progress_line(results.progress))
-
-
-def _print_schedules(results: "SchedulesResults", json: bool) -> None:
-    from sweep.reporting.screen import columns, progress_line, schedules_table
-
-    if json:
-        print_json(columns(results.schedules))
-        return
-    out.print(schedules_table(results, out.width))
-    if not results.finished:
-        out.print(progress_line(results.progress))
 
 
 def command_line() -> list[str]:

@@ -34,7 +34,8 @@ from sweep.store import tables
 from sweep.store.folder import Folder, check_identity, check_kind, identity, place
 from sweep.store.ledger import Ledger
 from sweep.store.manifest import settings_of
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Strategy
 from trainables.spec import TRAINING_VERSION
 from trainables.storage import Location, locate
 
@@ -154,6 +155,11 @@ class Opened(ABC):
     def replay(self) -> Strategy:
         """The strategy, having decided all that the finished lanes allow."""
 
+    @property
+    def related(self) -> Mapping[str, "Opened"]:
+        """Other results folders that belong to this one, by what they are."""
+        return {}
+
     def _ledger(self) -> Ledger:
         """Return the lanes that decide: those of the folder."""
         return self.rows
@@ -254,6 +260,18 @@ class OracleResults(Opened):
     def held_out_validation(self) -> "ValidationResults":
         """What `compare --confirm` trained. Raises FolderError if it has not."""
         return self._compared(self.folder.held_out_validation, "--confirm")
+
+    @property
+    def related(self) -> Mapping[str, "Opened"]:
+        """The controls and validations that were run."""
+        found: dict[str, Opened] = {f"control: {name}": control for name, control in self.controls.items()}
+        for name, path in (
+            ("validation on the oracle's runs", self.folder.validation),
+            ("validation on held-out seeds", self.folder.held_out_validation),
+        ):
+            if (path / "manifest.json").exists():
+                found[name] = ValidationResults(path)
+        return found
 
     def _compared(self, path: Location, flag: str) -> "ValidationResults":
         if not (path / "manifest.json").exists():

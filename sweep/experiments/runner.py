@@ -19,6 +19,7 @@ import torch
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep.analyses import fit
+from sweep.analyses.figures import histograms
 from sweep.analyses.gradients import Gradients, gradients
 from sweep.analyses.plan import check_network, dataset_of
 from sweep.config import named_scyc as trajectories
@@ -26,21 +27,26 @@ from sweep.config.settings import Settings, changed
 from sweep.errors import FolderError, SweepError
 from sweep.execution.jobs import Engine, InlineEngine, Jobs
 from sweep.execution.worker import Measure, Worker
+from sweep.experiments.oracle import figures as oracle_figures
 from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults, ValidationResults
+from sweep.experiments.schedules import figures as schedules_figures
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
+from sweep.experiments.tuning import figures as tuning_figures
 from sweep.experiments.tuning.optuna_search import open_journal
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.strategy import Given, Tuning
+from sweep.experiments.validation import figures as validation_figures
 from sweep.experiments.validation.strategy import Plans, Validation
-from sweep.reporting import plots
+from sweep.experiments.wording import run_of
 from sweep.statistics.comparison import Trajectory
 from sweep.store import folder as folders
 from sweep.store import lock, tables
 from sweep.store.folder import Folder, place
 from sweep.store.ledger import STATES, Ledger
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Strategy
 from trainables.spec import FILTER_CRITERIA
 from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy
@@ -71,7 +77,7 @@ def run_oracle(
         tables.write("oracle", results.oracle, where.oracle)
         tables.write("curves", results.curves, where.curves)
         tables.write("trend", results.trend, where.trend)
-        plots.shortfalls(results, where.shortfalls_picture)
+        oracle_figures.shortfalls(results, where.shortfalls_picture)
         write_comparison(results, {trajectories.OWN: SCyc.parse(settings.scyc)} if settings.scyc else {})
         _write_histograms(results)
     return results
@@ -132,7 +138,7 @@ def run_tuning(
             value = f"mean validation accuracy {results.winner.value:.2f} % over {settings.runs} runs at cycle {settings.target}"
             origin = f"scyc-sweep tune --by {settings.by}, seed {settings.seed}: {value}"
             trajectories.write(settings.schedule, parameters, origin, where.path)
-        plots.tuning(results, results.oracle, where.tuning_picture)
+        tuning_figures.tuning(results, where.tuning_picture)
     return results
 
 
@@ -163,7 +169,7 @@ def run_schedules(
         tables.write("schedules", results.schedules, where.schedules)
         tables.write("rates", results.rates, where.rates)
         tables.write("runs", results.runs, where.runs)
-        plots.schedules(results, where.schedules_picture)
+        schedules_figures.schedules(results, where.schedules_picture)
         _write_histograms(results)
     return results
 
@@ -208,7 +214,7 @@ def run_control(
         run_oracle(settings, listener(name), command)
     results = OracleResults(oracle.folder.path)
     tables.write("trend", results.trend, results.folder.trend)
-    plots.controls(results, results.folder.controls_picture)
+    oracle_figures.controls(results, results.folder.controls_picture)
     return results
 
 
@@ -274,7 +280,7 @@ def run_validation(
         sweep.train()
         results = ValidationResults(where.path)
         tables.write("verdicts", results.verdicts, where.verdicts)
-        plots.gaps({"held-out runs" if plans.held_out else "the oracle's runs": results}, where.gaps_picture)
+        validation_figures.gaps(results, where.gaps_picture)
     return results
 
 
@@ -337,7 +343,7 @@ def run_fit(settings: TuningSettings, command: Sequence[str] = ()) -> tuple[Orac
         row = fits.table.iloc[0]
         origin = f"scyc-sweep tune --by fit: inside the feasible region at {row['inside']} of {row['cycles']} cycles"
         trajectories.write("scyc", asdict(scyc), origin, where.path)
-        plots.trajectory(results, results.compare(fits.curves), where.fit_picture)
+        oracle_figures.trajectory(results, where.fit_picture, results.compare(fits.curves))
     return results, fits
 
 
@@ -573,7 +579,7 @@ def write_comparison(results: OracleResults, predicted: Mapping[str, SCyc]) -> N
         tables.write("comparison", comparison, results.folder.comparison)
     else:
         results.folder.comparison.unlink(missing_ok=True)
-    plots.trajectory(results, comparison, results.folder.picture)
+    oracle_figures.trajectory(results, results.folder.picture, comparison)
 
 
 def _write_histograms(results: OracleResults | SchedulesResults) -> None:
@@ -586,7 +592,7 @@ def write_gradients(results: OracleResults | SchedulesResults, found: Gradients)
     """Write the tables and the picture of gradients and activations."""
     tables.write("histograms", found.histograms, results.folder.histograms)
     tables.write("tails", found.tails, results.folder.tails)
-    plots.histograms(results, found, results.folder.histograms_picture)
+    histograms(found, run_of(results.settings), results.folder.histograms_picture)
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -12,7 +12,8 @@ from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
 from sweep.store.ledger import STATES, Ledger
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Strategy
 from trainables.spec import Lane, Pack
 
 

@@ -16,7 +16,7 @@ from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Tria
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.ledger import Ledger
 from sweep.strategies.chains import Chain, ChainStrategy, Link
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sweep.config.settings import Settings
 from sweep.store.ledger import Ledger
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Pack, derive_seed
 
 

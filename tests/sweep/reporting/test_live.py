@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from sweep.reporting.live import LiveView
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Strategy
 
 
 class Log:

@@ -30,7 +30,7 @@ from sweep.reporting.screen import rescored_table
 from sweep.reporting.screen_evidence import trend_table, verdicts_table
 from sweep.reporting.views import view_of
 from sweep.store.folder import Folder
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Browse = Callable[..., bytes]
