@@ -23,13 +23,15 @@ from sweep.config.messages import printable
 from sweep.config.settings import ExecutionFlags, Flags, Place, Settings, resolve
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution import signals as ending
+from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSettings
 from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store.lock import SUBMISSION
 from trainables import users_own
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.results import Results
     from sweep.reporting.views import View
 
 app = App(
@@ -150,13 +152,14 @@ def oracle(
         Print the oracle table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
     """
-    settings = resolve(_given(flags), config)
+    settings = resolve(_given(flags), config, kind=OracleSettings)
     if not plan and (pilot is not None or spread):
         raise SweepError(f"--{'spread' if spread else 'pilot'} belongs to --plan")
     if plan:
         _print_plan(settings, json, pilot, spread)
         return
-    from sweep.experiments.runner import run_oracle
+    from sweep.experiments.oracle.experiment import EXPERIMENT
+    from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
 
     err.print(
@@ -164,10 +167,8 @@ def oracle(
     )
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_oracle(settings, view, command_line())
-    from sweep.experiments.oracle import table_views
-
-    _print(table_views.oracle(results), json)
+        results = run(EXPERIMENT, settings, view, command_line())
+    _print_first(results, json)
     written = ", ".join(sorted(path.name for path in settings.folder.glob("*.p*")))
     err.print(f"tables and picture in {settings.folder}: {written}", soft_wrap=True)
 
@@ -189,7 +190,9 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
 
     """
     settings = resolve(_given(flags), config, kind=TuningSettings)
-    from sweep.experiments.runner import run_fit, run_tuning
+    from sweep.experiments.runner import run
+    from sweep.experiments.tuning.experiment import EXPERIMENT
+    from sweep.experiments.tuning.fitting import run_fit
     from sweep.reporting.live import LiveView
 
     if settings.by == "fit":
@@ -207,10 +210,8 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
     )
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_tuning(settings, view, command_line())
-    from sweep.experiments.tuning import views as tuning_views
-
-    _print(tuning_views.tuning(results), json)
+        results = run(EXPERIMENT, settings, view, command_line())
+    _print_first(results, json)
     err.print(f"tables, winner and picture in {settings.folder}", soft_wrap=True)
 
 
@@ -242,17 +243,16 @@ def schedules(
     if plan:
         _print_plan(settings, json)
         return
-    from sweep.experiments.runner import run_schedules
+    from sweep.experiments.runner import run
+    from sweep.experiments.schedules.experiment import EXPERIMENT
     from sweep.reporting.live import LiveView
 
     names = ", ".join(entry.name for entry in settings.entries)
     err.print(f"{names}: {settings.model} on {settings.dataset}, results in {settings.folder}", soft_wrap=True)
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_schedules(settings, view, command_line())
-    from sweep.experiments.schedules import views
-
-    _print(views.schedules(results), json)
+        results = run(EXPERIMENT, settings, view, command_line())
+    _print_first(results, json)
     err.print(f"tables and picture in {settings.folder}", soft_wrap=True)
 
 
@@ -296,8 +296,9 @@ def compare(
     from search_spaces.paper import table_of
     from sweep.config import named_scyc as trajectories
     from sweep.experiments.oracle import reference_views, table_views
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import validation_settings, write_comparison
+    from sweep.experiments.oracle.experiment import write_comparison
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.validation.experiment import settings_of
 
     results = OracleResults(folder)
     texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
@@ -318,7 +319,7 @@ def compare(
     if asked:
         _say_own_files(results.settings)
     for held_out_runs in asked:
-        validation_settings(results, held_out_runs, execution)  # raises for what is wrong before anything is written
+        settings_of(results, predicted, held_out_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
@@ -356,18 +357,23 @@ def control(
         Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import controls_of, run_control
+    from sweep.experiments.oracle.control import controls_of, run_controls
+    from sweep.experiments.oracle.experiment import EXPERIMENT
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
 
     results = OracleResults(folder)
     _say_own_files(results.settings)
     with LiveView(err) as view:
         names = pruning or controls_of(results.settings)
-        results = run_control(results, names, _given(flags), view.labelled, command_line())
-    from sweep.experiments.oracle.trend_views import trend
-
-    _print(trend(results), json)
+        results = run_controls(
+            results,
+            names,
+            _given(flags),
+            lambda name, each: run(EXPERIMENT, each, view.labelled(name), command_line()),
+        )
+    _print(EXPERIMENT.views["trend"](results), json)
     err.print(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}", soft_wrap=True)
 
 
@@ -402,11 +408,12 @@ def gradients(
     """
     from sweep.analyses import views
     from sweep.analyses.gradients import gradients as measured
-    from sweep.experiments.results import TuningResults, ValidationResults, load
-    from sweep.experiments.runner import write_gradients
+    from sweep.analyses.gradients import write_gradients
+    from sweep.experiments.registry import load
+    from sweep.experiments.results import MeasuredResults
 
     results = load(folder)
-    if isinstance(results, TuningResults | ValidationResults):
+    if not isinstance(results, MeasuredResults):
         raise SweepError(
             f"{folder} holds no chain of its own to measure; give the folder of an oracle or a comparison of schedules"
         )
@@ -488,7 +495,6 @@ def show(
 
     """
     from sweep.experiments.registry import experiment, load
-    from sweep.reporting import terminal
     from sweep.reporting.formats import write
 
     if rescore and trend:
@@ -498,10 +504,10 @@ def show(
     name = "rescored" if rescore else "trend" if trend else next(iter(views))
     if name not in views:
         flag = "--rescore" if rescore else "--trend"
-        raise SweepError(f"{flag} needs an oracle, but {results.folder.path} holds the results of {results.kind}")
+        raise SweepError(f"{flag} needs an oracle, but {folder} holds the results of {results.kind}")
     view = views[name](results)
     if format == "text":
-        out.print(terminal.render(view, out.width))
+        _print(view, json=False)
     else:
         print_text(write(view, format))
 
@@ -560,7 +566,7 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
 
     from sweep.analyses import plan
     from sweep.analyses.plan_view import plan as view
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
     from sweep.store.folder import Folder
 
     _say_own_files(settings)
@@ -584,6 +590,13 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
         _print(view(result), json)
 
 
+def _print_first(results: "Results", json: bool) -> None:
+    """Print the first view of a results folder."""
+    from sweep.experiments.registry import experiment
+
+    _print(next(iter(experiment(results.kind).views.values()))(results), json)
+
+
 def _print(view: "View", json: bool) -> None:
     from sweep.reporting import terminal
     from sweep.reporting.formats import columns
@@ -603,20 +616,22 @@ def _train_comparison(
 ) -> None:
     import pandas as pd
 
-    from sweep.experiments.runner import run_validation
-    from sweep.experiments.validation.views import verdicts
+    from sweep.experiments.runner import run
+    from sweep.experiments.validation.experiment import EXPERIMENT, settings_of
     from sweep.reporting.formats import columns
     from sweep.reporting.live import LiveView
 
     found = []
     for held_out_runs in asked:
         with LiveView(err) as view:
-            found.append(run_validation(results, predicted, held_out_runs, execution, view, command_line()))
+            found.append(
+                run(EXPERIMENT, settings_of(results, predicted, held_out_runs, execution), view, command_line())
+            )
     if json:
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return
     for each in found:
-        _print(verdicts(each), json)
+        _print_first(each, json)
         err.print(f"verdicts.parquet in {each.folder.path}", soft_wrap=True)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.errors import FolderError
 from sweep.experiments.registry import experiment, load
-from sweep.experiments.wording import unfinished
 from sweep.reporting.html import Picture, Section, page
 from sweep.reporting.numbers import duration
 from sweep.reporting.views import Cell, Column, Table, View, listing
+from sweep.reporting.wording import unfinished
 from trainables.storage import Location, Replacing, what_is
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sweep.experiments.wording import run_of
 from sweep.reporting import drawing
+from sweep.reporting.wording import run_of
 from sweep.statistics import intervals, trend
 from sweep.statistics.selection import Rules
 from trainables.storage import Location
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 VERDICTS = {
     "inside": (drawing.GREEN, "o"),

@@ -11,7 +11,7 @@ from sweep.reporting.numbers import NONE, factor, rate_format
 from sweep.reporting.views import Cell, Column, Part, Table, View, findings, legend, notes
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 DEPENDS = "How much depends on the rules"
 

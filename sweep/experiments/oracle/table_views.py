@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep.experiments.wording import FLATTERED, cost, level_of, run_of, tolerance_of, unfinished, why_edge
 from sweep.reporting.numbers import percent_remaining, rate_format, signed, with_std
 from sweep.reporting.views import Cell, Column, Part, Table, View, findings, legend, notes
+from sweep.reporting.wording import FLATTERED, cost, level_of, run_of, tolerance_of, unfinished, why_edge
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 REGION = ("best_max_lr", "feasible_low", "feasible_high")
 """Columns of an oracle's choice and its region."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweep.experiments.oracle.table_views import UNDECIDED, title_of
-from sweep.experiments.wording import level_of
 from sweep.reporting.numbers import NONE, interval, missing, p_value, yes_no
 from sweep.reporting.views import Cell, Column, Part, Table, View, findings, legend
+from sweep.reporting.wording import level_of
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 WHY = {
     "none": "no pruning: the effect of retraining alone",

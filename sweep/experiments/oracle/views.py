@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.experiments.oracle.reference_views import rescored
 from sweep.experiments.oracle.table_views import inside_of, oracle
+from sweep.experiments.oracle.tables import COMPARISON
 from sweep.experiments.oracle.trend_views import controls, rise, trend
 from sweep.experiments.validation.views import answers as validated
-from sweep.experiments.wording import level_of
 from sweep.reporting.numbers import factor, rate_format
 from sweep.reporting.views import View
+from sweep.reporting.wording import level_of
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
 
 
 def answers(results: "OracleResults") -> list[str]:
@@ -50,7 +51,7 @@ def scyc(results: "OracleResults") -> list[str]:
     for validation in reversed(validations):  # held-out seeds come last
         if not validation.verdicts.empty:
             return validated(validation)
-    if not results.folder.comparison.exists():
+    if not COMPARISON.path(results.folder.path).exists():
         return ["No prediction was compared with the oracle."]
     return [
         f"{inside_of(str(name), part)}, read off the measured curves. How certain that is, compare --confirm measures."

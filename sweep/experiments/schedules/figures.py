@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sweep.experiments.wording import run_of
 from sweep.reporting import drawing
+from sweep.reporting.wording import run_of
 from trainables.storage import Location
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import SchedulesResults
+    from sweep.experiments.schedules.results import SchedulesResults
 
 
 def schedules(results: "SchedulesResults", path: Location) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweep.experiments.schedules.tables import SIGNIFICANT
-from sweep.experiments.wording import cost, run_of, unfinished, why_edge
 from sweep.reporting.numbers import NONE, missing, percent_remaining, rate_format, signed, with_std
 from sweep.reporting.views import Cell, Column, Part, Table, View, findings, legend, notes
+from sweep.reporting.wording import cost, run_of, unfinished, why_edge
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import SchedulesResults
+    from sweep.experiments.schedules.results import SchedulesResults
 
 FEW_RUNS = 4
 """With fewer, a paired test finds only very large differences."""

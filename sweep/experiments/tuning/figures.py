@@ -9,7 +9,7 @@ from trainables.storage import Location
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sweep.experiments.results import TuningResults
+    from sweep.experiments.tuning.results import TuningResults
 
 
 def tuning(results: "TuningResults", path: Location) -> None:

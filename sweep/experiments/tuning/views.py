@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sweep.experiments.oracle.table_views import REGION, region_cell
-from sweep.experiments.wording import FLATTERED, run_of, unfinished
 from sweep.reporting.numbers import count, duration, missing, percent_remaining, rate_format, with_std
 from sweep.reporting.views import Cell, Column, Part, Table, View, findings, legend, marked, notes
+from sweep.reporting.wording import FLATTERED, run_of, unfinished
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import TuningResults
+    from sweep.experiments.tuning.results import TuningResults
 
 
 def tuning(results: "TuningResults") -> View:

@@ -9,7 +9,7 @@ from sweep.statistics.selection import Rules
 from trainables.storage import Location
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import ValidationResults
+    from sweep.experiments.validation.results import ValidationResults
 
 
 def gaps(results: "ValidationResults", path: Location) -> None:
@@ -31,7 +31,7 @@ def gaps(results: "ValidationResults", path: Location) -> None:
             reach = drawing.error_bars(rows, gap)
             label = drawing.label(name)
             panel.errorbar(beside, rows[gap], reach, fmt=marker, ms=4, lw=1, color=colour, label=label)
-    oracle, held_out = results.oracle, results.replay.plans.held_out
+    oracle, held_out = results.oracle, results.settings.held_out
     rules = Rules.of(oracle.settings)
     margin = rules.margin(float(oracle.oracle["val_accuracy_mean"].mean()))
     limit = 6 * margin or 1.0  # a tolerance of 0 has no width to go by

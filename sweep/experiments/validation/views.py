@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep.experiments.wording import level_of, run_of, tolerance_of, unfinished
 from sweep.reporting.numbers import (
     count,
     interval,
@@ -17,10 +16,11 @@ from sweep.reporting.numbers import (
     yes_no,
 )
 from sweep.reporting.views import Cell, Column, Mark, Part, Table, View, findings, legend, marked
+from sweep.reporting.wording import level_of, run_of, tolerance_of, unfinished
 from sweep.statistics.intervals import both_sides
 
 if TYPE_CHECKING:
-    from sweep.experiments.results import ValidationResults
+    from sweep.experiments.validation.results import ValidationResults
 
 VERDICTS = ("inside", "undecided", "outside")
 MARKS: dict[str, Mark] = {"inside": "inside", "outside": "outside"}
@@ -115,7 +115,7 @@ def _findings(results: "ValidationResults", rows: pd.DataFrame) -> list[Part]:
     if over_all.empty:
         return findings(*lines)
     last = over_all.iloc[0]
-    if len(results.replay.oracle) < len(results.replay.plans.oracle):
+    if len(results.replay.oracle) < len(results.settings.choices):
         lines.append("the oracle's own choices diverged on these runs, or nothing was left to prune")
     elif missing(last["own_test_gap"]):
         lines.append("its own chain diverged, or nothing was left to prune")
@@ -163,7 +163,7 @@ def _both(results: "ValidationResults") -> str:
 
 
 def _held_out(results: "ValidationResults") -> bool:
-    return results.replay.plans.held_out
+    return results.settings.held_out
 
 
 def _runs(results: "ValidationResults") -> str:
