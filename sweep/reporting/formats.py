@@ -47,7 +47,7 @@ def _markdown(view: View) -> list[str]:
             parts.append(f"{_escaped(part.text)}\n")
         else:
             parts += [f"**{_escaped(part.title)}**\n"] if part.title else []
-            parts += _tabulated(part, "github", _escaped)
+            parts += _tabulated(part, "pipe", _escaped)
     return parts
 
 

@@ -93,8 +93,11 @@ def _text(cell: Cell) -> Text:
 def _heading(column: Column, cells: Sequence[Cell], least: int) -> list[str]:
     """Return a heading in lines as wide as the cells or its longest word, and at least as `least` characters."""
     title = printable(column.title)
-    longest = max(map(cell_len, title.split()), default=1)
-    return textwrap.wrap(title, max(longest, least, 1, *map(_cell_width, cells)), break_long_words=False) or [""]
+    width = max([least, 1, *map(cell_len, title.split()), *map(_cell_width, cells)])
+    if cell_len(title) <= width:
+        return [title]
+    lines = (printable(column.heading), f"({printable(column.unit)})" if column.unit else "")
+    return [part for line in lines for part in textwrap.wrap(line, width, break_long_words=False)]
 
 
 def _widths(table: Table, least: int) -> list[int]:
