@@ -1,7 +1,7 @@
 """How gradients and activations are distributed in the networks of a chain. In: a results folder with its states.
 
 Out: tables of histograms and of their tails, by cycle and run (S-Cyc paper, Figures 1 and 3 to 6). Nothing is trained.
-Next: `sweep.reporting.screen` and `sweep.reporting.plots` show them.
+Next: `sweep.analyses.views` and `sweep.analyses.figures` show them.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from sweep.analyses import figures
 from sweep.analyses.gradient_tables import HISTOGRAMS, TAILS
 from sweep.config.resolve import changed
 from sweep.errors import FolderError, SettingsError
 from sweep.execution.worker import load_dataset, pick_device
-from sweep.reporting import plots
+from sweep.reporting.wording import run_of
 from sweep.statistics.selection import Row
 from sweep.store.folder import Folder
 from trainables import histograms
@@ -126,7 +127,7 @@ def write_gradients(results: Measurable, found: Gradients | None = None) -> None
     folder = results.folder.path
     HISTOGRAMS.write(found.histograms, HISTOGRAMS.path(folder))
     TAILS.write(found.tails, TAILS.path(folder))
-    plots.histograms(results, found, folder / "histograms.png")
+    figures.histograms(found, run_of(results.settings), folder / "histograms.png")
 
 
 def _state(results: Measurable, row: Row, network: nn.Module) -> State:

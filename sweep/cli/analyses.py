@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from sweep.cli.console import out, print_json
+from sweep.cli.console import print_json
 from sweep.cli.parameters import Json
-from sweep.cli.printing import say, say_own_files
+from sweep.cli.printing import format_of, print_view, say, say_own_files
 from sweep.config.groups import LocationText
 from sweep.config.settings import Settings
 from sweep.errors import SweepError
@@ -41,11 +41,11 @@ def gradients(
         Print the table of tails as one JSON object on stdout and nothing else there.
 
     """
+    from sweep.analyses import views
     from sweep.analyses.gradients import gradients as measured
     from sweep.analyses.gradients import write_gradients
     from sweep.experiments.registry import load
     from sweep.experiments.results import MeasuredResults
-    from sweep.reporting.screen import columns, tails_table
 
     results = load(folder)
     if not isinstance(results, MeasuredResults):
@@ -59,10 +59,7 @@ def gradients(
     say_own_files(results.settings)
     found = measured(results, images, (low, high), device)
     write_gradients(results, found)
-    if json:
-        print_json(columns(found.tails))
-        return
-    out.print(tails_table(found))
+    print_view(views.tails(found), format_of(json))
     say(f"histograms.parquet, tails.parquet and histograms.png in {folder}")
 
 
@@ -71,8 +68,8 @@ def print_plan(settings: Settings, json: bool, pilot: int | None = None, spread:
     from dataclasses import asdict
 
     from sweep.analyses import plan
+    from sweep.analyses.plan_view import plan as view
     from sweep.experiments.oracle.results import OracleResults
-    from sweep.reporting.screen import plan_table
     from sweep.store.folder import Folder
 
     say_own_files(settings)
@@ -80,9 +77,10 @@ def print_plan(settings: Settings, json: bool, pilot: int | None = None, spread:
     begun = manifest["lanes_per_pack"] if manifest and settings.lanes == "auto" else None
     if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = (
-        plan.pilot(settings, pilot) if pilot is not None else plan.spread_of(OracleResults(spread)) if spread else None
-    )
+    seen = plan.pilot(settings, pilot) if pilot is not None else None
+    if spread:
+        oracle = OracleResults(spread)
+        seen = plan.spread_of(oracle.replay.closed, oracle.folder.path, oracle.settings.runs)
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"
@@ -93,4 +91,4 @@ def print_plan(settings: Settings, json: bool, pilot: int | None = None, spread:
     if json:
         print_json(asdict(result))
     else:
-        out.print(plan_table(result))
+        print_view(view(result))

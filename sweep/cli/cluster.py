@@ -124,8 +124,8 @@ def register(app: App) -> None:
 
         """
         from sweep.cluster import catalog as stored
-        from sweep.cluster import submission
-        from sweep.reporting.screen_cluster import status_table
+        from sweep.cluster import submission, views
+        from sweep.reporting import terminal
 
         where = submission.storage_of(storage)
         found = stored.survey(where, name)
@@ -133,7 +133,7 @@ def register(app: App) -> None:
         if json:
             print_json([_plain(each, jobs) for each in found])
         elif found:
-            out.print(status_table(found, jobs))
+            out.print(terminal.render(views.status(found, jobs), out.width))
         else:
             err.print(f"{where} has no sweeps", soft_wrap=True)
 

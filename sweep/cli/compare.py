@@ -1,12 +1,13 @@
 """The commands that compare a finished oracle: with S-Cyc (compare), with oracles of other pruning (control)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from sweep.cli.console import err, out, print_json
-from sweep.cli.parameters import Execution, Flag, Json
-from sweep.cli.printing import command_line, print_oracle, say, say_own_files
+from sweep.cli.console import err, print_json
+from sweep.cli.parameters import Flag, Flags, Json, takes_execution
+from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
 from sweep.config import named_scyc
 from sweep.config.groups import LocationText
 from sweep.errors import SweepError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sweep.experiments.oracle.results import OracleResults
 
 
+@takes_execution
 def compare(
     folder: LocationText,
     /,
@@ -23,7 +25,7 @@ def compare(
     train: Flag = False,
     confirm: int | None = None,
     paper: Flag = False,
-    flags: Execution | None = None,
+    flags: Flags = None,
     json: Json = False,
 ) -> None:
     """Compare the max_lr that S-Cyc predicts with the oracle's. Writes comparison.parquet and the figure.
@@ -56,6 +58,7 @@ def compare(
 
     """
     from search_spaces.paper import table_of
+    from sweep.experiments.oracle import reference_views, table_views
     from sweep.experiments.oracle.experiment import write_comparison
     from sweep.experiments.oracle.results import OracleResults
     from sweep.experiments.validation.experiment import settings_of
@@ -85,19 +88,19 @@ def compare(
         _train_comparison(results, predicted, asked, execution, json)
     else:
         comparison = results.compare(predicted)
-        print_oracle(results, comparison if predicted else None, json, lambda r: comparison)
+        view = table_views.compared(results, comparison if predicted else None)
+        print_view(replace(view, data=comparison), format_of(json))
     if paper and printed is not None and not json:
-        from sweep.reporting.screen import paper_table
-
-        out.print(paper_table(results, printed))
+        print_view(reference_views.paper(results, printed))
 
 
+@takes_execution
 def control(
     folder: LocationText,
     /,
     *,
     pruning: Annotated[list[str] | None, Parameter(negative="", consume_multiple=1)] = None,
-    flags: Execution | None = None,
+    flags: Flags = None,
     json: Json = False,
 ) -> None:
     """Run controls of an oracle, and test whether max_lr rises more in the oracle than in them.
@@ -124,8 +127,6 @@ def control(
     from sweep.experiments.oracle.results import OracleResults
     from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns
-    from sweep.reporting.screen_evidence import trend_table
 
     results = OracleResults(folder)
     say_own_files(results.settings)
@@ -137,10 +138,7 @@ def control(
             flags or {},
             lambda name, each: run(EXPERIMENT, each, view.labelled(name), command_line()),
         )
-    if json:
-        print_json(columns(results.trend))
-    else:
-        out.print(trend_table(results))
+    print_results(results, format_of(json), "trend")
     say(f"trend.parquet and controls.png in {folder}, each control in {results.folder.controls}")
 
 
@@ -155,9 +153,8 @@ def _train_comparison(
 
     from sweep.experiments.runner import run
     from sweep.experiments.validation.experiment import EXPERIMENT, settings_of
+    from sweep.reporting.formats import columns
     from sweep.reporting.live import LiveView
-    from sweep.reporting.screen import columns
-    from sweep.reporting.screen_evidence import verdicts_table
 
     found = []
     for held_out_runs in asked:
@@ -168,5 +165,5 @@ def _train_comparison(
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return
     for each in found:
-        out.print(verdicts_table(each))
+        print_results(each)
         say(f"verdicts.parquet in {each.folder.path}")

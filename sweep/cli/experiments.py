@@ -4,16 +4,16 @@ In: flags. Out: a results folder, and its table on stdout.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from sweep.cli.analyses import print_plan
-from sweep.cli.console import err, out, print_json
+from sweep.cli.console import err
 from sweep.cli.help import epilogue
-from sweep.cli.parameters import AS_FLAGS, Config, Json, Plan
-from sweep.cli.printing import command_line, first_view, print_oracle, print_view, say, say_own_files
-from sweep.config.flags import STRICT, flags_of, group
+from sweep.cli.parameters import Config, Flags, Json, Plan, takes
+from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
+from sweep.config.flags import STRICT, group
 from sweep.config.groups import LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError
@@ -21,14 +21,6 @@ from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.registry import EXPERIMENTS, settings_class
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
-
-if TYPE_CHECKING:
-    from sweep.experiments.schedules.results import SchedulesResults
-    from sweep.experiments.tuning.results import TuningResults
-
-OracleFlags = Annotated[flags_of(OracleSettings), AS_FLAGS]  # type: ignore[valid-type]
-SchedulesFlags = Annotated[flags_of(SchedulesSettings), AS_FLAGS]  # type: ignore[valid-type]
-TuningFlags = Annotated[flags_of(TuningSettings), AS_FLAGS]  # type: ignore[valid-type]
 
 DESCRIPTION = """Run the experiment {name}, or continue it where it was stopped.
 
@@ -42,9 +34,10 @@ json
 """Of the command of an experiment that has none of its own."""
 
 
+@takes(OracleSettings)
 def oracle(
     *,
-    flags: OracleFlags | None = None,
+    flags: Flags = None,
     config: Config = None,
     plan: Plan = False,
     pilot: Annotated[int | None, Parameter(group=group("Plan")), STRICT] = None,
@@ -80,11 +73,11 @@ def oracle(
     if plan:
         print_plan(settings, json, pilot, spread)
         return
-    results = _run("oracle", settings)
-    print_oracle(results, results.comparison if settings.scyc else None, json, lambda r: r.oracle)
+    _run("oracle", settings, json)
 
 
-def tune(*, flags: TuningFlags | None = None, config: Config = None, json: Json = False) -> None:
+@takes(TuningSettings)
+def tune(*, flags: Flags = None, config: Config = None, json: Json = False) -> None:
     """Tune the four parameters of S-Cyc (epsilon, delta, q, beta) with Optuna, or the max_lr of another schedule.
 
     --by stages (section 4.3 of the paper) maximises the validation accuracy of the unpruned network by epsilon, that at
@@ -104,12 +97,13 @@ def tune(*, flags: TuningFlags | None = None, config: Config = None, json: Json 
     if settings.by == "fit":
         _fit(settings, json)
     else:
-        _print_tuning(_run("tune", settings), json)
+        _run("tune", settings, json)
 
 
+@takes(SchedulesSettings)
 def schedules(
     *,
-    flags: SchedulesFlags | None = None,
+    flags: Flags = None,
     config: Config = None,
     plan: Plan = False,
     json: Json = False,
@@ -135,7 +129,7 @@ def schedules(
     if plan:
         print_plan(settings, json)
         return
-    _print_schedules(_run("schedules", settings), json)
+    _run("schedules", settings, json)
 
 
 def add_registered(app: App) -> None:
@@ -148,17 +142,16 @@ def _command(name: str) -> Callable[..., None]:
     """Return the command of an experiment, whose flags are its settings."""
     kind = settings_class(name)
 
-    def command(*, flags: dict[str, Any] | None = None, config: Config = None, json: Json = False) -> None:
-        results = _run(name, resolve(flags or {}, config, kind=kind))
-        print_view(first_view(name, results), "json" if json else "text")
+    @takes(kind)
+    def command(*, flags: Flags = None, config: Config = None, json: Json = False) -> None:
+        _run(name, resolve(flags or {}, config, kind=kind), json)
 
-    command.__annotations__["flags"] = Annotated[flags_of(kind), AS_FLAGS] | None
     command.__doc__ = DESCRIPTION.format(name=name)
     return command
 
 
-def _run(name: str, settings: Any) -> Any:
-    """Carry out an experiment; say before what is trained, and after where its results lie."""
+def _run(name: str, settings: Any, json: bool) -> None:
+    """Carry out an experiment, and print its results; say before what is trained, and after where its files lie."""
     from sweep.experiments.registry import experiment
     from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
@@ -167,40 +160,16 @@ def _run(name: str, settings: Any) -> Any:
     say_own_files(settings)
     with LiveView(err) as view:
         results = run(experiment(name), settings, view, command_line())
+    print_results(results, format_of(json))
     written = sorted(path.name for path in settings.folder.glob("*.p*"))
     say(f"tables and figures in {settings.folder}: {', '.join(written)}")
-    return results
 
 
 def _fit(settings: TuningSettings, json: bool) -> None:
+    """Fit S-Cyc to a finished oracle, and print the fits."""
+    from sweep.analyses.views import fits
     from sweep.experiments.tuning.fitting import run_fit
-    from sweep.reporting.screen import columns, fit_table
 
-    oracle, fits = run_fit(settings, command_line())
-    if json:
-        print_json(columns(fits.table))
-    else:
-        out.print(fit_table(fits))
-        say(f"fit.parquet, scyc.toml and fit.png in {settings.out or oracle.folder.path}")
-
-
-def _print_tuning(results: "TuningResults", json: bool) -> None:
-    from sweep.reporting.screen import columns, progress_line, tuning_table
-
-    if json:
-        print_json(columns(results.tuning))
-        return
-    out.print(tuning_table(results, results.oracle))
-    if not results.finished:
-        out.print(progress_line(results.progress))
-
-
-def _print_schedules(results: "SchedulesResults", json: bool) -> None:
-    from sweep.reporting.screen import columns, progress_line, schedules_table
-
-    if json:
-        print_json(columns(results.schedules))
-        return
-    out.print(schedules_table(results, out.width))
-    if not results.finished:
-        out.print(progress_line(results.progress))
+    oracle, found = run_fit(settings, command_line())
+    print_view(fits(found), format_of(json))
+    say(f"fit.parquet, scyc.toml and fit.png in {settings.out or oracle.folder.path}")

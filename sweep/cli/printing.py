@@ -1,20 +1,19 @@
 """What a command prints: tables on stdout, messages on stderr. In: results. Out: text on the terminal or in a log."""
 
 import sys
-from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from sweep.cli.console import err, out, print_json, print_text
+from sweep.cli.console import err, out, print_text
 from sweep.config.settings import Settings
 from sweep.errors import SettingsError
 from trainables import users_own
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.results import Results
     from sweep.reporting.views import View
+
+Format = Literal["text", "markdown", "latex", "csv", "json"]
 
 
 def say(message: str) -> None:
@@ -32,31 +31,15 @@ def say_own_files(settings: Settings) -> None:
                 raise SettingsError(f"{flag} {error}") from error
 
 
-def print_oracle(
-    results: "OracleResults",
-    comparison: "pd.DataFrame | None",
-    json: bool,
-    table: "Callable[[OracleResults], pd.DataFrame]",
-) -> None:
-    """Print an oracle's table, with a comparison if there is one; as JSON, what `table` takes of the results."""
-    from sweep.reporting.screen import columns, oracle_table, progress_line
-
-    if json:
-        print_json(columns(table(results)))
-        return
-    out.print(oracle_table(results, comparison, out.width))
-    if not results.finished:
-        out.print(progress_line(results.progress))
-
-
-def first_view(name: str, results: Any) -> "View":
-    """Return what an experiment shows first."""
+def print_results(results: "Results", format: Format = "text", view: str | None = None) -> None:
+    """Print a view of results on stdout; without a name, the first that their experiment has."""
     from sweep.experiments.registry import experiment
 
-    return next(iter(experiment(name).views.values()))(results)
+    views = experiment(results.kind).views
+    print_view(views[view or next(iter(views))](results), format)
 
 
-def print_view(view: "View", format: str) -> None:
+def print_view(view: "View", format: Format = "text") -> None:
     """Print a view on stdout: as text for the terminal, or in another format."""
     if format == "text":
         from sweep.reporting.terminal import render
@@ -66,6 +49,11 @@ def print_view(view: "View", format: str) -> None:
         from sweep.reporting.formats import write
 
         print_text(write(view, format))
+
+
+def format_of(json: bool) -> Format:
+    """Return the format that --json asks for."""
+    return "json" if json else "text"
 
 
 def command_line() -> list[str]:

@@ -1,13 +1,13 @@
 """The commands that print what there is and train nothing: show, report, trajectory, presets, config."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from sweep.cli.console import out, print_json, print_text
+from sweep.cli.console import print_json, print_text
 from sweep.cli.parameters import Flag, Json
-from sweep.cli.printing import say
+from sweep.cli.printing import Format, print_results, print_view, say
 from sweep.config.groups import LocationText
 from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
@@ -22,7 +22,7 @@ def show(
     *,
     rescore: Flag = False,
     trend: Flag = False,
-    format: Literal["text", "markdown", "latex", "csv", "json"] = "text",
+    format: Format = "text",
 ) -> None:
     """Print the table of a results folder. The sweep need not have ended; nothing is written.
 
@@ -43,17 +43,16 @@ def show(
         columns and all digits; json is one object of columns.
 
     """
-    from sweep.experiments.registry import load
-    from sweep.reporting.formats import write
-    from sweep.reporting.views import view_of
+    from sweep.experiments.registry import experiment, load
 
     if rescore and trend:
         raise SweepError("--rescore and --trend are two tables: give one")
-    view = view_of(load(folder), "rescored" if rescore else "trend" if trend else None, out.width)
-    if format == "text":
-        out.print(view.table)
-    else:
-        print_text(write(view, format))
+    results = load(folder)
+    name = "rescored" if rescore else "trend" if trend else None
+    if name and name not in experiment(results.kind).views:
+        flag = "--rescore" if rescore else "--trend"
+        raise SweepError(f"{flag} needs an oracle, but {folder} holds the results of {results.kind}")
+    print_results(results, format, name)
 
 
 def report(
@@ -73,7 +72,7 @@ def report(
         File to write.
 
     """
-    from sweep.reporting.report import write_report
+    from sweep.experiments.report import write_report
 
     write_report(folders, output)
     say(f"{output}: open it in a browser")
@@ -114,16 +113,16 @@ def trajectory(
     if json:
         print_json({"cycle": cycle, "percent_remaining": remaining, "max_lr": max_lr})
         return
-    from sweep.reporting.screen import trajectory_table
+    from sweep.analyses.input_views import trajectory as view
 
-    out.print(trajectory_table(cycle, remaining, max_lr, [scyc.phase(m, prune_rate) for m in cycle]))
+    print_view(view(remaining, max_lr, [scyc.phase(m, prune_rate) for m in cycle]))
 
 
 def presets() -> None:
     """Print what each preset sets, which table of the paper it stands for, and what the paper leaves open."""
-    from sweep.reporting.screen import presets_table
+    from sweep.analyses.input_views import presets as view
 
-    out.print(presets_table())
+    print_view(view())
 
 
 def config(preset: str = "digits", /, *, command: str = "oracle") -> None:

@@ -1,5 +1,7 @@
 """What is wrong with the words of a command, in one line. In: an error of the parser. Out: one line of text."""
 
+from typing import Any
+
 from cyclopts import CycloptsError
 from cyclopts.exceptions import (
     CoercionError,
@@ -22,10 +24,11 @@ def said(error: CycloptsError) -> str:
         return one_line(cause, name)
     if isinstance(error, CoercionError) and error.token is not None:
         given = error.token.value
-        if error.target_type is bool:
+        kind: Any = error.target_type
+        if kind is bool:
             return f"{name} takes yes or no, but got {shown(given)}"
         try:
-            TypeAdapter[object](error.target_type).validate_python(given)
+            TypeAdapter[Any](kind).validate_python(given)
         except ValidationError as refused:  # in the words of a setting
             return one_line(refused, name)
     if isinstance(error, MissingArgumentError):

@@ -79,7 +79,7 @@ class Fields(BaseModel):
         group="Most used",
         description="Results folder: a path, s3://BUCKET/PATH or gs://BUCKET/PATH. The same command continues a sweep "
         "that lies there.",
-        when_unset="results/PRESET",
+        when_unset="a folder in results that is named after the preset",
     )
 
     hidden: tuple[int, ...] = setting(group="What is trained", description="Widths of the hidden layers of mlp.")

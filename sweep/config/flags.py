@@ -28,11 +28,12 @@ STRICT = Parameter(converter=_converted)
 def flags_of(kind: type[Settings], only: Collection[str] | None = None, default: str = "") -> Any:
     """Return a type whose keys are the flags of a command that takes these settings.
 
-    `only`: of these settings alone. `default`: what holds without a flag, where that is not the setting's default. A value of it has the settings that were given, and no other key. They are checked by `resolve`, not here.
+    `only`: of these settings alone. `default`: what holds without a flag, where it is not the setting's own default.
+    A value of the type has the settings that were given, and no other key. `resolve` checks them.
     """
     taken = set(kind.model_fields if only is None else only) - kind.NOT_FLAGS
     flags = {name: _flag(kind, name, default) for name in kind.model_fields if name in taken}
-    return TypedDict("Flags", flags, total=False)  # type: ignore[misc]  # its keys are known when this runs
+    return TypedDict("Flags", flags, total=False)  # type: ignore[operator]  # its keys are known when this runs
 
 
 def group(name: str) -> Group:

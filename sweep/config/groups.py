@@ -43,7 +43,7 @@ def setting(default: Any = ..., *, group: str, description: str, when_unset: str
     `description`: plain text in short sentences; `code` in backticks. `when_unset`: in words, what holds where the
     default is None. `checks`: pydantic's, such as `ge=1`.
     """
-    extra = {"group": group, "when_unset": when_unset}
+    extra: dict[str, Any] = {"group": group, "when_unset": when_unset}
     return Field(default, description=description, json_schema_extra=extra, **checks)
 
 

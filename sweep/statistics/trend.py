@@ -1,7 +1,7 @@
 """Does max_lr rise as weights go, and does the rise outlast its controls? Pure. In: closed cycles. Out: a table.
 
 Every run is judged by itself, on its own curve, so that runs are independent witnesses; what all runs together chose is
-one number a cycle and has no spread. Next: `sweep.reporting.screen_evidence` says what came out.
+one number a cycle and has no spread. Next: `sweep.experiments.oracle.trend_views` says what came out.
 """
 
 import math

@@ -30,7 +30,7 @@ from sweep.experiments.tuning.settings import TuningSettings
 from sweep.statistics.comparison import fits
 from sweep.store import tables
 from sweep.store.folder import Folder
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")

@@ -12,7 +12,8 @@ from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
 from sweep.store.ledger import STATES
 from sweep.strategies.packing import in_packs
-from sweep.strategies.protocol import Context, Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Context, Strategy
 from trainables.spec import Lane, Pack
 
 

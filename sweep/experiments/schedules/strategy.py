@@ -13,7 +13,7 @@ from sweep.errors import TrainingError
 from sweep.experiments.schedules.settings import Entry, SchedulesSettings
 from sweep.statistics.selection import choose, dominated, mean_scores
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Lane, Pack, Schedule
 
 

@@ -1,7 +1,7 @@
 """From chains under several schedules to a table like the paper's Table 2. Pure: no files, no torch, no ray.
 
 In: the chains' rows. Out: accuracies by schedule and cycle, which of them a paired test can tell from the best, and the
-paper's printed values beside them. Next: `sweep.reporting.screen` and `sweep.reporting.plots` show it.
+paper's printed values beside them. Next: `views` and `figures` beside it show it.
 """
 
 import functools

@@ -36,7 +36,7 @@ class TuningSettings(Settings):
         description="Method. stages: first epsilon, then delta, then q and beta (paper, section 4.3). joint: all four "
         "together. fit: S-Cyc is fitted to the finished --oracle, and nothing is trained.",
     )
-    schedule: Literal["scyc", ScheduleName] = setting(
+    schedule: Literal["scyc", ScheduleName] = setting(  # type: ignore[assignment]
         "scyc",
         group="Tuning",
         description="Schedule to tune. scyc: its four parameters. Any other (Table 1): one max_lr for all cycles.",

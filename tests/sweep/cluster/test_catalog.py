@@ -24,7 +24,7 @@ from sweep.errors import FolderError, SettingsError
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_control, run_oracle, run_validation
 from sweep.store.ledger import Ledger
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables import storage as places
 from trainables.storage import locate
 

@@ -5,17 +5,13 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cyclopts import CycloptsError
-from matplotlib import pyplot as plt
-from rich.console import Console
 
-from search_spaces.scyc import SCyc
 from sweep import load
 from sweep.cli import usage as cli_errors
 from sweep.cli.console import err, out
@@ -23,12 +19,9 @@ from sweep.cli.main import app
 from sweep.config.messages import printable, shown
 from sweep.config.resolve import changed, resolve
 from sweep.errors import FolderError, SettingsError, SweepError
-from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_oracle, run_tuning
 from sweep.experiments.tuning.settings import TuningSettings
-from sweep.reporting import plots
 from sweep.reporting.live import LiveView
-from sweep.reporting.screen import _why_edge, oracle_table, told_apart, tuning_table
 from sweep.store import tables
 from sweep.store.folder import Folder
 from trainables.states import State, StateError, load_state, save_state
@@ -176,33 +169,6 @@ def test_a_later_training_may_be_told_the_engine_alone() -> None:
     assert changed(oracle, {"engine": "inline"}).engine == "inline"
 
 
-def test_why_a_grid_ends_at_its_edge() -> None:
-    assert "0 or less" in _why_edge("0.01:0.1:0.01", 0.01)
-    assert "four times its points" in _why_edge("0.01:0.1:0.01", None)
-    assert "four times its points" in _why_edge("0.01:0.1:x5", 0.0001)
-    assert "one point" in _why_edge("0.1", 0.1)
-
-
-@pytest.mark.parametrize(
-    ("values", "written"),
-    [
-        ((0.0562341, 0.0316228, 0.1), ["0.0562", "0.0316", "0.1"]),  # three digits do
-        ((0.0965478, 0.0965478), ["0.0965", "0.0965"]),  # the same
-        ((0.09653, 0.09649), ["0.09653", "0.09649"]),
-        ((0.09661, 0.09654), ["0.09661", "0.09654"]),  # 0.0966 and 0.0965 look like one number, rounded twice
-        ((0.0, 0.1), ["0", "0.1"]),
-        ((0.1, 0.1 + 1e-12), ["0.1", "0.1"]),  # rounding
-        ((0.1001, 0.1002, 0.035), ["0.1001", "0.1002", "0.035"]),
-        ((0.1, float("nan")), ["0.1", "nan"]),
-    ],
-)
-def test_rates_that_are_compared_have_the_digits_that_tell_them_apart(
-    values: tuple[float, ...], written: list[str]
-) -> None:
-    write = told_apart(*values)
-    assert [write(value) for value in values] == written
-
-
 INLINE: dict[str, Any] = {
     "engine": "inline",
     "device": "cpu",
@@ -221,19 +187,6 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("names") / "[" / os.fsdecode(b"x]:one:$a\xff")
     run_oracle(resolve({**INLINE, "out": str(folder)}))
     return folder
-
-
-def test_a_prediction_out_of_a_region_does_not_look_as_if_it_were_its_bound(oracle: Path) -> None:
-    results = OracleResults(oracle)
-    high = results.oracle["feasible_high"].iloc[0]
-    comparison = results.compare({"S-Cyc": SCyc(high * 1.0002, 0, 0, 4)})
-    console = Console(width=200, file=StringIO())
-    console.print(oracle_table(results, comparison, 200))
-    assert isinstance(console.file, StringIO)
-    row = next(line for line in console.file.getvalue().splitlines() if line.split()[:1] == ["0"])
-    written = row.split(" OUT")[0].split()[-1]
-    assert not comparison["inside"].iloc[0]
-    assert f"{high * 1.0002:.3g}" == f"{high:.3g}" and written != f"{high:.3g}" and f", {high:.6g}]".rstrip("0") in row
 
 
 def test_consoles_print_names_as_they_are() -> None:
@@ -260,28 +213,6 @@ def test_commands_go_with_a_folder_of_any_name(run: Run, oracle: Path) -> None:
 
 def test_a_line_is_one_line_that_can_be_printed() -> None:
     assert printable("a\nb\x1b[31m\udcff λ") == r"a b\x1b[31m\udcff λ"
-
-
-def test_any_name_can_be_drawn() -> None:
-    names = ["$x", "$x$", "$^$", "_x", r"\$x$", "caf\udce9", "a_b"]
-    figure, axes = plt.subplots()
-    for name in names:
-        axes.plot([0], [0], label=plots._text(name))
-    assert len(axes.get_legend_handles_labels()[1]) == len(names)
-    axes.legend()
-    figure.canvas.draw()
-    plt.close(figure)
-
-
-def test_what_a_tuning_took_of_an_oracle_is_no_trial(oracle: Path, tmp_path: Path) -> None:
-    results = run_tuning(
-        resolve({**INLINE, "lanes": 2, "oracle": str(oracle), "out": str(tmp_path / "t")}, kind=TuningSettings)
-    )
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(tuning_table(results, None))
-    given = len(results.replay.given.points) if results.replay.given else 0
-    assert given >= 2 and f"2 trials and {given} max_lr of the oracle's cycle 0, " in capture.get()
 
 
 @pytest.mark.parametrize(

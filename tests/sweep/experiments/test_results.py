@@ -17,7 +17,7 @@ from sweep.experiments.runner import run_oracle
 from sweep.store import tables
 from sweep.store.folder import Folder
 from sweep.store.provenance import new_manifest
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 
 
 @pytest.fixture(scope="module")
