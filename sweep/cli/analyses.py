@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sweep.cli.console import print_json
-from sweep.cli.parameters import Json
+from sweep.cli.parameters import Json, Whole
 from sweep.cli.printing import format_of, print_view, say, say_own_files
 from sweep.config.groups import LocationText
 from sweep.config.settings import Settings
@@ -16,7 +16,7 @@ def gradients(
     folder: LocationText,
     /,
     *,
-    images: int | None = None,
+    images: Whole | None = None,
     beyond: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-0.011,0.009",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     json: Json = False,

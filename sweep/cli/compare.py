@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from sweep.cli.console import err, print_json
-from sweep.cli.parameters import Flag, Flags, Json, takes_execution
+from sweep.cli.parameters import Flag, Flags, Json, Whole, takes_execution
 from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
 from sweep.config import named_scyc
 from sweep.config.groups import LocationText
@@ -23,7 +23,7 @@ def compare(
     *,
     scyc: Annotated[list[str] | None, Parameter(negative="")] = None,
     train: Flag = False,
-    confirm: int | None = None,
+    confirm: Whole | None = None,
     paper: Flag = False,
     flags: Flags = None,
     json: Json = False,

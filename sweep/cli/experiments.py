@@ -11,9 +11,9 @@ from cyclopts import App, Parameter
 from sweep.cli.analyses import print_plan
 from sweep.cli.console import err
 from sweep.cli.help import epilogue
-from sweep.cli.parameters import Config, Flags, Json, Plan, takes
+from sweep.cli.parameters import Config, Flags, Json, Plan, Whole, takes
 from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
-from sweep.config.flags import STRICT, group
+from sweep.config.flags import group
 from sweep.config.groups import LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError
@@ -40,7 +40,7 @@ def oracle(
     flags: Flags = None,
     config: Config = None,
     plan: Plan = False,
-    pilot: Annotated[int | None, Parameter(group=group("Plan")), STRICT] = None,
+    pilot: Annotated[Whole | None, Parameter(group=group("Plan"))] = None,
     spread: Annotated[LocationText | None, Parameter(group=group("Plan"))] = None,
     json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
-from sweep.config.flags import flags_of, group
+from sweep.config.flags import STRICT, flags_of, group
 from sweep.config.groups import MOST_USED
 from sweep.config.settings import EXECUTION, Settings
 
@@ -15,6 +15,8 @@ Flags = dict[str, Any] | None
 """The settings that were given as flags; a command says with `takes` which there are."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """A switch: it is given or not."""
+Whole = Annotated[int, STRICT]
+"""A whole number: the parser would make 2 of 1.5."""
 Json = Annotated[Flag, Parameter(group=group("Results"))]
 Config = Annotated[Path | None, Parameter(group=group(MOST_USED))]
 Plan = Annotated[Flag, Parameter(group=group("Plan"))]

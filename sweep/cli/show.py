@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sweep.cli.console import print_json, print_text
-from sweep.cli.parameters import Flag, Json
+from sweep.cli.parameters import Flag, Json, Whole
 from sweep.cli.printing import Format, print_results, print_view, say
 from sweep.config.groups import LocationText
 from sweep.config.messages import unknown
@@ -79,7 +79,14 @@ def report(
 
 
 def trajectory(
-    *, epsilon: float, delta: float, q: int, beta: float, prune_rate: float = 0.2, cycles: int = 25, json: Json = False
+    *,
+    epsilon: float,
+    delta: float,
+    q: Whole,
+    beta: float,
+    prune_rate: float = 0.2,
+    cycles: Whole = 25,
+    json: Json = False,
 ) -> None:
     """Print the max_lr that S-Cyc predicts for each cycle (section 4 of the paper).
 

@@ -46,6 +46,7 @@ class TuningSettings(Settings):
         group="Tuning",
         description="Results folder of a finished oracle. --by fit needs one. With --by stages, its cycle 0 gives "
         "epsilon, so that the first stage trains nothing.",
+        when_unset="no oracle",
     )
     trials: int = setting(
         20,
