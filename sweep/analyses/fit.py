@@ -1,7 +1,7 @@
 """Fit S-Cyc, and simpler curves, to an oracle. No training. In: a finished oracle. Out: the table of fits.
 
 A fit lies in the feasible region at as many cycles as possible; of equals, nearest to the region, then to the best
-max_lr, in widths of the region. Next: `sweep.reporting.plots` draws it, `sweep.config.named_scyc` keeps the winner.
+max_lr, in widths of the region. Next: `sweep.analyses.views` shows it, `sweep.config.named_scyc` keeps the winner.
 """
 
 import math

@@ -1,7 +1,7 @@
 """How gradients and activations are distributed in the networks of a chain. In: a results folder with its states.
 
 Out: tables of histograms and of their tails, by cycle and run (S-Cyc paper, Figures 1 and 3 to 6). Nothing is trained.
-Next: `sweep.reporting.screen` and `sweep.reporting.plots` show them.
+Next: `sweep.analyses.views` and `sweep.analyses.figures` show them.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from sweep.analyses import figures
 from sweep.analyses.gradient_tables import HISTOGRAMS, TAILS
-from sweep.config.settings import changed
-from sweep.errors import FolderError, SpecError
+from sweep.config.resolve import changed
+from sweep.errors import FolderError, SettingsError
 from sweep.execution.worker import load_dataset, pick_device
-from sweep.reporting import plots
+from sweep.reporting.wording import run_of
 from sweep.statistics.selection import Row
 from sweep.store.folder import Folder
 from trainables import histograms
@@ -63,12 +64,12 @@ def gradients(
 
     `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
     which gradients count as tails. Raises FolderError where a network is not there, or the folder's were trained with
-    other data or code, and SpecError for bad data or numbers.
+    other data or code, and SettingsError for bad data or numbers.
     """
     if not beyond[0] < beyond[1]:
-        raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
+        raise SettingsError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
     if images is not None and images < 1:
-        raise SpecError(f"--images must be at least 1, but got {images}")
+        raise SettingsError(f"--images must be at least 1, but got {images}")
     settings = results.settings
     networks = list(results.networks())
     if not networks:
@@ -76,7 +77,7 @@ def gradients(
     training = settings.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device cuda, but torch sees no GPU here")
+        raise SettingsError("--device cuda, but torch sees no GPU here")
     now = changed(settings, {})
     results.check_unchanged(now)
     try:
@@ -84,7 +85,7 @@ def gradients(
         results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
-        raise SpecError(str(error)) from error
+        raise SettingsError(str(error)) from error
     bins: list[dict[str, Any]] = []
     tails: list[dict[str, Any]] = []
     first: dict[tuple[str, str, int], Distribution] = {}
@@ -126,7 +127,7 @@ def write_gradients(results: Measurable, found: Gradients | None = None) -> None
     folder = results.folder.path
     HISTOGRAMS.write(found.histograms, HISTOGRAMS.path(folder))
     TAILS.write(found.tails, TAILS.path(folder))
-    plots.histograms(results, found, folder / "histograms.png")
+    figures.histograms(found, run_of(results.settings), folder / "histograms.png")
 
 
 def _state(results: Measurable, row: Row, network: nn.Module) -> State:

@@ -14,11 +14,10 @@ from statistics import fmean
 import torch
 from scipy import stats
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.analyses.forecast import forecast
 from sweep.config.settings import Settings
-from sweep.errors import SpecError, SweepError, TrainingError
+from sweep.errors import SettingsError, SweepError, TrainingError
 from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
 from sweep.statistics import power
 from sweep.statistics.selection import ClosedCycle
@@ -192,10 +191,10 @@ def pilot(settings: Settings, runs: int) -> Spread:
     come out well, and as `check_network`.
     """
     if runs < FEWEST:
-        raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
-    grid = MaxLrGrid.parse(settings.max_lr).values
+        raise SettingsError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
+    grid = settings.grid.values
     if len(grid) < 2:
-        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
+        raise SettingsError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
     middle = SCyc.parse(settings.scyc).epsilon if settings.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
     network, dataset = check_network(settings), dataset_of(settings)
@@ -236,13 +235,13 @@ class Network:
 def check_network(settings: Settings) -> Network:
     """Return what is known of a network after a training step on made images. Nothing else is checked by training.
 
-    Raises SpecError where the network does not fit the data set's images or the batches, or the pruning the network,
+    Raises SettingsError where the network does not fit the data set's images or the batches, or the pruning the network,
     where it cannot be trained, or not in packs of as many lanes as are asked for.
     """
     data, training = outline_of(settings), settings.training()
     images = data.train_size(settings.split)
     if settings.batch_size > images:
-        raise SpecError(
+        raise SettingsError(
             f"--batch-size must be at most {images}, a run's training images, but got {settings.batch_size}"
         )
     alone, note = "", ""
@@ -254,19 +253,19 @@ def check_network(settings: Settings) -> Network:
         if ":" in settings.model:
             alone = lanes.check(network, made, data.classes)
     except ValueError as error:
-        raise SpecError(
+        raise SettingsError(
             f"--model {settings.model}, --dataset {settings.dataset}, --pruning {settings.pruning}: {error}"
         ) from error
     if training.smallest_batch(images) == 1:
         try:
             lanes.attempt(network, made[:1], (1, data.classes))
         except ValueError as error:
-            raise SpecError(
+            raise SettingsError(
                 f"--batch-size {settings.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
                 "give another"
             ) from error
     if alone and settings.lanes not in ("auto", 1):
-        raise SpecError(f"--lanes must be auto or 1 for {settings.model}, but got {settings.lanes}: {alone}")
+        raise SettingsError(f"--lanes must be auto or 1 for {settings.model}, but got {settings.lanes}: {alone}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     weights = dict(network.named_parameters())
@@ -282,19 +281,19 @@ def outline_of(settings: Settings) -> Outline:
     try:
         return DATASETS[settings.dataset].part(settings.images)
     except PartError as error:
-        raise SpecError(f"--{error}") from error
+        raise SettingsError(f"--{error}") from error
 
 
 def dataset_of(settings: Settings) -> Dataset:
     """Return a sweep's data set.
 
-    Raises SweepError where it is missing or damaged, or a user's own is none; SpecError for a part that cannot be.
+    Raises SweepError where it is missing or damaged, or a user's own is none; SettingsError for a part that cannot be.
     """
     try:
         return load_dataset(
             settings.dataset, settings.data_folder, torch.device("cpu"), settings.download, settings.images
         )
     except PartError as error:
-        raise SpecError(f"--{error}") from error
+        raise SettingsError(f"--{error}") from error
     except DataError as error:
         raise SweepError(str(error)) from error

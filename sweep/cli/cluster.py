@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from sweep.cli.console import err, out, print_json, print_text
-from sweep.config.settings import LocalFolder, Place, Settings, resolve
+from sweep.config.groups import LocalFolder, LocationText
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
@@ -28,7 +30,7 @@ KINDS: dict[str, type[Settings] | None] = {
 }
 """Commands that can be submitted, with the settings that they resolve; None: they take a finished folder's."""
 
-Storage = Annotated[Place, Parameter(env_var="SCYC_SWEEP_STORAGE")]
+Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -122,8 +124,8 @@ def register(app: App) -> None:
 
         """
         from sweep.cluster import catalog as stored
-        from sweep.cluster import submission
-        from sweep.reporting.screen_cluster import status_table
+        from sweep.cluster import submission, views
+        from sweep.reporting import terminal
 
         where = submission.storage_of(storage)
         found = stored.survey(where, name)
@@ -131,7 +133,7 @@ def register(app: App) -> None:
         if json:
             print_json([_plain(each, jobs) for each in found])
         elif found:
-            out.print(status_table(found, jobs))
+            out.print(terminal.render(views.status(found, jobs), out.width))
         else:
             err.print(f"{where} has no sweeps", soft_wrap=True)
 

@@ -17,7 +17,7 @@ from sweep.experiments.results import Results
 from sweep.store.folder import Folder
 from sweep.store.identity import check_identity, check_kind
 from sweep.store.ledger import READERS, Ledger
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress, seconds_left
 from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
 
 WITHIN = ("", "controls/*", "validation", "validation-held-out")
@@ -122,8 +122,7 @@ def _stored(results: Results, name: str) -> Stored:
     session = [time for time in times if time >= began]
     left = None
     if session and not finished:
-        pace = (session[-1] - began).total_seconds() / len(session)
-        left = max(0.0, pace * (progress.lanes_planned - progress.lanes_done) - since(session[-1]))
+        left = seconds_left(progress, len(session), (session[-1] - began).total_seconds(), since(session[-1]))
     return Stored(name, results.kind, progress, finished, times[-1] if times else None, left)
 
 

@@ -20,7 +20,8 @@ from sweep.store.folder import Folder, location_of
 from sweep.store.identity import check_identity, check_kind, identity
 from sweep.store.ledger import Ledger
 from sweep.store.tables import LANES, Table
-from sweep.strategies.protocol import Context, Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Context, Strategy
 from trainables.spec import TRAINING_VERSION
 from trainables.storage import Location
 

@@ -25,7 +25,8 @@ from sweep.store.folder import Folder
 from sweep.store.identity import check_identity, check_kind
 from sweep.store.ledger import Ledger
 from sweep.store.provenance import new_manifest
-from sweep.strategies.protocol import Context, Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Context, Strategy
 from trainables.data.datasets import Dataset
 from trainables.states import path_of
 
@@ -61,9 +62,9 @@ def write(experiment: Experiment, results: Results) -> None:
     folder = results.folder.path
     for table, data in experiment.tables.items():
         table.write(data(results), table.path(folder))
+    experiment.finish(results)
     for name, draw in experiment.figures.items():
         draw(results, folder / f"{name}.png")
-    experiment.finish(results)
 
 
 class _Sweep:

@@ -1,38 +1,28 @@
-"""A view in other formats. In: a `View`. Out: Markdown, LaTeX, CSV or JSON, as text.
+"""Views as text for other programs. In: a `View`. Out: Markdown, LaTeX, CSV or JSON.
 
-Markdown and LaTeX take the cells as they are printed, so that a table says the same wherever it stands.
+Markdown and LaTeX (booktabs) have the cells and sentences as they are shown; CSV and JSON have the data in full.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 from tabulate import tabulate
 
-from sweep.reporting.screen import columns
-from sweep.reporting.views import View
+from sweep.config.messages import printable
+from sweep.reporting.numbers import missing
+from sweep.reporting.views import Cell, Statement, Table, View
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Format = Literal["markdown", "latex", "csv", "json"]
 
 LATEX = str.maketrans({"λ": r"$\lambda$", "±": r"$\pm$"})
-"""What a LaTeX without Unicode fonts has not."""
-MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*<"})
-"""What Markdown takes for its own: the end of a cell, an item of a list, a tag."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A printed table, cell by cell."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
-    align: list[str]
-    """`left` or `right`, by column."""
+"""Characters that LaTeX without Unicode fonts lacks."""
+MARKDOWN = re.compile(r"[\\|*_`<>[&~#$]|:(?=[\w+-]+:)|^[-+](?= )")
+"""What Markdown takes for markup: emphasis, code, the end of a cell, a tag, a link, a formula, an emoji, a list."""
 
 
 def write(view: View, format: Format) -> str:
@@ -41,52 +31,55 @@ def write(view: View, format: Format) -> str:
         return view.data.to_csv(index=False)
     if format == "json":
         return json.dumps(columns(view.data)) + "\n"
-    write_part = _latex if format == "latex" else _markdown
-    return "\n".join(map(write_part, parts_of(view.table))) + "\n"
+    parts = _latex(view) if format == "latex" else _markdown(view)
+    return "\n".join(parts) + "\n"
 
 
-def parts_of(table: RenderableType) -> Iterator[Cells | str]:
-    """Yield what a printed view is made of: tables, and the lines between them."""
-    if isinstance(table, Group):
-        for part in table.renderables:
-            yield from parts_of(part)
-    elif isinstance(table, Table):
-        cells = [[_plain(cell) for cell in column.cells] for column in table.columns]
-        yield Cells(
-            _plain(table.title) if table.title else "",
-            [_plain(column.header) for column in table.columns],
-            [list(row) for row in zip(*cells, strict=True)],
-            [column.justify if column.justify == "right" else "left" for column in table.columns],
-        )
-    else:
-        yield _plain(table)
+def columns(data: "pd.DataFrame") -> dict[str, list[Any]]:
+    """Return a table as one JSON object of columns; what is missing is null."""
+    return {str(name): [None if missing(value) else value for value in data[name].tolist()] for name in data.columns}
 
 
-def _plain(part: RenderableType) -> str:
-    text = part.plain if isinstance(part, Text) else str(part)
-    return " ".join(text.split())
-
-
-def _markdown(part: Cells | str) -> str:
-    if isinstance(part, str):
-        return f"{_escaped(part)}\n"
-    rows = [[_escaped(cell) for cell in row] for row in part.rows]
-    text = _tabulated(rows, [_escaped(heading) for heading in part.headings], part.align, "github")
-    return f"{_escaped(part.title)}\n\n{text}" if part.title else text
+def _markdown(view: View) -> list[str]:
+    parts = [f"**{_escaped(view.title)}**\n"] if view.title else []
+    for part in view.parts:
+        if isinstance(part, Statement):
+            parts.append(f"{_escaped(part.text)}\n")
+        else:
+            parts += [f"**{_escaped(part.title)}**\n"] if part.title else []
+            parts += _tabulated(part, "pipe", _escaped)
+    return parts
 
 
 def _escaped(text: str) -> str:
-    return text.translate(MARKDOWN)
+    return MARKDOWN.sub(r"\\\g<0>", printable(text))
 
 
-def _latex(part: Cells | str) -> str:
-    """Return a table as a tabular, its title and any line as comments."""
-    if isinstance(part, str):
-        return f"% {part}".translate(LATEX)
-    text = _tabulated(part.rows, part.headings, part.align, "latex_booktabs")
-    return (f"% {part.title}\n{text}" if part.title else text).translate(LATEX)
+def _latex(view: View) -> list[str]:
+    """Return each table as a tabular; titles and sentences are comments."""
+    parts = [_comment(view.title)] if view.title else []
+    for part in view.parts:
+        if isinstance(part, Statement):
+            parts.append(_comment(part.text))
+        else:
+            parts += [_comment(part.title)] if part.title else []
+            parts += [text.translate(LATEX) for text in _tabulated(part, "latex_booktabs", printable)]
+    return parts
 
 
-def _tabulated(rows: list[list[str]], headings: list[str], align: list[str], kind: str) -> str:
+def _comment(text: str) -> str:
+    return f"% {printable(text)}\n".translate(LATEX)
+
+
+def _tabulated(table: Table, kind: str, write_text: Callable[[str], str]) -> list[str]:
     """Return a table; without rows, which LaTeX cannot set, nothing."""
-    return tabulate(rows, headings, kind, disable_numparse=True, colalign=align) + "\n" if rows else ""
+    if not table.rows:
+        return []
+    headings = [write_text(column.title) for column in table.columns]
+    rows = [[write_text(_text(cell)) for cell in row] for row in table.rows]
+    align: Sequence[str] = [column.align for column in table.columns]
+    return [tabulate(rows, headings, kind, disable_numparse=True, colalign=align) + "\n"]
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.text} {cell.note}" if cell.note else cell.text

@@ -1,6 +1,7 @@
 """The live view of a running sweep. In: `Progress`. Out: a bar on a terminal, else (logs, notebooks) a line a minute.
 
-And a line whenever something is decided. Each line is flushed at once and never wrapped.
+A line is written as well whenever something is decided. Each begins with the time of day, is flushed at once and is
+never wrapped.
 """
 
 import threading
@@ -8,12 +9,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from sweep.strategies.protocol import Progress
+from sweep.config.messages import printable
+from sweep.reporting.numbers import count, duration
+from sweep.strategies.progress import Progress, seconds_left
 
 SILENCE = 60.0
 """Seconds after which a line is due although nothing was decided."""
@@ -25,11 +29,18 @@ class LiveView:
     """Shows how far a sweep is; call it with every `Progress`. Use as a context."""
 
     def __init__(
-        self, console: Console | None = None, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console | None = None,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        """`console`: where to show it, by default stdout; `quiet`: nowhere; `clock`: seconds that only rise."""
+        """`console`: where to show it, by default stdout; `quiet`: nowhere.
+
+        `clock`: seconds that only rise; `now`: the local time that a line begins with.
+        """
         self.console = console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self.clock = clock
+        self.clock, self.now = clock, now
         self.lines = not quiet and not console.is_terminal
         self.bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -53,7 +64,7 @@ class LiveView:
         self.progress: Progress | None = None
         self.started, self.lanes_before = self.clock(), 0
         """When the first progress came, and lanes found finished: these say nothing about this session's pace."""
-        self.told = 0
+        self.shown = 0
         """Decisions that were shown, or made before this session."""
 
     def __enter__(self) -> "LiveView":
@@ -73,15 +84,15 @@ class LiveView:
         with self._lock:
             first, self.progress = self.progress is None, progress
             if first:
-                self.started, self.lanes_before, self.told = self.clock(), progress.lanes_done, len(progress.decided)
+                self.started, self.lanes_before, self.shown = self.clock(), progress.lanes_done, len(progress.decided)
                 self._write(self._how_far())
             self._show_bar(progress)
-            new = progress.decided[self.told :]
+            new = progress.decided[self.shown :]
             for decided in new[:-1]:
                 self._write(decided)
             if new:
                 self._write(f"{new[-1]}; {self._how_far()}")
-            self.told = max(self.told, len(progress.decided))
+            self.shown = max(self.shown, len(progress.decided))
 
     def tick(self) -> None:
         """Write a line if the last one is a minute old."""
@@ -105,11 +116,11 @@ class LiveView:
             while not self._ended.wait(LOOK):
                 self.tick()
 
-    def _write(self, line: str) -> None:
-        """Write one line, whatever its width: a log has no edge, and rich would wrap at 80 columns."""
+    def _write(self, message: str) -> None:
+        """Write one line, whatever its width: a file has no edge, and rich would wrap at 80 columns."""
         if self.lines:
             self.written = self.clock()
-            print(line, file=self.console.file, flush=True)
+            print(f"{self.now():%H:%M:%S} {printable(message)}", file=self.console.file, flush=True)
 
     def _show_bar(self, progress: Progress) -> None:
         description = _where(progress)
@@ -125,31 +136,20 @@ class LiveView:
         )
 
     def _how_far(self) -> str:
-        progress, so_far = self.progress, duration(self.clock() - self.begun)
+        progress, so_far = self.progress, f"{duration(self.clock() - self.begun)} elapsed"
         if progress is None:
             return f"starting, {so_far}"
-        parts = [f"{_where(progress)}: {progress.lanes_done} of {progress.lanes_planned} lanes"]
+        parts = [f"{_where(progress)}: {progress.lanes_done:,} of {progress.lanes_planned:,} lanes done"]
         if progress.under_way is not None:
-            parts.append(f"{progress.under_way} pack{'' if progress.under_way == 1 else 's'} under way")
+            parts.append(f"{count(progress.under_way, 'pack')} in training")
         return ", ".join([*parts, so_far, *filter(None, [self._left(progress)])])
 
     def _left(self, progress: Progress) -> str:
-        """Return the time left at the pace of this session; lanes found finished say nothing about it."""
-        trained = progress.lanes_done - self.lanes_before
-        if trained <= 0:  # what was lost is trained again
-            return ""
-        seconds = (self.clock() - self.started) / trained * (progress.lanes_planned - progress.lanes_done)
-        return f"{duration(seconds)} left"
+        trained = progress.lanes_done - self.lanes_before  # less than none where lost lanes are trained again
+        seconds = seconds_left(progress, trained, self.clock() - self.started)
+        return "" if seconds is None else f"about {duration(seconds)} left"
 
 
 def _where(progress: Progress) -> str:
     cycle = f"cycle {progress.cycle} of {progress.cycles}"
     return f"{progress.label}, {cycle}" if progress.label else cycle
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as a person says it: 48 s, 12 min, 3.5 h, 2.1 days."""
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
-    return f"{seconds / 86_400:.1f} days"

@@ -1,6 +1,6 @@
 """The oracle beside predicted trajectories. Pure. In: oracle table, curves, trajectories. Out: the comparison table.
 
-Next: `sweep.reporting.plots` draws it, the command line prints it.
+Next: views and figures of the oracle show it.
 """
 
 import itertools

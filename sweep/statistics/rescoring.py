@@ -1,7 +1,7 @@
 """What an oracle's table would say under other rules. In: closed cycles. Out: a row for each rule and cycle.
 
 Nothing is trained: every evaluation was kept. The chain stays the one that was run, so a rule says how each cycle would
-have been judged, not where another choice would have led. Next: `sweep.reporting.screen` counts what changes.
+have been judged, not where another choice would have led. Next: `reference_views` of the oracle counts what changes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config.settings import Settings
-from sweep.store import lock, tables
+from sweep.store import lock, version
 from sweep.store.identity import identity
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
@@ -38,7 +38,7 @@ def new_manifest(
     }
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {
-        "schema_version": tables.SCHEMA_VERSION,
+        "schema_version": version.SCHEMA_VERSION,
         "kind": kind,
         "settings": settings.model_dump(mode="json"),
         "identity": identity(settings, fingerprint),

@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.errors import DamagedError, FolderError
+from sweep.store.version import SCHEMA_VERSION, check_version
 from trainables import storage
 from trainables.storage import TABLE, Location, Replacing, reason
-
-SCHEMA_VERSION = 2
-"""Raised when a column or a file changes its meaning or name. Folders of other versions are refused, not misread."""
 
 Column = tuple[str, pa.DataType, str, str]
 """Name, type, unit, description."""
@@ -38,7 +36,9 @@ class Table:
             pa.field(name, kind, metadata={"type": str(kind), "unit": unit, "description": description})
             for name, kind, unit, description in self.columns
         ]
-        return pa.schema(fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)})
+        return pa.schema(
+            fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)}
+        )
 
     def path(self, folder: Location) -> Location:
         """Return the table's file in a results folder."""
@@ -109,17 +109,6 @@ def content_of(path: Location) -> bytes:
         return storage.read(path, TABLE)
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {reason(error)}") from error
-
-
-def check_version(found: object, path: Location) -> None:
-    """Raise FolderError if something was written by a newer or an older version than this."""
-    if found == SCHEMA_VERSION and isinstance(found, int):
-        return
-    older = isinstance(found, int) and found < SCHEMA_VERSION
-    way = "use the scyc-sweep that wrote it, or begin a new folder" if older else "use a newer scyc-sweep"
-    raise FolderError(
-        f"{path} has schema version {str(found)[:20]}, this scyc-sweep reads version {SCHEMA_VERSION}: {way}"
-    )
 
 
 def _to_pandas(content: pa.Table) -> pd.DataFrame:

@@ -13,31 +13,9 @@ from typing import Any
 from sweep.errors import TrainingError
 from sweep.store.folder import Folder
 from sweep.store.ledger import Ledger, lane_id
+from sweep.strategies.progress import Progress
 from trainables.schedules import rates
 from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a sweep is."""
-
-    cycle: int
-    """The cycle that is open; the furthest behind where runs decide for themselves."""
-    cycles: int
-    """The last cycle."""
-    lanes_done: int
-    lanes_planned: int
-    """Without extensions of the grid that are not yet known to be needed."""
-    diverged: int
-    best_max_lr: float | None
-    """Of the newest decided cycle."""
-    val_accuracy: float | None
-    label: str = ""
-    """What is going on besides, such as the stage of a tuning."""
-    decided: tuple[str, ...] = ()
-    """What the strategy has decided so far, in order, a line each: a cycle closed, a grid extended, a trial ended."""
-    under_way: int | None = None
-    """Packs that are handed out and not back; None where results alone tell."""
 
 
 @dataclass(frozen=True)

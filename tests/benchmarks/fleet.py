@@ -28,7 +28,8 @@ from typing import Any
 from common import SEED, against, memory_bytes, report
 from rich.console import Console
 
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
 from sweep.experiments.oracle.strategy import GreedyOracle

@@ -17,8 +17,7 @@ from common import SEED, report
 from torch import Tensor
 from torch.nn import functional
 
-from search_spaces.max_lr import MaxLrGrid
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.execution.worker import Measure, keep_freed_memory
 from sweep.store.provenance import hardware
 from trainables import measure, optimizers, pruning
@@ -153,7 +152,7 @@ def main() -> None:
     for case in cases:
         settings = resolve(case.settings)
         # One run and one worker: the choice is then by rate alone, not by how packs fill the workers.
-        job = Measure(len(MaxLrGrid.parse(settings.max_lr).values), runs=1, workers=1)
+        job = Measure(len(settings.grid.values), runs=1, workers=1)
         started = time.perf_counter()
         source = DATASETS[settings.dataset]
         data = measure.made(source, source.augment, min(source.size, 4096))

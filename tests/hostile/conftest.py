@@ -237,13 +237,13 @@ def run(command: str) -> Ended:
     return guarded(main)
 
 
-def drawn(draw: Callable[..., None], *arguments: Any) -> None:
+def drawn(draw: Callable[..., None], results: Any, path: Path, *others: Any) -> None:
     """Draw a picture, where pictures are drawn, and leave a few bytes, which takes no time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda figure, path, **options: None)
         if Base.drawing:
-            draw(*arguments)
-    arguments[-1].write_bytes(b"a picture")
+            draw(results, path, *others)
+    path.write_bytes(b"a picture")
 
 
 @cache
@@ -281,16 +281,18 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
-    import sweep.experiments.runner  # torch's libraries take more than MEMORY
-    import sweep.reporting.plots
+    from sweep.experiments import oracle, schedules, tuning, validation
 
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         # Nothing waits for the disk, and statsmodels collects no garbage in each of its tests.
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr("gc.collect", lambda generation=2: 0)
-        for name in ("trajectory", "tuning", "schedules", "controls", "leads", "gaps"):
-            patch.setattr(f"sweep.reporting.plots.{name}", partial(drawn, getattr(sweep.plots, name)))
+        for room in (oracle, tuning, schedules, validation):
+            for name, draw in room.figures.FIGURES.items():
+                patch.setitem(room.figures.FIGURES, name, partial(drawn, draw))
+        for name in ("trajectory", "controls"):  # drawn by `compare` and `control` too
+            patch.setattr(oracle.figures, name, partial(drawn, getattr(oracle.figures, name)))
         patch.setattr(sys, "argv", sys.argv)
         patch.setattr("sweep.cli.main.app", lambda tokens, **options: parsed(tuple(tokens))())
         for name, commands in SWEEPS.items():

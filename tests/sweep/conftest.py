@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison

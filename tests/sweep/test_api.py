@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 import sweep
 from search_spaces.scyc import SCyc
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.tuning.results import TuningResults
 
@@ -41,7 +41,7 @@ def test_a_config_file_counts_less_than_arguments(tmp_path: Path) -> None:
 
 
 def test_a_wrong_argument_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="unknown setting 'cycels'; did you mean cycles"):
+    with pytest.raises(SettingsError, match="unknown setting 'cycels'; did you mean cycles"):
         sweep.build_oracle(cycels=3)
 
 

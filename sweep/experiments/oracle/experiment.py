@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from search_spaces.scyc import SCyc
 from search_spaces.trajectories import Trajectory
 from sweep.analyses.gradients import write_gradients
@@ -15,19 +17,25 @@ from sweep.experiments.oracle.tables import COMPARISON, CURVES, ORACLE, TREND
 
 
 def write_comparison(results: OracleResults, predicted: Mapping[str, Trajectory]) -> None:
-    """Write the comparison with predicted trajectories and draw it; without any there is no such table."""
+    """Write the comparison with predicted trajectories, and draw it."""
+    comparison = _compare(results, predicted)
+    figures.trajectory(results, results.folder.path / "trajectory.png", comparison)
+
+
+def _compare(results: OracleResults, predicted: Mapping[str, Trajectory]) -> pd.DataFrame | None:
+    """Write the comparison with predicted trajectories; without any there is no such table."""
     comparison = results.compare(predicted) if predicted else None
     path = COMPARISON.path(results.folder.path)
     if comparison is not None:
         COMPARISON.write(comparison, path)
     else:
         path.unlink(missing_ok=True)
-    figures.trajectory(results, results.folder.path / "trajectory.png", comparison)
+    return comparison
 
 
 def _finish(results: OracleResults) -> None:
     scyc = results.settings.scyc
-    write_comparison(results, {OWN: SCyc.parse(scyc)} if scyc else {})
+    _compare(results, {OWN: SCyc.parse(scyc)} if scyc else {})
     if results.settings.histograms:
         write_gradients(results)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from search_spaces.max_lr import GrowingGrid, MaxLrGrid
+from search_spaces.max_lr import GrowingGrid
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
 from sweep.store.ledger import STATES
 from sweep.strategies.packing import in_packs
-from sweep.strategies.protocol import Context, Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Context, Strategy
 from trainables.spec import Lane, Pack
 
 
@@ -141,7 +142,7 @@ class GreedyOracle(Strategy):
     def __init__(self, context: Context) -> None:
         """See `Strategy`."""
         super().__init__(context)
-        self.grid = MaxLrGrid.parse(self.settings.max_lr)
+        self.grid = self.settings.grid
         runs = range(self.settings.runs)
         shared = self.settings.decide == "shared"
         self.chains = [_Chain(self, runs, None)] if shared else [_Chain(self, [run], run) for run in runs]

@@ -8,12 +8,12 @@ chains.
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from search_spaces.max_lr import GrowingGrid, MaxLrGrid
+from search_spaces.max_lr import GrowingGrid
 from sweep.errors import TrainingError
 from sweep.experiments.schedules.settings import Entry, SchedulesSettings
 from sweep.statistics.selection import choose, dominated, mean_scores
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Lane, Pack, Schedule
 
 
@@ -115,7 +115,7 @@ class ScheduleComparison(ChainStrategy):
 
         The grid goes on where the best lies on its edge. Raises TrainingError where every max_lr diverged.
         """
-        grids = {schedule: GrowingGrid(MaxLrGrid.parse(self.settings.max_lr)) for schedule in wanted}
+        grids = {schedule: GrowingGrid(self.settings.grid) for schedule in wanted}
         tried: dict[Schedule, list[Chain]] = {schedule: [] for schedule in wanted}
         new = {schedule: list(grid.points) for schedule, grid in grids.items()}
         found: dict[Schedule, float] = {}

@@ -1,7 +1,7 @@
 """From chains under several schedules to a table like the paper's Table 2. Pure: no files, no torch, no ray.
 
 In: the chains' rows. Out: accuracies by schedule and cycle, which of them a paired test can tell from the best, and the
-paper's printed values beside them. Next: `sweep.reporting.screen` and `sweep.reporting.plots` show it.
+paper's printed values beside them. Next: `views` and `figures` beside it show it.
 """
 
 import functools
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import stats
 
 from search_spaces.schedule_tables import Comparison
 from sweep.experiments.schedules.settings import Entry
@@ -221,4 +220,6 @@ def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
     differences = np.subtract(ours, theirs)
     if np.ptp(differences) < SAME_ACCURACY:
         return 0.0 if abs(differences.mean()) > SAME_ACCURACY else 1.0
+    from scipy import stats  # takes half a second that other commands need not
+
     return float(stats.ttest_rel(ours, theirs).pvalue)

@@ -16,7 +16,8 @@ from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Tria
 from sweep.experiments.tuning.settings import Given, TuningSettings
 from sweep.store.identity import identity
 from sweep.strategies.chains import Chain, ChainStrategy, Link
-from sweep.strategies.protocol import Context, Progress
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Context
 from trainables.spec import Pack
 
 

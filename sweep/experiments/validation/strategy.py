@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from sweep.experiments.validation.settings import ValidationSettings
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Pack, derive_seed
 
 

@@ -1,6 +1,6 @@
 """What trained trajectories say: inside, outside or undecided; equivalent or not. Pure. In: trained chains.
 
-Out: the verdicts table. Next: `sweep.reporting.screen_evidence` prints it.
+Out: the verdicts table. Next: `views` beside it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,8 @@ import torch
 
 from sweep.analyses import forecast
 from sweep.analyses.plan import outline_of
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.execution.worker import Measure
 from sweep.experiments.schedules.settings import SchedulesSettings

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import sweep
 from search_spaces.scyc import SCyc
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
 from sweep.experiments import registry, runner
@@ -30,7 +31,7 @@ from sweep.statistics.comparison import fits
 from sweep.store.folder import Folder
 from sweep.store.ledger import Ledger
 from sweep.store.tables import LANES
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")

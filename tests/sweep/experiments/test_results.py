@@ -18,7 +18,7 @@ from sweep.experiments.runner import run
 from sweep.store.folder import Folder
 from sweep.store.provenance import new_manifest
 from sweep.store.tables import LANES
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 
 
 @pytest.fixture(scope="module")

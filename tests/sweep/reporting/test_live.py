@@ -3,13 +3,15 @@
 import io
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sweep.reporting.live import LiveView
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.strategies.progress import Progress
+from sweep.strategies.protocol import Strategy
 
 
 class Log:
@@ -19,7 +21,10 @@ class Log:
         self.now = 1000.0
         self.file = io.StringIO()
         console = {"file": self.file, "width": 20} | console
-        self.view = LiveView(Console(**console), clock=lambda: self.now)
+        self.view = LiveView(Console(**console), clock=lambda: self.now, now=self.time_of_day)
+
+    def time_of_day(self) -> datetime:
+        return datetime(2026, 7, 25, 23, 59) + timedelta(seconds=self.now - 1000)
 
     @property
     def new(self) -> list[str]:
@@ -38,7 +43,7 @@ def progress(done: int = 0, decided: tuple[str, ...] = (), **more: Any) -> Progr
 def test_a_line_comes_a_minute_after_the_last_one_though_no_pack_comes_back() -> None:
     log = Log()
     log.view(progress())
-    assert log.new == ["cycle 0 of 15: 0 of 125 lanes, 0 s"]
+    assert log.new == ["23:59:00 cycle 0 of 15: 0 of 125 lanes done, 0 s elapsed"]
     log.view(progress(under_way=3))  # packs that go out and come back are no news
     log.now += 59
     log.view.tick()
@@ -46,18 +51,20 @@ def test_a_line_comes_a_minute_after_the_last_one_though_no_pack_comes_back() ->
     log.now += 1
     log.view.tick()
     log.view.tick()
-    assert log.new == ["cycle 0 of 15: 0 of 125 lanes, 3 packs under way, 60 s"]
+    assert log.new == ["00:00:00 cycle 0 of 15: 0 of 125 lanes done, 3 packs in training, 60 s elapsed"]
     log.now += 60
     log.view(progress(25, under_way=1))
     log.view.tick()
-    assert log.new == ["cycle 0 of 15: 25 of 125 lanes, 1 pack under way, 2 min, 8 min left"]
+    assert log.new == [
+        "00:01:00 cycle 0 of 15: 25 of 125 lanes done, 1 pack in training, 2 min elapsed, about 8 min left"
+    ]
 
 
 def test_what_is_decided_is_told_once_and_at_once_and_puts_the_minute_off() -> None:
     log = Log()
     before = ("cycle 0: decided",)
     log.view(progress(decided=before))
-    assert log.new == ["cycle 0 of 15: 0 of 125 lanes, 0 s"]  # it was decided in another session
+    assert log.new == ["23:59:00 cycle 0 of 15: 0 of 125 lanes done, 0 s elapsed"]  # it was decided in another session
     log.now += 40
     now = (*before, "cycle 1: the grid is extended", "cycle 2: decided")
     log.view(progress(5, now))
@@ -65,8 +72,8 @@ def test_what_is_decided_is_told_once_and_at_once_and_puts_the_minute_off() -> N
     log.view(progress(5, ()))  # a strategy that runs again from the top
     log.view(progress(5, now))
     assert log.new == [
-        "cycle 1: the grid is extended",
-        "cycle 2: decided; cycle 0 of 15: 5 of 125 lanes, 40 s, 16 min left",
+        "23:59:40 cycle 1: the grid is extended",
+        "23:59:40 cycle 2: decided; cycle 0 of 15: 5 of 125 lanes done, 40 s elapsed, about 16 min left",
     ]
     log.now += 59
     log.view.tick()
@@ -77,11 +84,13 @@ def test_before_anything_is_known_it_says_that_it_is_starting() -> None:
     log = Log()
     log.now += 90
     log.view.tick()
-    assert log.new == ["starting, 90 s"]
+    assert log.new == ["00:00:30 starting, 90 s elapsed"]
     log.view(progress(25))
     log.now += 60
     log.view.tick()
-    assert log.new[-1] == "cycle 0 of 15: 25 of 125 lanes, 2 min"  # lanes of earlier sessions say nothing of the pace
+    assert (
+        log.new[-1] == "00:01:30 cycle 0 of 15: 25 of 125 lanes done, 2 min elapsed"
+    )  # lanes of earlier sessions say nothing of the pace
 
 
 def test_each_of_several_sweeps_is_named_and_counts_for_itself() -> None:
@@ -91,9 +100,9 @@ def test_each_of_several_sweeps_is_named_and_counts_for_itself() -> None:
     show(progress())
     show(progress(5, ("cycle 0: decided",)))
     assert [line.partition(";")[0] for line in log.new] == [
-        "random, cycle 0 of 15: 100 of 125 lanes, 0 s",
-        "none, cycle 0 of 15: 0 of 125 lanes, 0 s",
-        "none, cycle 0: decided",
+        "23:59:00 random, cycle 0 of 15: 100 of 125 lanes done, 0 s elapsed",
+        "23:59:00 none, cycle 0 of 15: 0 of 125 lanes done, 0 s elapsed",
+        "23:59:00 none, cycle 0: decided",
     ]
 
 
@@ -112,7 +121,21 @@ def test_markup_and_width_leave_a_line_as_it_is() -> None:
     log = Log()
     name = "[/bold] :one: " + "x" * 200
     log.view(progress(label=name))
-    assert log.new == [f"{name}, cycle 0 of 15: 0 of 125 lanes, 0 s"]
+    assert log.new == [f"23:59:00 {name}, cycle 0 of 15: 0 of 125 lanes done, 0 s elapsed"]
+
+
+def test_a_message_of_several_lines_is_one_line_and_begins_with_the_local_time() -> None:
+    log = Log()
+    log.view(progress())
+    log.view(progress(decided=("run 0: failed\nas its driver says\x1b[31m",)))
+    assert log.new[1:] == [
+        r"23:59:00 run 0: failed as its driver says\x1b[31m; cycle 0 of 15: 0 of 125 lanes done, 0 s elapsed"
+    ]
+    real = io.StringIO()
+    before = datetime.now().replace(microsecond=0)
+    LiveView(Console(file=real))(progress())
+    written = datetime.strptime(real.getvalue()[:8], "%H:%M:%S").time()
+    assert written in {before.time(), (before + timedelta(seconds=1)).time(), (before + timedelta(seconds=2)).time()}
 
 
 def test_lines_are_flushed_and_come_from_a_thread_that_ends_with_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +154,7 @@ def test_lines_are_flushed_and_come_from_a_thread_that_ends_with_the_view(monkey
     with log.view as view:
         log.now += 61
         assert seen.wait(60)
-        assert flushed[-1] == "starting, 61 s\n"
+        assert flushed[-1] == "00:00:01 starting, 61 s elapsed\n"
         timer = view._timer
     assert not timer.is_alive()
 
@@ -190,7 +213,7 @@ def test_an_oracle_of_each_run_names_the_run_and_why_it_ended(make_sweep: Any) -
             sweep.train(oracle, pack)
     decided = oracle.progress().decided
     assert any(each.startswith("run 0, cycle 1: decided: best max_lr ") for each in decided)
-    assert "cycle 1, run 1: nothing is left: its chain ends" in decided
+    assert any(each.endswith("cycle 1: run 1 has nothing left to prune: the chain ends") for each in decided)
 
 
 def test_a_tuning_tells_of_every_trial_and_stage(make_tuning: Callable[..., Any]) -> None:

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from sweep.experiments.oracle.tables import CURVES, ORACLE
 from sweep.statistics.intervals import (
     above_zero_p,
     equivalence_p,
+    holm,
     interval,
     judge,
     note_corrected,
@@ -293,6 +295,13 @@ class TestEquivalence:
             pytest.approx(0.06),
         ]
 
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+    def test_holms_correction_is_that_of_statsmodels_to_the_last_bit(self, p: list[float]) -> None:
+        assert holm(np.array(p)).tolist() == multipletests(p, method="holm")[1].tolist()
+
+    def test_nothing_tested_has_nothing_to_correct(self) -> None:
+        assert holm(np.array([])).tolist() == []
+
     def test_the_mean_of_one_value_again_and_again_has_no_width(self) -> None:
         assert interval(np.full(4, 0.25), 0.95) == (0.25, 0.25)
 
@@ -307,6 +316,10 @@ class TestEquivalence:
     )
     def test_the_step_of_accuracies_is_one_image(self, values: list[float], expected: float) -> None:
         assert step(np.array(values)) == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("error", "runs"), [(0.025, 2), (0.05, 5), (1e-9, 3), (0.4, 1000)])
+    def test_a_quantile_is_scipys_to_the_last_bit(self, error: float, runs: int) -> None:
+        assert quantile(error, 7, runs) == stats.t.ppf(1 - error / 7, runs - 1)
 
     def test_an_interval_is_scipys(self) -> None:
         values = np.array([0.3, -0.1, 0.2])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import sweep
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.tables import RESCORED
 from sweep.statistics.rescoring import judged, rescored, rules

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import FolderError
 from sweep.store import ledger as ledger_module
 from sweep.store import tables

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sweep.config.named_scyc import read as read_scyc
-from sweep.config.settings import Settings, read_toml, resolve
-from sweep.errors import FolderError, SpecError
+from sweep.config.resolve import read_toml, resolve
+from sweep.config.settings import Settings
+from sweep.errors import FolderError, SettingsError
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.folder import Folder
@@ -165,7 +166,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path, manifest: dict[
 
 def test_toml_that_is_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "scyc.toml").write_text("epsilon = " + "[" * DEEP)
-    with pytest.raises(SpecError, match="it is nested too deeply"):
+    with pytest.raises(SettingsError, match="it is nested too deeply"):
         read_toml(tmp_path / "scyc.toml")
-    with pytest.raises(SpecError, match="cannot be read: it is nested too deeply"):
+    with pytest.raises(SettingsError, match="cannot be read: it is nested too deeply"):
         read_scyc(tmp_path / "scyc.toml")

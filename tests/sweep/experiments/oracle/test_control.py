@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import sweep
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.oracle.control import controls_of
 from sweep.experiments.oracle.results import OracleResults
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import resolve
-from sweep.errors import SpecError, TrainingError
+from sweep.config.resolve import resolve
+from sweep.errors import SettingsError, TrainingError
 from sweep.experiments.schedules.settings import TABLE_2, SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
 from trainables.spec import Schedule
@@ -453,6 +453,6 @@ class TestEntries:
     def test_what_is_no_schedule_is_one_line(
         self, schedules: tuple[str, ...], settings: dict[str, object], message: str
     ) -> None:
-        with pytest.raises(SpecError) as error:
+        with pytest.raises(SettingsError) as error:
             self.of(*schedules, **settings)
         assert message in str(error.value) and "\n" not in str(error.value)

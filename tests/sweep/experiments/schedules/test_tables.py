@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sweep.reporting.screen import _standing
 
 from search_spaces.schedule_tables import COMPARISONS
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.schedules.settings import Entry
 from sweep.experiments.schedules.strategy import Grid
 from sweep.experiments.schedules.tables import paired_p, rates, runs, standings
-from sweep.reporting.screen import _standing
 from trainables.spec import Schedule
 
 TRAINING = resolve({}).training()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import resolve
-from sweep.errors import FolderError, SpecError, TrainingError
+from sweep.config.resolve import resolve
+from sweep.errors import FolderError, SettingsError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.worker import Outcome
 from sweep.experiments.tuning.settings import Given, TuningSettings
@@ -481,11 +481,11 @@ class TestSpec:
         ],
     )
     def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
-        with pytest.raises(SpecError, match=message):
+        with pytest.raises(SettingsError, match=message):
             resolve(flags, kind=TuningSettings)
 
     def test_a_tuning_of_more_lanes_than_memory_is_refused(self) -> None:
-        with pytest.raises(SpecError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
+        with pytest.raises(SettingsError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
             resolve({"trials": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSettings)
 
     def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:

@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-import sweep
-from sweep.config import named_scyc as trajectories
-from sweep.config.settings import resolve
-from sweep.experiments.oracle.results import OracleResults
-from sweep.experiments.runner import run_control, run_oracle, run_validation, write_comparison
-from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.plots import VERDICTS
 from sweep.reporting.report import WIDTH, write_report
 from sweep.reporting.screen import rescored_table
 from sweep.reporting.screen_evidence import trend_table, verdicts_table
+
+import sweep
+from sweep.config import named_scyc as trajectories
+from sweep.config.resolve import resolve
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.runner import run_control, run_oracle, run_validation, write_comparison
+from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.views import view_of
 from sweep.store.folder import Folder
-from sweep.strategies.protocol import Progress
+from sweep.strategies.progress import Progress
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Browse = Callable[..., bytes]
