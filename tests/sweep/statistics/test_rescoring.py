@@ -157,4 +157,4 @@ def test_only_an_oracle_can_be_judged_again(here: Run, tmp_path: Path) -> None:
     settings = {name: value for name, value in SMALL.items() if name != "cycles"}
     sweep.compare_schedules(**settings, cycles=0, schedules=("constant=0.1",), out=tmp_path / "s")
     result = here("show", tmp_path / "s", "--rescore")
-    assert result.returncode == 2 and "--rescore needs an oracle with a decided cycle" in result.stderr
+    assert result.returncode == 2 and "--rescore needs an oracle, but " in result.stderr

@@ -128,16 +128,24 @@ def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_its_mark
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("mlp on digits, pruning imp (rewound), 2 runs, seed 0")
-    headings = next(line for line in lines if "warmup-2" in line)
-    assert headings.split() == ["constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc"]
-    table = load(whole).schedules.set_index(["schedule", "cycle"])
-    cells = next(line for line in lines if line.split()[:2] == ["2", "64"]).split()[2:]
-    assert [float(cell.split("±")[0]) for cell in cells] == [
-        round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in headings.split()
+    marked = here("show", whole, "--format", "markdown").stdout.splitlines()
+    rows = [
+        [cell.strip().replace("\\", "") for cell in line.strip("|").split("|")]
+        for line in marked
+        if line.startswith("|")
     ]
-    assert [cell[-1] == "*" for cell in cells] == [bool(table.loc[name, 2]["best"]) for name in headings.split()]
-    assert "* the best test accuracy of the cycle; = not told from it by a paired t-test" in result.stdout
-    assert "with 2 runs the test can hardly tell anything apart" in result.stdout
+    headings = [heading.partition(" ")[0] for heading in rows[0][2:]]
+    assert headings == ["constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc"]
+    table = load(whole).schedules.set_index(["schedule", "cycle"])
+    cells = next(row for row in rows if row[:2] == ["2", "64"])[2:]
+    assert next(line for line in lines if line.split()[:2] == ["2", "64"]).split()[2:] == cells
+    assert [float(cell.split("±")[0]) for cell in cells] == [
+        round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in headings
+    ]
+    assert [cell[-1] == "*" for cell in cells] == [bool(table.loc[name, 2]["best"]) for name in headings]
+    said = " ".join(result.stdout.split())
+    assert "*: the best mean test accuracy of the cycle; =: not significantly different from it (paired t-test" in said
+    assert "with 2 runs the test finds only very large differences" in said
     assert "max_lr of scyc: epsilon 0.035, delta 0.05, q 1, beta 4 (the preset's)" in result.stdout
     assert "max_lr of warmup-2: grid at cycle 2, after warmup-1" in result.stdout
 
@@ -160,7 +168,7 @@ def test_runs_are_what_the_table_is_made_of(whole: Path) -> None:
 def test_a_rate_on_the_edge_of_its_grid_is_said_loudly(here: Run, tmp_path: Path) -> None:
     flags = {"max_lr": "0.001,0.002", "cycles": 0, "steps": 136, "out": tmp_path / "s"}
     shown = " ".join(here(*arguments("constant", **flags)).stdout.split())
-    assert "constant's 0.008 lies on the EDGE of its grid at cycle 0, 0.001 to 0.008" in shown
+    assert "max_lr 0.008 of constant lies at the edge of its grid at cycle 0, 0.001 to 0.008" in shown
     rates = RATES.read(RATES.path(tmp_path / "s"))
     assert rates["at_edge"].all()
 
@@ -182,7 +190,7 @@ def test_many_schedules_stand_in_several_tables(here: Run, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     assert "warmup-1" in result.stdout and "clr" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 110
-    assert "one run says nothing of how sure that is" in result.stdout
+    assert "one run does not say how certain that is" in result.stdout
 
 
 def test_a_plan_counts_what_is_trained(here: Run, whole: Path, tmp_path: Path) -> None:

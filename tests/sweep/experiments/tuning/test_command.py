@@ -21,7 +21,7 @@ from sweep.cli.main import app
 from sweep.config.named_scyc import read
 from sweep.errors import SweepError
 from sweep.experiments.tuning.results import TuningResults
-from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
+from sweep.experiments.tuning.settings import TuningSettings
 from sweep.experiments.tuning.tables import CHAIN, TUNING
 from sweep.store.folder import Folder
 from trainables.storage import copy
@@ -132,7 +132,7 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
     text = (tuned / "stdout").read_text()
     for row in load(tuned).tuning.to_dict("records"):
         assert f"{row['value']:.2f}" in text and f"{row['new_steps']:,}" in text
-    assert f"tuned: S-Cyc {read(tuned / 'scyc.toml')}" in " ".join(text.split())
+    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')}; " in " ".join(text.split())
 
 
 def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
@@ -250,7 +250,7 @@ def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(here: Run
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
     shown = here("show", tmp_path / "t")
     assert shown.returncode == 0
-    assert f"tuned: cyclical, max_lr {results.winner.params['max_lr']:.4g}" in shown.stdout
+    assert f"winner: cyclical, max_lr {results.winner.params['max_lr']:.4g}; " in shown.stdout
 
 
 def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
@@ -269,7 +269,7 @@ def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
     assert list(dict.fromkeys(rows["trajectory"])) == ["o/scyc.toml", "0.05,0,0,4"]
     inside = [i for name, i in zip(rows["trajectory"], rows["inside"], strict=True) if name == "o/scyc.toml"]
     assert sum(inside) == table["inside"][0]
-    assert "0.05,0,0,4 lies in the feasible region" in here("show", folder).stdout
+    assert "0.05,0,0,4: inside the feasible region in " in here("show", folder).stdout
 
 
 def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(
@@ -378,7 +378,9 @@ def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None
 def test_every_setting_that_means_something_to_a_tuning_is_a_flag_with_help(here: Run) -> None:
     text = here("tune", "--help", env={"COLUMNS": "200"}).stdout
     meaningless = {"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms"}
-    assert set(TuningFlags.model_fields) == set(TuningSettings.model_fields) - meaningless
-    for name, field in TuningFlags.model_fields.items():
+    assert TuningSettings.NOT_FLAGS == {*meaningless, "given"}
+    for name, field in TuningSettings.model_fields.items():
+        if name in TuningSettings.NOT_FLAGS:
+            continue
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name
         assert field.description and " ".join(field.description.split()[:3]) in " ".join(text.split())

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Beside:
             row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name]
         )
         self.simulation = type(made.simulation)(made.simulation.truth, made.settings.training(), self.folder / "states")
+        self.sweep = replace(made, folder=self.folder, simulation=self.simulation, settings=self.settings)
         self.link()
 
     def link(self) -> None:
@@ -96,7 +98,7 @@ class Beside:
         """Go on for so many packs; states that are not needed go, as in a real sweep."""
         strategy = self.strategy()
         while packs and (pack := strategy.ask()) is not None:
-            self.made.train.__func__(self, strategy, pack)
+            self.sweep.train(strategy, pack)
             for digest in self.simulation.kept() - strategy.needed_states():
                 self.simulation.lose(digest)
             packs -= 1
@@ -342,7 +344,7 @@ class TestOnDigits:
         result = here("compare", folder, "--train", "--confirm", "2")
         assert result.returncode == 0, result.stderr
         assert "S-Cyc, trained on 2 runs of the oracle" in result.stdout
-        assert "S-Cyc, trained on 2 held-out runs" in result.stdout
+        assert "S-Cyc, trained on 2 runs with held-out seeds" in result.stdout
         results = OracleResults(folder)
         for found, held_out in ((results.validation, False), (results.held_out_validation, True)):
             assert found.finished and found.settings.held_out is held_out
@@ -428,5 +430,8 @@ def test_an_oracle_with_more_runs_leaves_what_was_trained_as_it_was_and_says_so(
     after = OracleResults(folder).validation
     assert after.stale
     pd.testing.assert_frame_equal(after.verdicts, before.verdicts)
-    assert "has more runs: run compare again" in here("show", folder / "validation").stdout
+    assert (
+        "the oracle has changed since (other choices or more runs): run compare again"
+        in here("show", folder / "validation").stdout
+    )
     assert here("report", folder, "-o", tmp_path / "r.html").returncode == 0
