@@ -132,7 +132,7 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
     text = (tuned / "stdout").read_text()
     for row in load(tuned).tuning.to_dict("records"):
         assert f"{row['value']:.2f}" in text and f"{row['new_steps']:,}" in text
-    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')}; " in " ".join(text.split())
+    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')} (epsilon, delta, q, beta); " in " ".join(text.split())
 
 
 def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
