@@ -73,14 +73,17 @@ def remaining_axis(axes: "Axes", percent: "pd.Series[float]") -> None:
     axes.set_xlabel(REMAINING)
 
 
-def region(axes: "Axes", oracle: pd.DataFrame, alpha: float = 1.0, named: bool = True) -> None:
-    """Draw an oracle's best max_lr and feasible region by cycle; `named`: with labels for the legend."""
+def region(axes: "Axes", oracle: pd.DataFrame, level: str, alpha: float = 1.0, named: bool = True) -> None:
+    """Draw an oracle's best max_lr and feasible region by cycle; `named`: with labels for the legend.
+
+    `level` is the confidence of the region's range: 95 %.
+    """
     hidden = "" if named else "_"  # matplotlib's legend leaves out _names
     cycle, low, high = oracle["cycle"], oracle["feasible_low"], oracle["feasible_high"]
     axes.fill_between(cycle, low, high, color=BLUE, alpha=0.22 * alpha, lw=0, label=f"{hidden}feasible region")
     if not oracle["possible_low"].isna().any():
         bounds = oracle["possible_low"], oracle["possible_high"]
-        name = f"{hidden}simultaneous range of the region"
+        name = f"{hidden}{level} range of the region"
         axes.fill_between(cycle, *bounds, color=BLUE, alpha=0.08 * alpha, lw=0, label=name)
     hull = f"{hidden}feasible points, gaps included"
     axes.vlines(cycle, oracle["hull_low"], oracle["hull_high"], color=GREY, lw=1, alpha=alpha, label=hull)
@@ -98,10 +101,10 @@ def accuracies(axes: "Axes", oracle: pd.DataFrame, alpha: float = 1.0, named: bo
         axes.fill_between(cycle, mean - std, mean + std, color=colour, alpha=0.12 * alpha, lw=0)
 
 
-def trajectory(oracle: pd.DataFrame, comparison: pd.DataFrame | None, title: str, path: Location) -> None:
+def trajectory(oracle: pd.DataFrame, comparison: pd.DataFrame | None, title: str, level: str, path: Location) -> None:
     """Draw best max_lr and feasible region by percent remaining, with predictions; below them the accuracies.
 
-    `oracle` and `comparison` are tables of these names. Where runs decide for themselves, each run has its own line.
+    `oracle` and `comparison` are tables of these names, `level` as `region` has it. Where runs decide for themselves, each run has its own line.
     Nothing is drawn before a cycle is decided.
     """
     if oracle.empty:
@@ -111,7 +114,7 @@ def trajectory(oracle: pd.DataFrame, comparison: pd.DataFrame | None, title: str
     runs = [None] if oracle["run"].isna().all() else sorted(oracle["run"].dropna().unique())
     for index, run in enumerate(runs):
         part, alpha = (oracle, 1.0) if run is None else (oracle[oracle["run"] == run], 0.45)
-        region(top, part, alpha, named=not index)
+        region(top, part, level, alpha, named=not index)
         accuracies(bottom, part, alpha, named=not index)
     if comparison is not None:
         for (name, predicted), dashes in zip(comparison.groupby("trajectory", sort=False), ["-", "--", ":"] * 9):  # noqa: B905
@@ -121,7 +124,7 @@ def trajectory(oracle: pd.DataFrame, comparison: pd.DataFrame | None, title: str
     top.set_ylabel("max_lr (log scale)")
     top.set_title(label(title))
     found.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    bottom.set_ylabel("accuracy of the best max_lr, %")
+    bottom.set_ylabel("accuracy at\nthe best max_lr, %")
     bottom.legend(loc="lower left", frameon=False)
     remaining_axis(bottom, oracle.groupby("cycle")["percent_remaining"].mean())
     save(found, path)

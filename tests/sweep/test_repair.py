@@ -22,6 +22,7 @@ from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
 from sweep.experiments import runner as run_module
+from sweep.experiments.oracle.figures import FIGURES
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.results import Results
 from sweep.experiments.runner import run_oracle, run_schedules, run_tuning, run_validation
@@ -72,8 +73,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished oracle that nobody changes."""
     out = tmp_path_factory.mktemp("finished") / "o"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module.plots, "leads", lambda results, path: None)
-        patch.setattr(run_module.plots, "trajectory", lambda results, comparison, path: None)
+        for name in FIGURES:
+            patch.setitem(FIGURES, name, lambda results, path: None)
         run_oracle(spec_of(out), command=["scyc-sweep", "oracle", "--out", "o"])
     return out
 

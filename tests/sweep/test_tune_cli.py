@@ -132,7 +132,7 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
     text = (tuned / "stdout").read_text()
     for row in load(tuned).tuning.to_dict("records"):
         assert f"{row['value']:.2f}" in text and f"{row['new_steps']:,}" in text
-    assert f"tuned: S-Cyc {read(tuned / 'scyc.toml')}" in " ".join(text.split())
+    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')} (epsilon, delta, q, beta);" in " ".join(text.split())
 
 
 def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
@@ -250,7 +250,7 @@ def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(here: Run
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
     shown = here("show", tmp_path / "t")
     assert shown.returncode == 0
-    assert f"tuned: cyclical, max_lr {results.winner.params['max_lr']:.4g}" in shown.stdout
+    assert f"winner: cyclical, max_lr {results.winner.params['max_lr']:.4g}" in shown.stdout
 
 
 def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
@@ -269,7 +269,7 @@ def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
     assert list(dict.fromkeys(rows["trajectory"])) == ["o/scyc.toml", "0.05,0,0,4"]
     inside = [i for name, i in zip(rows["trajectory"], rows["inside"], strict=True) if name == "o/scyc.toml"]
     assert sum(inside) == table["inside"][0]
-    assert "0.05,0,0,4 lies in the feasible region" in here("show", folder).stdout
+    assert "0.05,0,0,4: inside the feasible region in" in here("show", folder).stdout
 
 
 def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.reporting import drawing
-from sweep.reporting.wording import run_of
+from sweep.reporting.wording import level_of, run_of
 from sweep.statistics import intervals, trend
 from sweep.statistics.selection import Rules
 from trainables.storage import Location
@@ -29,7 +29,8 @@ SHOWN = 4
 
 def trajectory(results: "OracleResults", path: Location, comparison: pd.DataFrame | None = None) -> None:
     """Draw best max_lr and feasible region by percent remaining, with the predictions of a comparison."""
-    drawing.trajectory(results.oracle, comparison, run_of(results.settings), path)
+    settings = results.settings
+    drawing.trajectory(results.oracle, comparison, run_of(settings), level_of(settings), path)
 
 
 def shortfalls(results: "OracleResults", path: Location) -> None:
@@ -62,7 +63,7 @@ def shortfalls(results: "OracleResults", path: Location) -> None:
     panels[0][0].set_ylabel("validation accuracy:\npoints below the best max_lr")
     handles = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, frameon=False)
-    level = f"{100 * rules.confidence:g} % simultaneous confidence intervals"
+    level = f"{level_of(results.settings)} simultaneous confidence intervals"
     shown = f"{len(some)} of {len(cycles)} cycles"
     figure.suptitle(f"How far each max_lr falls short of the best ({shown}; {level})", fontsize="medium")
     drawing.save(figure, path)
@@ -90,11 +91,12 @@ def controls(results: "OracleResults", path: Location) -> None:
             axes.fill_between(cycles, *ends, color=colour, alpha=0.15, lw=0)
     for axes, title in zip(panels[0], ("best max_lr", "middle of the feasible region"), strict=True):
         axes.set_yscale("log")
-        level = f"band: {100 * rules.confidence:g} % interval"
-        axes.set_title(f"{title} of each run: geometric mean ({level})", fontsize="medium")
+        axes.set_title(title, fontsize="medium")
         drawing.remaining_axis(axes, results.oracle.groupby("cycle")["percent_remaining"].mean())
     panels[0][0].set_ylabel("max_lr (log scale)")
     panels[0][0].legend(title="pruning", frameon=False)
+    bands = f"band: {level_of(results.settings)} interval of the mean"
+    figure.suptitle(f"Each run's own best max_lr and region: geometric mean over runs ({bands})", fontsize="medium")
     drawing.save(figure, path)
 
 

@@ -1,6 +1,5 @@
 """An oracle beside others: as other rules would have judged it, and the paper's. In: an oracle's results."""
 
-import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -35,7 +34,7 @@ def rescored(results: "OracleResults") -> View:
     for rule, part in table.groupby("rule", sort=False):
         part = part.reset_index(drop=True)
         moved = (part["best_max_lr"] / best).dropna()
-        moves = max(moved.max(), 1 / moved.min()) if len(moved) else math.nan
+        moves = None if part["same_best"].all() or moved.empty else max(moved.max(), 1 / moved.min())
         width = (part["feasible_high"] / part["feasible_low"]).median()
         other_best, other_region = int((~part["same_best"]).sum()), int((~part["same_region"]).sum())
         inside = None if part["scyc_inside"].isna().all() else int(part["scyc_inside"].sum())
@@ -43,7 +42,7 @@ def rescored(results: "OracleResults") -> View:
             [
                 Cell("the rule of this oracle" if rule == own else str(rule), rule),
                 Cell(f"{other_best} of {len(part)}", other_best),
-                Cell(NONE if part["same_best"].all() else f"up to {factor(moves)}", moves),
+                Cell(NONE if moves is None else f"up to {factor(moves)}", moves),
                 Cell(f"{other_region} of {len(part)}", other_region),
                 Cell(factor(width), width),
                 Cell(NONE if inside is None else f"{inside} of {len(part)}", inside),

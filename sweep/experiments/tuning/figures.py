@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sweep.reporting import drawing
+from sweep.reporting.wording import level_of
 from trainables.storage import Location
 
 if TYPE_CHECKING:
@@ -31,18 +32,20 @@ def tuning(results: "TuningResults", path: Location) -> None:
         axes.plot(part["number"], part["value"].cummax(), "-", color=drawing.ORANGE, lw=1.5, label="best so far")
         axes.set_title(f"{stage}: best {part['value'].max():.2f} %")
         axes.set_xlabel("trial")
+        axes.locator_params(axis="x", integer=True)
     history[0].set_ylabel("validation accuracy, %")
     history[0].legend(frameon=False)
     _importances(history[-1], results)
     axes = figure.add_subplot(rows[1])
     if oracle is not None:
-        drawing.region(axes, oracle.oracle)
+        drawing.region(axes, oracle.oracle, level_of(oracle.settings))
     if winner is not None:
         rates = [link.max_lr for link in winner.chain]
         name = f"tuned {results.settings.schedule}"
         axes.plot(range(len(rates)), rates, "-", color=drawing.ORANGE, lw=2, label=name)
     axes.set_yscale("log")
     axes.set_xlabel("pruning cycle")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("max_lr (log scale)")
     axes.legend(loc="upper left", frameon=False)
     drawing.save(figure, path)
@@ -60,6 +63,8 @@ def _importances(axes: "Axes", results: "TuningResults") -> None:
         if len(search.ranges) > 1 and len(values) > 2:  # of equal values no parameter can be the cause
             shares |= get_param_importances(search.study)
     if not shares:
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.text(0.5, 0.5, "too few trials", ha="center", transform=axes.transAxes, color=drawing.GREY)
     axes.barh(list(shares), list(shares.values()), color=drawing.GREEN)
 

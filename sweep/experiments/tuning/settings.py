@@ -21,7 +21,7 @@ class Given(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    points: tuple[Rate, ...]
+    points: tuple[Rate, ...] = Field(strict=False)  # a manifest has it as a list
     epsilon: Rate
 
 

@@ -40,7 +40,11 @@ def winner(results: "TuningResults") -> str:
     """Return the winner's parameters and its chain's accuracy."""
     assert results.winner is not None
     schedule, oracle = results.settings.schedule, results.oracle
-    name = f"S-Cyc {results.scyc}" if results.scyc else f"{schedule}, max_lr {results.winner.chain[0].max_lr:.4g}"
+    name = (
+        f"S-Cyc {results.scyc} (epsilon, delta, q, beta)"
+        if results.scyc
+        else f"{schedule}, max_lr {results.winner.chain[0].max_lr:.4g}"
+    )
     against = ""
     if oracle is not None:
         cycles = oracle.oracle[oracle.oracle["cycle"] <= results.chain["cycle"].max()]

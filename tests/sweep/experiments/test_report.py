@@ -10,25 +10,20 @@ import subprocess
 import xml.etree.ElementTree
 from collections.abc import Callable
 from html.parser import HTMLParser
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from sweep.reporting.plots import VERDICTS
-from sweep.reporting.report import WIDTH, write_report
-from sweep.reporting.screen import rescored_table
-from sweep.reporting.screen_evidence import trend_table, verdicts_table
 
 import sweep
 from sweep.config import named_scyc as trajectories
 from sweep.config.resolve import resolve
+from sweep.experiments.oracle.experiment import EXPERIMENT, write_comparison
 from sweep.experiments.oracle.results import OracleResults
-from sweep.experiments.runner import run_control, run_oracle, run_validation, write_comparison
-from sweep.reporting.formats import Cells, parts_of
-from sweep.reporting.views import view_of
+from sweep.experiments.registry import experiment
+from sweep.experiments.report import write_report
+from sweep.experiments.runner import run
+from sweep.reporting.views import Table
 from sweep.store.folder import Folder
 from sweep.strategies.progress import Progress
 
@@ -102,11 +97,11 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> OracleResults:
     """An oracle with all that belongs to it: a control, its prediction trained, on its runs and on held-out ones."""
     folder = tmp_path_factory.mktemp("report") / ODD
     found = sweep.build_oracle(**SMALL, **QUIET, out=folder)
-    run_control(found, ["random"], {})
+    sweep.control(folder, ["random"], **QUIET)
     predicted = trajectories.parse([SMALL["scyc"]], "mlp", "digits", own=found.settings.scyc)
     write_comparison(found, predicted | {f"{name}{'long' * 8}/scyc.toml": predicted["S-Cyc"] for name in "abc"})
     for held_out_runs in (None, 2):
-        run_validation(found, predicted, held_out_runs, {})
+        sweep.confirm(folder, predicted, held_out_runs, **QUIET)
     return sweep.load(folder)
 
 
@@ -196,12 +191,17 @@ def page_of(folder: Path, tmp_path: Path) -> Page:
     return Page((tmp_path / "page.html").read_text())
 
 
-def cells_of(results: OracleResults) -> list[Cells]:
-    """Every table that an oracle's folder has to print."""
-    views = [view_of(results, None, WIDTH).table, trend_table(results)]
-    views += [verdicts_table(each) for each in (results.validation, results.held_out_validation)]
-    parts = [part for view in [*views, rescored_table(results)] for part in parts_of(view)]
-    return [part for part in parts if isinstance(part, Cells)]
+def tables_of(results: Any) -> list[list[list[str]]]:
+    """Every table that the page of a folder has, cell by cell, up to the costs."""
+    views = [view(results) for view in experiment(results.kind).views.values()]
+    validations = [each for each in results.related.values() if each.kind != results.kind]
+    views += [next(iter(experiment(each.kind).views.values()))(each) for each in validations]
+    return [
+        [[column.title for column in part.columns], *([cell.text.strip() for cell in row] for row in part.rows)]
+        for view in views
+        for part in view.parts
+        if isinstance(part, Table)
+    ]
 
 
 def test_the_file_refers_to_nothing_outside_itself(page: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_file_refers_to_nothing_outside_itself(page: Path) -> None:
 
 def test_pictures_are_whole_and_draw_nothing_from_elsewhere(page: Path) -> None:
     sources = [attributes["src"] for tag, attributes in Page(page.read_text()).elements if tag == "img"]
-    assert len(sources) == 4
+    assert len(sources) == 5  # the trajectory, shortfalls, the trend, gaps on the oracle's runs and on held-out seeds
     for source in sources:
         root = xml.etree.ElementTree.fromstring(base64.b64decode(str(source).partition(",")[2], validate=True))
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -236,12 +236,12 @@ def test_a_browser_without_a_network_shows_answer_tables_and_settings(
     shown = Page(browse(page, "--dump-dom").decode())
     text = " ".join(shown.texts)
     assert "Which peak learning rate is best at each pruning cycle" in text
-    assert re.search(r"max_lr .*by a factor of \d\.\d{3} a cycle \(95 % interval", shown.answers)
-    assert "Control random (pruned by chance" in shown.answers
-    assert "S-Cyc, trained on 2 held-out runs: inside in" in shown.answers
-    expected = [[part.headings, *part.rows] for part in cells_of(oracle)]
+    assert re.search(r"max_lr .*by a factor of \d\.\d{3} per cycle \(95 % interval", shown.answers)
+    assert "Control random (random pruning: the effect of fewer weights" in shown.answers
+    assert "S-Cyc, trained on 2 runs with held-out seeds: inside in" in shown.answers
+    expected = tables_of(oracle)
     assert len(expected) == 5 and all(len(table) > 4 for table in expected)
-    assert shown.tables[:5] == expected
+    assert [[[cell.strip() for cell in row] for row in table] for table in shown.tables[:5]] == expected
     settings = dict(shown.tables[-1])
     assert (settings["max_lr"], settings["runs"], settings["scyc"]) == ("0.02:0.5:x5", "3", SMALL["scyc"])
     assert settings["data fingerprint"] == oracle.manifest["identity"]["data"]
@@ -252,7 +252,12 @@ def test_cost_counts_all_that_was_trained(page: Path, oracle: OracleResults) -> 
     headings, *rows = Page(page.read_text()).tables[5]
     assert headings[:4] == ["part", "lanes", "diverged", "steps"]
     parts = [oracle, oracle.controls["random"], oracle.validation, oracle.held_out_validation]
-    assert [row[0] for row in rows] == ["oracle", "control: random", "compare: trained", "compare: confirmed"]
+    assert [row[0] for row in rows] == [
+        "oracle",
+        "control: random",
+        "validation on the oracle's runs",
+        "validation on held-out seeds",
+    ]
     for row, part in zip(rows, parts, strict=True):
         assert row[1].replace(",", "") == str(len(part.lanes))
         assert row[3].replace(",", "") == str(part.lanes["steps"].sum())
@@ -271,7 +276,7 @@ def test_on_a_phone_the_page_does_not_scroll_sideways_and_can_be_read(measured: 
 def test_pictures_are_shown_so_large_that_their_letters_can_be_read(measured: dict[str, Measured]) -> None:
     points = 10 * 96 / 72  # matplotlib's, in CSS pixels, of a picture in its own size
     for name in ("phone", "screen"):
-        assert len(measured[name]["pictures"]) == 4
+        assert len(measured[name]["pictures"]) == 5
         for picture in measured[name]["pictures"]:
             assert picture["drawn"] > 0, f"{picture['alt']} is no picture"
             assert points * picture["width"] / picture["drawn"] >= SMALLEST, (name, picture["alt"])
@@ -304,7 +309,7 @@ def test_names_of_the_user_s_own_are_text(page: Path, oracle: OracleResults) -> 
     path = str(oracle.folder.path)
     assert ODD in path and found.texts.count(path) == 1
     assert found.texts[-1].endswith(f"from the Parquet files of {path}.")
-    assert f"built from Python, by the settings of {path}/manifest.json" in found.texts
+    assert f"started from Python, with the settings in {path}/manifest.json" in found.texts
 
 
 def test_each_of_two_folders_is_named_where_its_answer_stands(
@@ -319,9 +324,11 @@ def test_each_of_two_folders_is_named_where_its_answer_stands(
 def test_one_run_tells_no_trend_and_no_certainty(one_run: OracleResults, tmp_path: Path) -> None:
     found = page_of(one_run.folder.path, tmp_path)
     text = " ".join(found.texts)
-    assert "Whether max_lr rises cannot be told: that takes two runs and three cycles at least" in text
+    assert "Whether max_lr rises is unknown: this takes at least two runs and three cycles" in text
     assert "No control was run" in text
-    assert "one run decides each row: nothing says how sure best and region are; more --runs do" in text
+    assert (
+        "one run decides each row: there is no confidence interval of best max_lr and region; give more --runs" in text
+    )
     # Of one run there is no interval to draw: no picture of the trend.
     assert len([tag for tag, _ in found.elements if tag == "img"]) == 2
 
@@ -334,7 +341,7 @@ def interrupted(out: Path, lanes: int) -> Path:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_oracle(resolve(LESS | {"out": out}), stop)
+        run(EXPERIMENT, resolve(LESS | {"out": out}, kind=EXPERIMENT.settings), stop)
     return out
 
 
@@ -342,13 +349,13 @@ def test_an_unfinished_oracle_says_how_far_it_is(tmp_path: Path) -> None:
     folder = interrupted(tmp_path / "o", 20)
     assert len(sweep.load(folder).oracle) == 1
     text = " ".join(page_of(folder, tmp_path).texts)
-    assert "cannot be told" in text and "No trajectory was compared with it" in text
-    assert re.search(r"unfinished: cycle 1 of 2 open, \d+ of \d+ lanes done", text)
+    assert "max_lr rises is unknown" in text and "No prediction was compared with the oracle" in text
+    assert re.search(r"unfinished: cycle 1 of 2 is open, \d+ of \d+ lanes are done", text)
 
 
 def test_an_oracle_without_a_decided_cycle_has_no_answer_but_its_settings(tmp_path: Path) -> None:
     found = page_of(interrupted(tmp_path / "o", 5), tmp_path)
-    assert "No cycle is decided yet. unfinished: cycle 0 of 2 open, 5 of" in " ".join(found.texts)
+    assert "No cycle is decided yet. unfinished: cycle 0 of 2 is open, 5 of" in " ".join(found.texts)
     assert [table[0][0] for table in found.tables] == ["part", "preset"]
     assert "img" not in {tag for tag, _ in found.elements}
 
@@ -365,15 +372,15 @@ def test_a_control_and_a_comparison_that_were_only_begun_do_not_spoil_the_page(
     shutil.rmtree(folder / "validation")
     found = page_of(folder, tmp_path)
     text = " ".join(found.texts)
-    assert "by a factor of" in text and "unfinished: held-out runs, cycle 0 of 3 open, 0 of" in text
-    assert "gap between" not in " ".join(str(attributes.get("alt")) for _, attributes in found.elements)
+    assert "by a factor of" in text and "unfinished: held-out runs, cycle 0 of 3 is open, 0 of" in text
+    assert "(gaps)" not in " ".join(str(attributes.get("alt")) for _, attributes in found.elements)
 
 
 def test_a_tuning_says_what_it_tuned(tmp_path: Path) -> None:
     settings = {name: value for name, value in LESS.items() if name not in ("scyc", "max_lr")}
     results = sweep.tune(**settings | {"runs": 2, "lanes": 4}, **QUIET, out=tmp_path / "t")
     found = page_of(tmp_path / "t", tmp_path)
-    assert f"tuned: S-Cyc {results.scyc}; its chain's test accuracy over all cycles" in found.answers
+    assert f"Winner: S-Cyc {results.scyc} (epsilon, delta, q, beta); test accuracy of its chain" in found.answers
     assert [table[0][0] for table in found.tables] == ["stage", "m", "part", "preset"]
     assert len(found.tables[0]) == 1 + len(results.tuning)
     assert "" not in [text.strip() for text in found.texts]  # a block without a heading has none
@@ -388,7 +395,7 @@ def test_a_comparison_of_schedules_says_which_led(tmp_path: Path, runs: int) -> 
     counts = results.schedules.groupby("schedule")["best"].sum()
     for name in chosen:
         assert f"{name} in {counts[name]}" in found.answers or not counts[name]
-    assert ("one run says nothing of how sure that is" in found.answers) == (runs == 1)
+    assert ("one run does not say how certain that is" in found.answers) == (runs == 1)
     assert ("scyc=0.05,0.05,1,4 has the best mean in" in found.answers) == (runs > 1)
     assert [len(table) for table in found.tables[:1]] == [4]
 
@@ -406,7 +413,7 @@ def test_the_command_writes_the_page_and_says_where(here: Run, one_run: OracleRe
     [
         (["none"], "page.html", "none holds no sweep: there is no manifest.json"),
         (["one", "none"], "page.html", "none holds no sweep"),
-        (["oracle/trained"], "page.html", "trained is part of an oracle: give the folder of that"),
+        (["oracle/validation"], "page.html", "validation is part of an oracle: give the oracle's folder"),
         (["one"], "file/page.html", "page.html cannot be written"),
         (["one"], "folder", "folder is a folder: give a file"),
         ([], "page.html", "report needs FOLDERS"),
@@ -443,42 +450,3 @@ def test_a_link_that_the_user_names_stays_and_a_pipe_is_no_page(
     result = here("report", one_run.folder.path, "-o", "pipe", cwd=tmp_path)
     assert result.returncode == 2 and "pipe is a named pipe: give a file" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"page.html", "latest.html", "pipe"}
-
-
-def linear(colour: str) -> NDArray[np.float64]:
-    """Return red, green and blue as amounts of light, of a colour #RRGGBB."""
-    values = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def lab(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return CIELAB, in which 2 is a difference that can just be seen."""
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = np.cbrt(np.clip(to_xyz @ light / [0.9505, 1.0, 1.089], 0.0089, None))
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-SEEN_BY = {
-    # Vienot, Brettel, Mollon (1999), as matrices of linear RGB.
-    "all cones": np.eye(3),
-    "no red cones": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
-    "no green cones": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
-}
-
-
-def distance(one: str, other: str, eyes: str) -> float:
-    return float(np.linalg.norm(lab(SEEN_BY[eyes] @ linear(one)) - lab(SEEN_BY[eyes] @ linear(other))))
-
-
-def test_the_eyes_of_these_tests_are_colour_blind() -> None:
-    """A red and a green that they cannot tell apart, and others can."""
-    assert distance("#A04000", "#607000", "all cones") > 40
-    assert distance("#A04000", "#607000", "no green cones") < 15
-
-
-@pytest.mark.parametrize("eyes", SEEN_BY)
-def test_verdicts_differ_in_colour_for_everyone_and_in_their_mark(eyes: str) -> None:
-    together = [VERDICTS[verdict] for verdict in ("inside", "undecided", "outside")]  # one run stands alone
-    assert len({marker for _, marker in together}) == 3
-    for (one, _), (other, _) in combinations([*together, VERDICTS["one run"]], 2):
-        assert distance(one, other, eyes) > 10

@@ -14,7 +14,6 @@ from sweep.config.resolve import resolve
 from sweep.experiments.schedules.settings import Entry
 from sweep.experiments.schedules.strategy import Grid
 from sweep.experiments.schedules.tables import paired_p, rates, runs, standings
-from sweep.reporting.screen import _standing
 from trainables.spec import Schedule
 
 TRAINING = resolve({}).training()
@@ -185,17 +184,3 @@ def test_rates_have_a_row_for_each_max_lr_that_was_tried() -> None:
     assert found["val_accuracy_mean"][0] == 91 and math.isnan(found["val_accuracy_mean"][1])
     assert list(found["diverged"]) == [0, 1] and list(found["trained_steps"]) == [20, 20]
     assert list(found["at_edge"]) == [True, True]  # the lowest of two is taken
-
-
-def test_on_the_screen_the_paper_s_value_stands_below_the_measured_one_and_marks_say_what_cannot_be_told_apart() -> (
-    None
-):
-    row = {"test_accuracy_mean": 89.123, "test_accuracy_std": 0.456, "printed_mean": 90.0, "printed_std": 0.3}
-    text = _standing(row | {"best": False, "tied": True})
-    assert (text.plain, text.style) == ("89.12±0.46=\n(90±0.3) ", "bold")
-    assert _standing(row | {"best": True, "tied": True}).plain.startswith("89.12±0.46*\n")
-    alone = _standing(row | {"best": False, "tied": None, "printed_mean": math.nan, "test_accuracy_std": math.nan})
-    assert (alone.plain, alone.style) == ("89.12 ", "")
-    failed = {"test_accuracy_mean": math.nan, "diverged": 1}
-    assert _standing(failed).plain == "diverged" and _standing(failed | {"diverged": 0}).plain == "ended"
-    assert _standing(None).plain == "-"
