@@ -24,7 +24,8 @@ import torch
 
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.execution.worker import Measure, keep_freed_memory, pick_device
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import keep_freed_memory, pick_device
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.store.folder import cores
 from trainables import measure

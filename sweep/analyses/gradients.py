@@ -14,7 +14,8 @@ from torch import nn
 
 from sweep.config.settings import changed
 from sweep.errors import FolderError, SpecError
-from sweep.execution.worker import load_dataset, pick_device
+from sweep.execution.dataset import load_dataset
+from sweep.execution.worker import pick_device
 from sweep.experiments.results import OracleResults, SchedulesResults
 from sweep.statistics.selection import Row
 from sweep.store import tables

@@ -22,7 +22,7 @@ from sweep.cli.console import Console, err, out, print_json, print_text, results
 from sweep.config.messages import printable
 from sweep.config.settings import ExecutionFlags, Flags, Place, Settings, resolve
 from sweep.errors import SpecError, SweepError, TrainingError
-from sweep.execution import signals as ending
+from sweep.execution import signals
 from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSettings
 from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store.lock import SUBMISSION
@@ -61,7 +61,7 @@ def main() -> NoReturn:
     0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
     """
     before = set(threading.enumerate())
-    with results_alone(), ending.Watch(_with_advice) as watch:
+    with results_alone(), signals.Watch(_with_advice) as watch:
         try:
             status, message = _carry_out()
         except BaseException as error:
@@ -76,7 +76,7 @@ def main() -> NoReturn:
                 err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
         lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
         if watch.number or lingering or status == BROKEN_PIPE:
-            ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
+            signals.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
     sys.exit(status)
 
 

@@ -21,7 +21,7 @@ import sweep
 import trainables
 from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import FolderError, SpecError, SweepError
-from sweep.store import lock
+from sweep.store import clock, lock
 from sweep.store.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
 from trainables import users_own
 from trainables.storage import SMALL, Location, Replacing, read
@@ -46,7 +46,7 @@ class Submission:
     entrypoint: str
     address: str = ""
     commit: str | None = None
-    submitted_at: str = field(default_factory=lock.now)
+    submitted_at: str = field(default_factory=clock.now)
 
     @property
     def stem(self) -> str:

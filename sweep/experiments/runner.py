@@ -20,12 +20,15 @@ from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
 from sweep.analyses import fit
 from sweep.analyses.gradients import Gradients, gradients
-from sweep.analyses.plan import check_network, dataset_of
 from sweep.config import named_scyc as trajectories
 from sweep.config.settings import Settings, changed
 from sweep.errors import FolderError, SweepError
-from sweep.execution.jobs import Engine, InlineEngine, Jobs
-from sweep.execution.worker import Measure, Worker
+from sweep.execution.dataset import dataset_of
+from sweep.execution.engine import make_engine
+from sweep.execution.jobs import Jobs
+from sweep.execution.network import check_network
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import Worker
 from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults, ValidationResults
 from sweep.experiments.schedules.settings import SchedulesSettings
@@ -36,10 +39,11 @@ from sweep.experiments.tuning.strategy import Given, Tuning
 from sweep.experiments.validation.strategy import Plans, Validation
 from sweep.reporting import plots
 from sweep.statistics.comparison import Trajectory
+from sweep.store import clock, tables
 from sweep.store import folder as folders
-from sweep.store import lock, tables
 from sweep.store.folder import Folder, place
-from sweep.store.ledger import STATES, Ledger
+from sweep.store.lanes import STATES
+from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Progress, Strategy
 from trainables.spec import FILTER_CRITERIA
 from trainables.states import path_of, remove_states
@@ -429,7 +433,7 @@ class _Sweep:
             self.take_over(ledger)
             told = {name: manifest[name] for name in ("settings", *self.notes)} | {"lanes": _lanes(ledger, current())}
             if not (found and found["finished_at"]) or any(found[name] != value for name, value in told.items()):
-                note(finished_at=lock.now())
+                note(finished_at=clock.now())
             finish()
             return
         network = check_network(settings)
@@ -480,7 +484,7 @@ class _Sweep:
                     ledger.tidy(current())
         if jobs.error is not None:
             raise jobs.error
-        note(finished_at=lock.now(), ended_early=strategy.ended)
+        note(finished_at=clock.now(), ended_early=strategy.ended)
         finish()
 
     def _check_disk(self, state_bytes: int) -> None:
@@ -587,15 +591,6 @@ def write_gradients(results: OracleResults | SchedulesResults, found: Gradients)
     tables.write("histograms", found.histograms, results.folder.histograms)
     tables.write("tails", found.tails, results.folder.tails)
     plots.histograms(results, found, results.folder.histograms_picture)
-
-
-def make_engine(settings: Settings) -> Engine:
-    """Return the engine that the settings names."""
-    if settings.engine == "inline":
-        return InlineEngine()
-    from sweep.execution.on_ray.engine import RayEngine  # Ray takes its time to import, and reads settings when it is
-
-    return RayEngine(settings)
 
 
 def _lanes(ledger: Ledger, current: Mapping[str, Mapping[str, Any]]) -> list[int]:

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from sweep.config.settings import Settings
 from sweep.errors import FolderError
-from sweep.store import lock, tables
+from sweep.store import clock, lease, lock, tables
 from sweep.store.manifest import read_manifest, write_manifest
 from trainables.spec import TRAINING_VERSION, ScheduleName
 from trainables.storage import Location, StorageError, locate, reason, what_is
@@ -28,7 +28,7 @@ PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pan
 COMMIT = "SCYC_SWEEP_COMMIT"
 FOLDERS = ("lanes", "superseded", "states", "controls", "validation", "validation-held-out")
 """What is a folder within a results folder; all else is a file."""
-OTHER_FILES = (lock.LOCK, lock.DRIVER, *(f"{schedule}.toml" for schedule in ("scyc", *get_args(ScheduleName))))
+OTHER_FILES = (lock.LOCK, lease.DRIVER, *(f"{schedule}.toml" for schedule in ("scyc", *get_args(ScheduleName))))
 """What a results folder has besides what `Folder` names. A link at the journal's lock is how Optuna locks."""
 OURS = {"lanes": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
 """Which files in these folders are ours."""
@@ -127,7 +127,7 @@ class Folder:
     def foreign(self) -> bool:
         """Whether the folder holds anything besides its lock, and what a killed driver has half written."""
         return any(
-            path.name not in (lock.LOCK, lock.DRIVER) and not PARTIAL.fullmatch(path.name)
+            path.name not in (lock.LOCK, lease.DRIVER) and not PARTIAL.fullmatch(path.name)
             for path in self.path.iterdir()
         )
 
@@ -245,7 +245,7 @@ def new_manifest(
     session = {
         # A name that is no text is shown so.
         "command": shlex.join(command).encode(errors="backslashreplace").decode(),
-        "started_at": lock.now(),
+        "started_at": clock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
         "hardware": hardware(),

@@ -120,7 +120,7 @@ class ChainStrategy(Strategy):
                 lane.parent or "",
                 None,
                 percent_remaining=math.nan,
-                schedule=self.training.schedule_of(pack.cycle, lane).name,
+                schedule=self.training.schedule_of(pack.cycle, lane.schedule).name,
                 status="ended",
                 steps=0,
             )

@@ -10,7 +10,8 @@ from typing import Any
 
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.store.ledger import Ledger, lane_id
+from sweep.store.lanes import lane_id
+from sweep.store.ledger import Ledger
 from trainables.schedules import rates
 from trainables.spec import Lane, Pack, TrainSpec, derive_seed
 
@@ -154,7 +155,7 @@ class Strategy(ABC):
 
     def _wrong(self, pack: Pack, lane: Lane, row: dict[str, Any]) -> str:
         """Return in what a row is not one of this lane; its key says that it is."""
-        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane)
+        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane.schedule)
         steps, ok = training.steps_of(pack.cycle), row["status"] == "ok"
         wanted = {
             "cycle": pack.cycle,

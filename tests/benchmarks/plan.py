@@ -14,7 +14,7 @@ from typing import Any
 
 from common import COMMAND, SEED, against, report, run_command
 
-from sweep.analyses.plan import dataset_of
+from sweep.execution.dataset import dataset_of
 from sweep.config.settings import resolve
 from sweep.errors import SweepError
 from sweep.experiments.results import OracleResults

@@ -11,7 +11,8 @@ from search_spaces.max_lr import GrowingGrid, MaxLrGrid
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
-from sweep.store.ledger import STATES, Ledger
+from sweep.store.lanes import STATES
+from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Progress, Strategy
 from trainables.spec import Lane, Pack
 

@@ -322,14 +322,15 @@ class TestLostRows:
         with pytest.raises(FolderError) as raised:
             sweep.load(folder)
         assert str(raised.value) == (
-            f"{path} is damaged: its content does not fit its name; `scyc-sweep oracle --out o` trains its lanes again"
+            f"{path} is damaged: its content does not match its name; "
+            "`scyc-sweep oracle --out o` trains its lanes again"
         )
         rows = tables.read_rows("lanes", sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
             results = run_oracle(spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path} is damaged: its content does not fit its name; its lanes are lost, and trained again if they are "
-            "needed"
+            f"{path} is damaged: its content does not match its name; "
+            "its lanes are lost, and trained again if they are needed"
         ]
         assert trained == [(row["cycle"], row["run"], row["max_lr"]) for row in rows]
         pd.testing.assert_frame_equal(timeless(results), timeless(sweep.load(finished)))

@@ -15,20 +15,20 @@ import ray  # before ours, which sets what Ray reads at its import
 import psutil
 from types import SimpleNamespace
 from sweep import build_oracle
-from sweep.execution.on_ray import engine as ray_tune
+from sweep.execution.on_ray import connection
 from sweep.errors import SweepError
 
 settings = {"max_lr": "0.01,0.1", "runs": 1, "cycles": 0, "steps": 17, "lanes": 1, "workers": 2, "progress": False}
 settings |= {"engine": "ray", "out": sys.argv[1]}
 
 # First as if a later Ray took no notice of what it is told.
-ours = ray_tune.ray_constants
-ray_tune.ray_constants = SimpleNamespace(ENABLE_RAY_CLUSTERS_ENV_VAR="ANOTHER")
+ours = connection.ray_constants
+connection.ray_constants = SimpleNamespace(ENABLE_RAY_CLUSTERS_ENV_VAR="ANOTHER")
 try:
     build_oracle(**settings)
 except SweepError as error:
     print(error)
-ray_tune.ray_constants = ours
+connection.ray_constants = ours
 assert not psutil.Process().children(recursive=True)
 
 def look():
