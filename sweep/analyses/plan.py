@@ -21,9 +21,9 @@ from sweep.execution.dataset import dataset_of, outline_of
 from sweep.execution.network import check_network
 from sweep.execution.outcomes import Failure, Trained
 from sweep.execution.worker import Worker, device_name, pick_device
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.statistics import power
-from sweep.store.folder import hardware
+from sweep.store.provenance import hardware
 from trainables.spec import Lane, Pack, derive_seed
 
 FEWEST = 5

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweep.errors import DamagedError, FolderError
-from sweep.store import tables
-from sweep.store.lanes import EVALUATIONS, check
+from sweep.store.lanes import EVALUATIONS, LANES, check
+from sweep.store.tables import content_of
 from trainables.spec import LaneResult, Pack
 from trainables.storage import Location, Replacing, reason
 
@@ -125,10 +125,14 @@ class Ledger:
                 self.rows.pop(each, None)
                 self.file_of.pop(each, None)
 
-    def forget(self, key: str) -> None:
-        """Have a lane whose state is lost trained again. Its old row stays on disk until the new row replaces it."""
-        if key in self.rows:
-            self.forgotten[key] = self.rows.pop(key)["lanes_in_pack"]
+    def forget(self, key: str, whole_pack: bool) -> None:
+        """Have a lane whose state is lost trained again. Its old row stays on disk until the new row replaces it.
+
+        `whole_pack`: together with the lanes that were in its pack.
+        """
+        row = self.rows.pop(key, None)
+        if row is not None and whole_pack:
+            self.forgotten[key] = row["lanes_in_pack"]
 
     def bring_back(self, current: Collection[str]) -> None:
         """Copy the rows of current lanes from `superseded` into the folder, where all readers look."""
@@ -170,7 +174,7 @@ class Ledger:
 
     def _write(self, rows: Sequence[Mapping[str, Any]], folder: Location) -> Location:
         """Write rows of one run and cycle as a file of a folder, named after its content; return its location."""
-        content = tables.encode("lanes", rows)
+        content = LANES.encode(rows)
         path = folder / name_of(rows[0], content)
         folder.mkdir(parents=True, exist_ok=True)
         with Replacing(path) as partial:
@@ -191,10 +195,10 @@ def rows_in(path: Location) -> list[dict[str, Any]]:
     Raises DamagedError where the file has changed since it was written, FolderError where it cannot be read, is not one
     of the ledger's, or is of another version.
     """
-    content = tables.content_of(path)
+    content = content_of(path)
     if path.stem.rpartition("-")[2] != hashlib.sha256(content).hexdigest()[:16]:
         raise DamagedError(f"{path} is damaged: its content does not match its name")
-    table = tables.decode("lanes", content, path)
+    table = LANES.decode(content, path)
     try:
         rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:

@@ -19,8 +19,8 @@ from common import against, busy_share, finished_packs, report, run_command, tra
 
 from sweep.execution.dataset import load_dataset
 from sweep.execution.worker import keep_freed_memory
-from sweep.experiments.results import OracleResults
-from sweep.store.folder import cores
+from sweep.experiments.oracle.results import OracleResults
+from sweep.store.provenance import cores
 from trainables.pack import train_pack
 from trainables.spec import Lane, Pack, Schedule, TrainSpec
 

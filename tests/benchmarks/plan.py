@@ -14,10 +14,10 @@ from typing import Any
 
 from common import COMMAND, SEED, against, report, run_command
 
-from sweep.execution.dataset import dataset_of
 from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.experiments.results import OracleResults
+from sweep.execution.dataset import dataset_of
+from sweep.experiments.oracle.results import OracleResults
 
 OFF = 0.25
 CASES = {

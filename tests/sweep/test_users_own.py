@@ -21,7 +21,7 @@ from sweep import load
 from sweep.errors import FolderError
 from sweep.execution.dataset import load_dataset
 from sweep.execution.worker import Worker
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.store.manifest import digest_of
 from trainables.spec import Lane, Pack
 from trainables.states import load_state

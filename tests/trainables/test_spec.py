@@ -7,7 +7,7 @@ import pytest
 
 from trainables.data.published import DATASETS
 from trainables.networks.models import MODELS
-from trainables.spec import DatasetName, Lane, ModelName, Schedule, TrainSpec, derive_seed, names
+from trainables.spec import DatasetName, ModelName, Schedule, TrainSpec, derive_seed, names
 
 Maker = Callable[..., TrainSpec]
 

@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sweep.config.settings import resolve
 from sweep.errors import FolderError
+from sweep.experiments.oracle.tables import ORACLE
 from sweep.store import ledger as ledger_module
 from sweep.store import tables
-from sweep.store.lanes import lane_id
+from sweep.store.lanes import LANES, lane_id
 from sweep.store.ledger import Ledger
 from trainables.spec import Lane, LaneResult, Pack
 
@@ -59,7 +61,7 @@ def named(folder: Path, cycle: int, run: int, content: bytes) -> Path:
 
 
 def put(folder: Path, row: dict[str, Any]) -> Path:
-    return named(folder, max(0, row["cycle"]), max(0, row["run"]), tables.encode("lanes", [row]))
+    return named(folder, max(0, row["cycle"]), max(0, row["run"]), LANES.encode([row]))
 
 
 class TestRows:
@@ -163,19 +165,19 @@ class TestDamage:
     )
     def test_a_foreign_file_is_named_and_stays(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
-        pq.write_table(tables.pa.table({"a": [1, 2]}), path)
+        pq.write_table(pa.table({"a": [1, 2]}), path)
         with pytest.raises(FolderError, match="was not written by scyc-sweep: move it out of this folder") as raised:
             Ledger(tmp_path)
         assert str(path) in str(raised.value) and path.exists()
 
     def test_another_table_of_ours_is_damage_here(self, tmp_path: Path) -> None:
-        path = named(tmp_path, 1, 0, tables.encode("oracle", []))
+        path = named(tmp_path, 1, 0, ORACLE.encode([]))
         assert "is no table of lanes" in Ledger(tmp_path).damaged[path]
 
     def test_rows_that_do_not_fit_their_file_s_name_are_damage(self, tmp_path: Path) -> None:
         row = append(Ledger(tmp_path))[0]
-        path = named(tmp_path, 1, 7, tables.encode("lanes", [row]))
-        twice = named(tmp_path, 1, 0, tables.encode("lanes", [row, row]))
+        path = named(tmp_path, 1, 7, LANES.encode([row]))
+        twice = named(tmp_path, 1, 0, LANES.encode([row, row]))
         found = Ledger(tmp_path).damaged
         assert found.keys() == {path, twice} and all("do not match its name" in said for said in found.values())
 
@@ -281,7 +283,7 @@ class TestWrongRows:
         sweep.run()
         trials = sweep.folder / "lanes"
         [path] = [path for path in trials.iterdir() if len(pq.read_table(path)) == 2]
-        rows = tables.read_rows("lanes", path)
+        rows = LANES.read_rows(path)
         lane = {"eval_test_accuracy": [1.0, 2.0, 50.0], "eval_val_loss": [2.0, 1.0, 0.5]}
         if "eval_steps" in changes:
             at = changes["eval_steps"].index(changes.get("best_step", 10))
@@ -289,7 +291,7 @@ class TestWrongRows:
             changes = lane | changes
         changed = [rows[0] | changes, rows[1]]
         path.unlink()
-        content = tables.encode("lanes", changed)
+        content = LANES.encode(changed)
         path = named(trials, 0, 0, content)
         oracle = sweep.oracle()
         assert oracle.ledger.damaged == {}

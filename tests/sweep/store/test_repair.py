@@ -21,13 +21,15 @@ from sweep.config.settings import Settings, resolve
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
 from sweep.experiments import runner as run_module
-from sweep.experiments.results import AnyResults, OracleResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.results import Results
 from sweep.experiments.runner import run_oracle, run_schedules, run_tuning, run_validation
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.statistics.comparison import fits
 from sweep.store import tables
 from sweep.store.folder import Folder
+from sweep.store.lanes import LANES
 from sweep.strategies.protocol import Progress
 from trainables.spec import Pack
 
@@ -82,7 +84,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "o"))
 
 
-def timeless(results: AnyResults) -> pd.DataFrame:
+def timeless(results: Results) -> pd.DataFrame:
     return results.lanes.drop(columns=TIMES)
 
 
@@ -99,7 +101,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def check_plain_readers(folder: Path, results: AnyResults) -> None:
+def check_plain_readers(folder: Path, results: Results) -> None:
     """Whoever opens `trials` without this project sees what `results.lanes` says, and each lane once."""
     order = ["cycle", "run", "max_lr", "schedule", "lane_id"]
     wanted = results.lanes[[*order, "val_accuracy", "state"]].reset_index(drop=True)
@@ -259,7 +261,7 @@ class TestLostStates:
         lost_states = data.draw(st.sets(st.sampled_from(sorted((folder / "states").iterdir()))), label="states")
         damage = data.draw(st.booleans(), label="damaged, not gone")
         rows = OracleResults(finished).rows.rows.values()
-        wanted = {row["lane_id"] for path in lost_files for row in tables.read_rows("lanes", path)}
+        wanted = {row["lane_id"] for path in lost_files for row in LANES.read_rows(path)}
         winners = {row["lane_id"] for closed in OracleResults(finished).replay.closed for row in closed.best_rows}
         gone = {path.stem for path in lost_states}
         wanted |= {
@@ -271,7 +273,7 @@ class TestLostStates:
             and (row["cycle"] == 0 or row["state"] in gone)
         }
         # A lane comes with all of its pack.
-        packs = [{row["lane_id"] for row in tables.read_rows("lanes", path)} for path in (finished / "lanes").iterdir()]
+        packs = [{row["lane_id"] for row in LANES.read_rows(path)} for path in (finished / "lanes").iterdir()]
         wanted = set().union(*(pack for pack in packs if pack & wanted))
         for path in lost_files:
             path.write_bytes(path.read_bytes()[:-1]) if damage else path.unlink()
@@ -325,7 +327,7 @@ class TestLostRows:
             f"{path} is damaged: its content does not match its name; "
             "`scyc-sweep oracle --out o` trains its lanes again"
         )
-        rows = tables.read_rows("lanes", sorted((finished / "lanes").iterdir())[1])
+        rows = LANES.read_rows(sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
             results = run_oracle(spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
@@ -414,7 +416,7 @@ class TestComparison:
 
 class TestOtherKinds:
     @pytest.fixture(params=["tuning", "takeover", "schedules", "validation", "validation-held-out"])
-    def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], AnyResults]:
+    def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], Results]:
         out = tmp_path / "k"
         settings = SETTINGS | {"out": str(out)}
         if request.param in ("validation", "validation-held-out"):
@@ -431,7 +433,7 @@ class TestOtherKinds:
         return lambda: run_tuning(resolve(tuning, kind=TuningSettings))
 
     def test_lost_rows_are_told_and_trained_again_to_the_same_tables(
-        self, build: Callable[[], AnyResults], trained: list[Any]
+        self, build: Callable[[], Results], trained: list[Any]
     ) -> None:
         results = build()
         folder = Path(str(results.folder.path))
