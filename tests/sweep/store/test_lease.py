@@ -18,7 +18,8 @@ import pytest
 from sweep import load
 from sweep.config.settings import Settings
 from sweep.errors import FolderError
-from sweep.experiments.runner import run_oracle
+from sweep.experiments.oracle.experiment import EXPERIMENT
+from sweep.experiments.runner import run
 from sweep.store import lease as lease_module
 from sweep.store.lease import DRIVER, lease_of
 from sweep.store.ledger import Ledger
@@ -285,7 +286,7 @@ def names(location: Location, folder: str) -> set[str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures: None) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed") / "digits"
-    run_oracle(tiny(folder))
+    run(EXPERIMENT, tiny(folder))
     return folder
 
 
@@ -319,10 +320,10 @@ def test_killed_after_any_pack_the_same_command_goes_on_in_a_bucket_to_the_same_
         dying.setattr(Ledger, "append", lasting)
         dying.setattr(lease_module.Lease, "release", die)
         with pytest.raises(Killed):
-            run_oracle(tiny(location))
+            run(EXPERIMENT, tiny(location))
     before = {name: found for name, found in objects().items() if "/lanes/" in name}
     assert len(before) == packs and (location / DRIVER).exists()
-    run_oracle(tiny(location))
+    run(EXPERIMENT, tiny(location))
     after = {name: found for name, found in objects().items() if "/lanes/" in name}
     assert before.items() <= after.items() and len(after) == 4  # nothing finished was trained again
     assert_equal_tables(location, undisturbed)
@@ -342,7 +343,7 @@ def test_a_sweep_whose_lease_was_taken_ends_at_the_next_pack_and_keeps_what_it_h
             until(lambda: another(location) and not beating())
 
     with pytest.raises(FolderError, match="was taken over by process 4711 on elsewhere"):
-        run_oracle(tiny(location), steal)
+        run(EXPERIMENT, tiny(location), steal)
     assert heard == [0, 0, 2, 2]  # the pack that was under way is kept: its rows are written first
     assert len(load(location).lanes) == 4 and not load(location).finished
     assert content(location)["pid"] == 4711

@@ -185,6 +185,8 @@ class TestDamage:
     def test_another_schema_version_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
     ) -> None:
+        schema = LANES.schema.with_metadata({**LANES.schema.metadata, b"schema_version": str(version).encode()})
+        monkeypatch.setitem(vars(LANES), "schema", schema)
         monkeypatch.setattr(tables, "SCHEMA_VERSION", version)
         append(Ledger(tmp_path))
         assert len(Ledger(tmp_path).rows) == 2
