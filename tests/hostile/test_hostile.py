@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.store import tables
+from sweep.store.lanes import LANES
 
 KINDS = ("schedules", "tuning", "oracle")
 Cases = Iterator[tuple[Any, ...]]
@@ -226,7 +226,7 @@ def damaged_rows(base: Any) -> Cases:
     """Every column missing, or with wrong values, in turn in each kind of sweep and in this file of rows and that."""
     paths = sorted((base.home / "results" / "lanes").glob("*.parquet"))
     rows = [pq.read_table(path).to_pylist() for path in paths]
-    for number, (name, kind, *_) in enumerate(tables.LANES):
+    for number, (name, kind, *_) in enumerate(LANES.columns):
         many = pa.types.is_list(kind)
         own = rows[number % len(rows)][0][name]
         other = [row[name] for each in rows for row in each if row[name] != own] or [own]

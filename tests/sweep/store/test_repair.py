@@ -31,6 +31,7 @@ from sweep.experiments.tuning.settings import TuningSettings
 from sweep.statistics.comparison import fits
 from sweep.store import tables
 from sweep.store.folder import Folder
+from sweep.store.lanes import LANES
 from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
@@ -262,7 +263,7 @@ class TestLostStates:
         lost_states = data.draw(st.sets(st.sampled_from(sorted((folder / "states").iterdir()))), label="states")
         damage = data.draw(st.booleans(), label="damaged, not gone")
         rows = OracleResults(finished).rows.rows.values()
-        wanted = {row["lane_id"] for path in lost_files for row in tables.read_rows("lanes", path)}
+        wanted = {row["lane_id"] for path in lost_files for row in LANES.read_rows(path)}
         winners = {row["lane_id"] for closed in OracleResults(finished).replay.closed for row in closed.best_rows}
         gone = {path.stem for path in lost_states}
         wanted |= {
@@ -274,7 +275,7 @@ class TestLostStates:
             and (row["cycle"] == 0 or row["state"] in gone)
         }
         # A lane comes with all of its pack.
-        packs = [{row["lane_id"] for row in tables.read_rows("lanes", path)} for path in (finished / "lanes").iterdir()]
+        packs = [{row["lane_id"] for row in LANES.read_rows(path)} for path in (finished / "lanes").iterdir()]
         wanted = set().union(*(pack for pack in packs if pack & wanted))
         for path in lost_files:
             path.write_bytes(path.read_bytes()[:-1]) if damage else path.unlink()
@@ -325,14 +326,15 @@ class TestLostRows:
         with pytest.raises(FolderError) as raised:
             sweep.load(folder)
         assert str(raised.value) == (
-            f"{path} is damaged: its content does not fit its name; `scyc-sweep oracle --out o` trains its lanes again"
+            f"{path} is damaged: its content does not match its name; "
+            "`scyc-sweep oracle --out o` trains its lanes again"
         )
-        rows = tables.read_rows("lanes", sorted((finished / "lanes").iterdir())[1])
+        rows = LANES.read_rows(sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
             results = run_oracle(spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path} is damaged: its content does not fit its name; its lanes are lost, and trained again if they are "
-            "needed"
+            f"{path} is damaged: its content does not match its name; "
+            "its lanes are lost, and trained again if they are needed"
         ]
         assert trained == [(row["cycle"], row["run"], row["max_lr"]) for row in rows]
         pd.testing.assert_frame_equal(timeless(results), timeless(sweep.load(finished)))
