@@ -139,12 +139,12 @@ class TrainSpec:
             return 0
         return images if self.score_batches is None else min(images, self.score_batches * self.batch_size)
 
-    def schedule_of(self, cycle: int, lane: "Lane") -> Schedule:
-        """Return the schedule that a lane is trained under in a cycle: its own, or that of all.
+    def schedule_of(self, cycle: int, schedule: Schedule | None) -> Schedule:
+        """Return the schedule of one cycle of a chain under `schedule`; None: under the schedule of these settings.
 
-        The four for retraining come after a cycle 0 under `warmup`. The others shrink with the steps of later cycles.
+        The four for retraining train cycle 0 under `warmup`. The others shrink with the steps of later cycles.
         """
-        schedule = lane.schedule or self.schedule
+        schedule = schedule or self.schedule
         if schedule.name in RETRAINING:
             return schedule if cycle else replace(schedule, name="warmup")
         share = self.steps_of(cycle) / self.steps

@@ -16,7 +16,8 @@ from sweep.analyses import figures
 from sweep.analyses.gradient_tables import HISTOGRAMS, TAILS
 from sweep.config.resolve import changed
 from sweep.errors import FolderError, SettingsError
-from sweep.execution.worker import load_dataset, pick_device
+from sweep.execution.dataset import load_dataset
+from sweep.execution.worker import pick_device
 from sweep.reporting.wording import run_of
 from sweep.statistics.selection import Row
 from sweep.store.folder import Folder

@@ -19,7 +19,7 @@ from sweep.cli.console import Console, err, out, results_alone
 from sweep.cli.printing import command_line
 from sweep.config.messages import printable
 from sweep.errors import SweepError, TrainingError
-from sweep.execution import signals as ending
+from sweep.execution import signals
 from sweep.store.lock import SUBMISSION
 
 app = App(
@@ -57,7 +57,7 @@ def main() -> NoReturn:
     0 done, 1 training failed, 2 bad input, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
     """
     before = set(threading.enumerate())
-    with results_alone(), ending.Watch(_with_advice) as watch:
+    with results_alone(), signals.Watch(_with_advice) as watch:
         try:
             status, message = _carry_out()
         except BaseException as error:
@@ -72,7 +72,7 @@ def main() -> NoReturn:
                 err.print(f"scyc-sweep: {printable(message)}", soft_wrap=True)
         lingering = [each for each in threading.enumerate() if not each.daemon and each not in before]
         if watch.number or lingering or status == BROKEN_PIPE:
-            ending.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
+            signals.leave(status)  # of the interpreter's own end a thread or a half-done library may make a hang
     sys.exit(status)
 
 

@@ -21,7 +21,7 @@ import sweep
 import trainables
 from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import FolderError, SettingsError, SweepError
-from sweep.store import lock
+from sweep.store import clock, lock
 from sweep.store.folder import Folder, location_of
 from sweep.store.identity import check_identity, check_kind, identity
 from sweep.store.provenance import COMMIT, git_commit
@@ -48,7 +48,7 @@ class Submission:
     entrypoint: str
     address: str = ""
     commit: str | None = None
-    submitted_at: str = field(default_factory=lock.now)
+    submitted_at: str = field(default_factory=clock.now)
 
     @property
     def stem(self) -> str:

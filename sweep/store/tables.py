@@ -36,9 +36,7 @@ class Table:
             pa.field(name, kind, metadata={"type": str(kind), "unit": unit, "description": description})
             for name, kind, unit, description in self.columns
         ]
-        return pa.schema(
-            fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)}
-        )
+        return pa.schema(fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)})
 
     def path(self, folder: Location) -> Location:
         """Return the table's file in a results folder."""
@@ -117,41 +115,3 @@ def _to_pandas(content: pa.Table) -> pd.DataFrame:
         if pa.types.is_integer(field.type) and content[field.name].null_count:
             data[field.name] = data[field.name].astype(str(field.type).capitalize())  # Int32: a null is no NaN
     return data
-
-
-LANES = Table(
-    "lanes",
-    (
-        ("lane_id", pa.string(), "", "sha256 of all that determines the lane"),
-        ("cycle", pa.int32(), "", "prunings before this training"),
-        ("run", pa.int32(), "", "repetition, from 0"),
-        ("seed", pa.int64(), "", "the run's seed, from which split, weights and batches follow"),
-        ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, of all prunable weights"),
-        ("schedule", pa.string(), "", "learning-rate schedule within the cycle"),
-        ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
-        ("val_accuracy", pa.float64(), "percent", "validation accuracy at the scored evaluation; null where diverged"),
-        ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
-        ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
-        ("val_loss", pa.float64(), "nats", "validation cross-entropy at the scored evaluation"),
-        ("train_loss", pa.float64(), "nats", "mean training loss between the scored evaluation and the one before"),
-        ("steps", pa.int64(), "steps", "optimizer steps trained"),
-        ("wall_seconds", pa.float64(), "seconds", "the pack's time divided by its lanes"),
-        ("lanes_in_pack", pa.int32(), "", "lanes trained together"),
-        ("status", pa.string(), "", "ok, diverged, or ended: nothing was left to prune"),
-        ("parent_state", pa.string(), "", "digest of the state before pruning; in cycle 0 of the initial weights"),
-        ("state", pa.string(), "", "digest of the scored network"),
-        (
-            "rewind_state",
-            pa.string(),
-            "",
-            "of cycle 0: digest of what later cycles are set back to, if they are",
-        ),
-        ("device", pa.string(), "", "device that trained it"),
-        ("host", pa.string(), "", "host that trained it"),
-        ("finished_at", pa.timestamp("ms", tz="UTC"), "UTC", "when the driver had the result"),
-        ("eval_steps", pa.list_(pa.int64()), "steps", "steps trained at every evaluation"),
-        ("eval_val_accuracy", pa.list_(pa.float64()), "percent", "validation accuracy at every evaluation"),
-        ("eval_test_accuracy", pa.list_(pa.float64()), "percent", "test accuracy at every evaluation"),
-        ("eval_val_loss", pa.list_(pa.float64()), "nats", "validation cross-entropy at every evaluation"),
-    ),
-)

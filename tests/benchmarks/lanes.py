@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sweep.config.resolve import resolve
-from sweep.execution.worker import Measure, keep_freed_memory
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import keep_freed_memory
 from sweep.store.provenance import hardware
 from trainables import measure, optimizers, pruning
 from trainables.data.published import DATASETS

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.store.tables import LANES
+from sweep.store.lanes import LANES
 
 KINDS = ("schedules", "tune", "oracle")
 OF_A_VALIDATION = ("oracle", "held_out", "choices", "trajectories")

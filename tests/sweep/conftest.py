@@ -61,7 +61,7 @@ class Simulation:
             assert self.has(lane.parent), f"cycle {pack.cycle} starts from a state that is not there"
             assert (lane.rewind_to is not None) == (rewind != "none")
             assert lane.rewind_to is None or self.has(lane.rewind_to)
-        schedule = self.training.schedule_of(pack.cycle, lane)
+        schedule = self.training.schedule_of(pack.cycle, lane.schedule)
         accuracy = self.by_schedule.get(schedule.name, self.truth)(pack.cycle, pack.run, lane.max_lr)
         ok = accuracy is not None
         test_accuracy = self.test_accuracy(pack.cycle, pack.run, lane.max_lr)

@@ -10,7 +10,7 @@ from typing import Any
 from search_spaces.max_lr import GrowingGrid
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
-from sweep.store.ledger import STATES
+from sweep.store.lanes import STATES
 from sweep.strategies.packing import in_packs
 from sweep.strategies.progress import Progress
 from sweep.strategies.protocol import Context, Strategy

@@ -18,7 +18,7 @@ from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
 from sweep.config.settings import Settings
 from sweep.errors import SettingsError
-from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
+from trainables.spec import RETRAINING, Schedule, ScheduleName
 from trainables.storage import Location, locate
 
 TABLE_2 = ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
@@ -155,7 +155,7 @@ class SchedulesSettings(Settings):
         return list(dict.fromkeys(self._first_schedule(entry) for entry in self.first if entry.tuned_on == "first"))
 
     def _first_schedule(self, entry: Entry) -> Schedule:
-        return self.training().schedule_of(0, Lane(0.0, None, None, entry.schedule))
+        return self.training().schedule_of(0, entry.schedule)
 
     def _entry(self, text: str) -> Entry:
         name, equals, value = text.partition("=")

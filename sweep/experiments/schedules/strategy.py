@@ -14,7 +14,7 @@ from sweep.experiments.schedules.settings import Entry, SchedulesSettings
 from sweep.statistics.selection import choose, dominated, mean_scores
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
 from sweep.strategies.progress import Progress
-from trainables.spec import Lane, Pack, Schedule
+from trainables.spec import Pack, Schedule
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ScheduleComparison(ChainStrategy):
     def _chain(self, entry: Entry, found: Mapping[Schedule, float]) -> Chain:
         """Return the whole chain of a schedule; `found` has the max_lr of those that were tuned."""
         # Cycle 0 goes by what it is trained under, since retraining of all kinds begins alike.
-        first = self.training.schedule_of(0, Lane(0.0, None, None, entry.schedule))
+        first = self.training.schedule_of(0, entry.schedule)
         rates = entry.max_lr
         if rates is None:
             rates = (found[first if entry.tuned_on == "first" else entry.schedule],) * (self.settings.cycles + 1)

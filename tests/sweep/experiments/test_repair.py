@@ -29,8 +29,8 @@ from sweep.experiments.results import Results
 from sweep.experiments.validation.experiment import settings_of
 from sweep.statistics.comparison import fits
 from sweep.store.folder import Folder
+from sweep.store.lanes import LANES
 from sweep.store.ledger import Ledger
-from sweep.store.tables import LANES
 from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
@@ -328,14 +328,15 @@ class TestLostRows:
         with pytest.raises(FolderError) as raised:
             sweep.load(folder)
         assert str(raised.value) == (
-            f"{path} is damaged: its content does not fit its name; `scyc-sweep oracle --out o` trains its lanes again"
+            f"{path} is damaged: its content does not match its name; "
+            "`scyc-sweep oracle --out o` trains its lanes again"
         )
         rows = LANES.read_rows(sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
             results = run("oracle", spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path} is damaged: its content does not fit its name; its lanes are lost, and trained again if they are "
-            "needed"
+            f"{path} is damaged: its content does not match its name; "
+            "its lanes are lost, and trained again if they are needed"
         ]
         assert trained == [(row["cycle"], row["run"], row["max_lr"]) for row in rows]
         pd.testing.assert_frame_equal(timeless(results), timeless(sweep.load(finished)))

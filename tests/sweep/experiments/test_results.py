@@ -215,5 +215,5 @@ class TestRefused:
         Folder(tmp_path).write_manifest(new_manifest("oracle", make_spec(), "fingerprint", [], None))
         (tmp_path / "lanes").mkdir()
         pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "lanes" / "mine.parquet")
-        with pytest.raises(FolderError, match=r"mine\.parquet is no file of scyc-sweep's"):
+        with pytest.raises(FolderError, match=r"mine\.parquet was not written by scyc-sweep"):
             sweep.load(tmp_path)

@@ -19,7 +19,8 @@ import torch
 import sweep
 from sweep import load
 from sweep.errors import FolderError
-from sweep.execution.worker import Worker, load_dataset
+from sweep.execution.dataset import load_dataset
+from sweep.execution.worker import Worker
 from sweep.experiments.oracle.results import OracleResults
 from sweep.store.manifest import digest_of
 from trainables.spec import Lane, Pack

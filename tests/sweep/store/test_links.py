@@ -95,9 +95,8 @@ def planted(path: Path, kind: str, outside: Path) -> str:
         os.mkfifo(path)
         return "a named pipe"
     if kind == "socket":
-        with socket.socket(socket.AF_UNIX) as one:
-            with chdir(path.parent):  # such names are short
-                one.bind(path.name)
+        with socket.socket(socket.AF_UNIX) as one, chdir(path.parent):  # such names are short
+            one.bind(path.name)
         return "a socket"
     path.symlink_to(moved if kind == "link" else outside / "nowhere")
     return "a link"

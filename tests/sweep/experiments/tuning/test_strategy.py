@@ -13,7 +13,7 @@ from search_spaces.scyc import SCyc
 from sweep.config.resolve import resolve
 from sweep.errors import FolderError, SettingsError, TrainingError
 from sweep.execution.jobs import Jobs
-from sweep.execution.worker import Outcome
+from sweep.execution.outcomes import ChainEnded, Trained
 from sweep.experiments.tuning.settings import Given, TuningSettings
 from sweep.experiments.tuning.strategy import Tuning
 from sweep.strategies.chains import Chain, Link
@@ -360,9 +360,9 @@ class TestEndings:
             if pack.cycle == 2 and empty is None:
                 empty = pack.lanes[1].parent
             if empty is not None and empty in {lane.parent for lane in pack.lanes}:
-                jobs.done(pack, Outcome(failure="chain ended", reason="layer fc lost everything"))
+                jobs.done(pack, ChainEnded("layer fc lost everything"))
             else:
-                jobs.done(pack, Outcome(sweep.simulation.train(pack)))
+                jobs.done(pack, Trained(sweep.simulation.train(pack), device="cpu", host="here"))
         assert jobs.error is None and jobs.finished
         assert [t.state for t in tuning.trials] == ["complete", "ended", *["complete"] * 4]
         assert tuning.trials[1].trained_steps == 2 * STEPS * 2 + STEPS  # cycle 2 of the other run was trained
