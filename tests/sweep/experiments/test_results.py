@@ -17,7 +17,7 @@ from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run
 from sweep.store.folder import Folder
 from sweep.store.provenance import new_manifest
-from sweep.store.tables import LANES
+from sweep.store.lanes import LANES
 from sweep.strategies.progress import Progress
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from sweep import load
 from sweep.experiments.oracle.tables import COMPARISON, ORACLE
-from sweep.store.tables import LANES
+from sweep.store.lanes import LANES
 
 
 @pytest.fixture(scope="module")
