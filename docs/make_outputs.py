@@ -6,8 +6,8 @@ A quoted output is a block of text behind a comment that names its command:
 
     <!-- output: scyc-sweep show results/digits -->
 
-The commands run in an empty folder, or in DIR, where sweeps that are finished are not trained again. The picture of README
-is made too. Without --all, outputs that take more than the default oracle (a few minutes) are left as they are.
+The commands run in an empty folder, or in DIR, where sweeps that are finished are not trained again. The picture of
+README is made too. Without --all, outputs that take more than the default oracle (a few minutes) are left as they are.
 """
 
 import argparse
