@@ -22,7 +22,9 @@ import trainables
 from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import FolderError, SpecError, SweepError
 from sweep.store import lock
-from sweep.store.folder import COMMIT, Folder, check_identity, check_kind, git_commit, identity, place
+from sweep.store.folder import Folder, location_of
+from sweep.store.identity import check_identity, check_kind, identity
+from sweep.store.provenance import COMMIT, git_commit
 from trainables import users_own
 from trainables.storage import SMALL, Location, Replacing, read
 
@@ -82,7 +84,7 @@ class Asked:
 
 def storage_of(text: str) -> Location:
     """Return the folder that holds the results folders: absolute, since a job runs elsewhere. Raises FolderError."""
-    return place(text).absolute()
+    return location_of(text).absolute()
 
 
 def folder_of(storage: Location, name: str) -> Location:
@@ -123,7 +125,7 @@ def ask(
 
     def along(text: str) -> str:
         """Have a file that is named travel with the job, under a name that no other has."""
-        file = place(text)
+        file = location_of(text)
         if not isinstance(file, Path) or not file.is_file():
             return text
         there = f"{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}-{file.name}"
@@ -266,7 +268,7 @@ def records(storage: Location) -> list[Submission]:
 
 def _named(text: str, storage: Location) -> Location:
     """Return a results folder that a command on a cluster names: NAME is STORAGE/NAME, all else is itself."""
-    return storage / text if NAME.fullmatch(text) else place(text).absolute()
+    return storage / text if NAME.fullmatch(text) else location_of(text).absolute()
 
 
 def _data_dir(settings: Settings, storage: Location) -> list[str]:
@@ -279,7 +281,7 @@ def _data_dir(settings: Settings, storage: Location) -> list[str]:
 
 
 def _absolute(text: str) -> str:
-    return str(place(text).absolute())
+    return str(location_of(text).absolute())
 
 
 def _dashed(word: str) -> str:
