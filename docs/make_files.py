@@ -6,8 +6,10 @@
 All else on the page is written by hand. A test compares too.
 """
 
+import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
@@ -38,12 +40,16 @@ TABLES = {
 
 
 def columns() -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield (table, column, type, unit, description) of every table that the code defines."""
-    from sweep.store.tables import TABLES as DEFINED
-
-    for table, defined in DEFINED.items():
-        for name, kind, unit, description in defined:
-            yield table, name, str(kind), unit, description
+    """Yield (table, column, type, unit, description) of every table that the code defines, wherever it does."""
+    root = PAGE.parent.parent
+    for path in sorted((root / "sweep").rglob("*.py")):
+        names = re.findall(r"^([A-Z_]+) = Table\($", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if not names:
+            continue
+        module = import_module(".".join(path.relative_to(root).with_suffix("").parts))
+        for table in (getattr(module, name) for name in names):
+            for name, kind, unit, description in table.columns:
+                yield table.name, name, str(kind), unit, description
 
 
 def generated() -> str:
