@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
 
 import pytest
 
@@ -70,20 +69,6 @@ def test_every_page_is_linked_from_readme_and_every_picture_is_shown(root: Path,
 def test_columns_are_those_of_the_code(root: Path, pages: dict[Path, str]) -> None:
     text = pages[root / "docs" / "files.md"]
     assert script(root, "make_files").page(text) == text, "run `python docs/make_files.py`"
-
-
-def test_the_page_of_files_names_every_file_of_a_folder_and_no_other(root: Path, pages: dict[Path, str]) -> None:
-    from sweep.store import folder
-    from trainables.spec import ScheduleName
-
-    text = pages[root / "docs" / "files.md"]
-    rows = text[text.index("| file |") : text.index("Only regular files")]
-    first = [row.split("|")[1] for row in rows.splitlines()[2:] if row]
-    named = {name.rstrip("/") for cell in first for name in re.findall(r"`([^`]+)`", cell)}
-    attributes = vars(folder.Folder(Path("x"))).values()
-    known = {path.name for path in attributes if isinstance(path, Path)} - {"x"}
-    known |= {*folder.FOLDERS, *folder.OTHER_FILES} - {f"{name}.toml" for name in get_args(ScheduleName)}
-    assert named == known
 
 
 def test_files_and_folders_of_the_code_that_are_named_are_there(root: Path, inline: list[tuple[Path, str]]) -> None:

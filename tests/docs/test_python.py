@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import sweep
+from sweep.config.settings import resolve
+from sweep.experiments import registry
+from sweep.experiments.runner import run
 
 TINY: dict[str, Any] = {"steps": 17, "max_lr": "0.01:1:x3", "lanes": 3, "engine": "inline"}
 INLINE = ("--engine", "inline", "--lanes", "2", "--runs", "1", "--cycles", "1", "--steps", "8", "--max-lr", "0.1,0.2")
@@ -60,6 +63,22 @@ def test_a_folder_is_opened_as_the_page_of_files_opens_it(blocks: list, tiny: No
         exec(compile(text, "files.md", "exec"), {})
 
 
+def test_the_page_of_files_names_every_file_that_sweeps_write_and_no_other(
+    here: Callable[..., Any], pages: dict[Path, str], root: Path, tiny: None, folder: Path
+) -> None:
+    """After the calls of README, in the folders that they left."""
+    assert not here("gradients", "results/small").returncode
+    text = pages[root / "docs" / "files.md"]
+    first = [
+        row.split("|")[1] for row in text[text.index("| file |") : text.index("## Opening")].splitlines() if "|" in row
+    ]
+    named = {name.rstrip("/") for cell in first for name in re.findall(r"`([^`]+)`", cell)}
+    folders = [path.parent for path in (folder / "results").rglob("manifest.json")]
+    written = {path.name for each in folders for path in each.iterdir()}
+    assert written - named == set()
+    assert named - written <= {"superseded", ".lock", ".driver.json"}, "what is there at times only"
+
+
 def test_own_networks_and_own_data_are_trained(here: Callable[..., Any], own_files: Callable[[], Path]) -> None:
     folder = own_files()
     (folder / "data").mkdir()
@@ -68,3 +87,24 @@ def test_own_networks_and_own_data_are_trained(here: Callable[..., Any], own_fil
     np.savez(folder / "data" / "pictures.npz", images=images, labels=np.arange(60) % 3)
     result = here("oracle", "--model", "nets:small", "--dataset", "pics:clothes", "--preset", "digits", *INLINE)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_experiment_of_ones_own_runs_resumes_and_is_shown(
+    here: Callable[..., Any], own_files: Callable[[], Path], blocks: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own_files()
+    monkeypatch.syspath_prepend(folder)
+    [entry] = [block.text for block in blocks if block.text.startswith('"one-rate": Entry(')]
+    entries = eval(f"{{{entry.replace('sweep.experiments.one_rate', 'one_rate')}}}", {"Entry": registry.Entry})
+    for name, found in entries.items():
+        monkeypatch.setitem(registry.EXPERIMENTS, name, found)
+    experiment, kind = registry.experiment("one-rate"), registry.settings_class("one-rate")
+    given = {"rate": 0.1, "runs": 2, "cycles": 1, "steps": 17, "engine": "inline", "lanes": 1, "out": str(folder / "o")}
+    results = run(experiment, resolve(given, kind=kind))
+    assert results.finished and list(results.accuracies["cycle"]) == [0, 1]
+    again = run(experiment, resolve(given | {"cycles": 2}, kind=kind))
+    assert len(again.lanes) == 6 and (folder / "o" / "accuracies.parquet").exists()
+    assert results.lanes["lane_id"].isin(again.lanes["lane_id"]).all()
+    result = here("show", folder / "o")
+    assert result.returncode == 0, result.stderr
+    assert "test accuracy" in result.stdout and "max_lr is 0.1" in result.stdout
