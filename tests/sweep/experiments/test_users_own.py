@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,6 @@ from trainables.states import load_state
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-README = Path(__file__).parents[3] / "README.md"
 NETWORKS = """
 import sys
 import torch
@@ -591,12 +589,3 @@ def swap_labels(path: Path) -> None:
     with np.load(path) as file:
         images, labels = file["images"], file["labels"]
     np.savez(path, images=images, labels=labels[::-1])
-
-
-def test_the_examples_of_the_readme_run(here: Run, folder: Path) -> None:
-    examples = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README.read_text(), re.DOTALL))
-    assert set(examples) == {"nets.py", "pics.py"}
-    for name, text in examples.items():
-        (folder / name).write_text(text)
-    result = here("oracle", "--model", "nets:small", "--dataset", "pics:clothes", *INLINE, cwd=folder)
-    assert result.returncode == 0, result.stderr
