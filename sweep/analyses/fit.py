@@ -11,47 +11,59 @@ from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
-from sweep.experiments.results import OracleResults
-from sweep.statistics.comparison import ON_BOUND, Trajectory, compare
-from sweep.statistics.selection import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
-from sweep.store import tables
+from search_spaces.trajectories import Exponential, Line, Trajectory
+from sweep.statistics.comparison import ON_BOUND, compare
+from sweep.statistics.selection import ClosedCycle, Rules, choose, mean_scores
+from sweep.statistics.summaries import curve_rows, oracle_rows
+from sweep.store.tables import Table
 from trainables.spec import derive_seed
+
+FIT = Table(
+    "fit",
+    (
+        (
+            "curve",
+            pa.string(),
+            "",
+            "the family that was fitted (scyc, constant, line, exponential), or the source of given parameters",
+        ),
+        ("parameters", pa.string(), "", "for S-Cyc EPS,DELTA,Q,BETA; else max_lr at the first and the last cycle"),
+        ("free", pa.int32(), "", "number of fitted parameters; 0 if they were given"),
+        ("cycles", pa.int32(), "", "rows of the oracle table"),
+        ("inside", pa.int32(), "", "of these, rows whose feasible region contains the curve"),
+        (
+            "widths_outside",
+            pa.float64(),
+            "widths",
+            "mean distance to the region in log max_lr, divided by the region's width",
+        ),
+        ("widths_to_best", pa.float64(), "widths", "likewise to the best max_lr"),
+        (
+            "left_out_inside",
+            pa.float64(),
+            "",
+            "leave-one-run-out: mean share of cycles inside, fitted to all other runs, scored on the run left out",
+        ),
+        (
+            "left_out_gap",
+            pa.float64(),
+            "percent points",
+            "likewise the oracle's validation accuracy minus that of the curve",
+        ),
+    ),
+)
 
 CANDIDATES, GENERATIONS, OWN_RATES = 40, 80, 14
 """Of the search for each curve: enough that S-Cyc's own parameters are found again."""
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Line:
-    """max_lr linear in the cycle, between its values at the first and the last."""
-
-    first: float
-    last: float
-    cycles: int
-
-    def max_lr(self, cycle: int, prune_rate: float) -> float:
-        """Return the curve at a cycle."""
-        return self.first + (self.last - self.first) * cycle / max(1, self.cycles)
-
-    def __str__(self) -> str:
-        return f"{self.first:.6g},{self.last:.6g}"
-
-
-@dataclass(frozen=True)
-class Exponential(Line):
-    """max_lr multiplied by the same factor from cycle to cycle."""
-
-    def max_lr(self, cycle: int, prune_rate: float) -> float:
-        """Return the curve at a cycle."""
-        return float(self.first * (self.last / self.first) ** (cycle / max(1, self.cycles)))
 
 
 @dataclass(frozen=True)
@@ -102,14 +114,20 @@ class Fits:
         return found
 
 
-def fit(results: OracleResults, ranges: Mapping[str, Range], given: Mapping[str, SCyc], seed: int) -> Fits:
+def fit(
+    closed: Sequence[ClosedCycle],
+    rules: Rules,
+    prune_rate: float,
+    ranges: Mapping[str, Range],
+    given: Mapping[str, SCyc],
+    seed: int,
+) -> Fits:
     """Fit S-Cyc, a constant, a line and an exponential to an oracle, and score them beside parameters that are given.
 
-    `ranges` has those of epsilon, delta, q and beta; the other curves' rates lie in epsilon's. Each fit is made again
-    without each of the runs, and scored on that run's own region and curve.
+    `closed` are the oracle's decided cycles. `ranges` has those of epsilon, delta, q and beta; the other curves' rates
+    lie in epsilon's. Each fit is made again without each of the runs, and scored on that run's own region and curve.
     """
-    closed = results.replay.closed
-    prune_rate, cycles = results.settings.prune_rate, results.settings.cycles
+    cycles = max(cycle.cycle for cycle in closed)
     families = _families(ranges, cycles)
     evaluations = 0
 
@@ -119,9 +137,9 @@ def fit(results: OracleResults, ranges: Mapping[str, Range], given: Mapping[str,
         evaluations += tried
         return found
 
-    region = region_of(results.oracle, results.curves)
+    region = region_of(*_frames(closed, rules))
     curves: dict[str, Trajectory] = {name: best(name, region) for name in families}
-    left_out = _left_out(closed, Rules.of(results.settings))
+    left_out = _left_out(closed, rules)
     rows = []
     for name, curve in [*curves.items(), *given.items()]:
         values = np.array([curve.max_lr(cycle, prune_rate) for cycle in region.cycle])
@@ -129,8 +147,8 @@ def fit(results: OracleResults, ranges: Mapping[str, Range], given: Mapping[str,
         others = []
         for without, oracle, curve_of_run in left_out:
             again = best(name, without) if name in families else curve
-            others.append(compare(oracle, curve_of_run, {name: again}, prune_rate))
-        gaps = [other["accuracy_gap"].mean() for other in others]
+            others.append(pd.DataFrame(compare(oracle, curve_of_run, {name: again}, prune_rate)))
+        gaps = [other["accuracy_gap"].astype(float).mean() for other in others]
         rows.append(
             {
                 "curve": name,
@@ -144,11 +162,11 @@ def fit(results: OracleResults, ranges: Mapping[str, Range], given: Mapping[str,
                 "left_out_gap": float(np.mean(gaps)) if others else None,
             }
         )
-    return Fits({**curves, **given}, tables.frame("fit", rows), evaluations)
+    return Fits({**curves, **given}, FIT.frame(rows), evaluations)
 
 
 def region_of(oracle: pd.DataFrame, curves: pd.DataFrame) -> Region:
-    """Return the regions of an oracle table; `curves` are those of `sweep.statistics.selection.curve_table`."""
+    """Return the regions of an oracle table; `curves` are the curves behind it."""
     widths = []
     for row in oracle.to_dict("records"):
         same_run = curves["run"].isna() if pd.isna(row["run"]) else curves["run"] == row["run"]
@@ -231,9 +249,13 @@ def _left_out(closed: Sequence[ClosedCycle], rules: Rules) -> list[tuple[Region,
             [found for cycle in closed if (found := _rechosen(cycle, keep, rules)) is not None]
             for keep in (lambda of, run=run: of != run, lambda of, run=run: of == run)
         )
-        region = region_of(oracle_table(without, rules), curve_table(without, rules))
-        parts.append((region, oracle_table(alone, rules), curve_table(alone, rules)))
+        parts.append((region_of(*_frames(without, rules)), *_frames(alone, rules)))
     return parts
+
+
+def _frames(closed: Sequence[ClosedCycle], rules: Rules) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the oracle table and the curves of these cycles."""
+    return pd.DataFrame(oracle_rows(closed, rules)), pd.DataFrame(curve_rows(closed, rules))
 
 
 def _rechosen(cycle: ClosedCycle, keep: Callable[[int], bool], rules: Rules) -> ClosedCycle | None:

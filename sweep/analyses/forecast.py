@@ -26,7 +26,7 @@ from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.execution.worker import Measure, keep_freed_memory, pick_device
 from sweep.experiments.schedules.settings import SchedulesSettings
-from sweep.store.folder import cores
+from sweep.store.provenance import cores
 from trainables import measure
 from trainables.data.published import DATASETS, Outline
 from trainables.measure import PackCosts

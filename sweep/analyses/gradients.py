@@ -6,18 +6,19 @@ Next: `sweep.reporting.screen` and `sweep.reporting.plots` show them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
 from torch import nn
 
+from sweep.analyses.gradient_tables import HISTOGRAMS, TAILS
 from sweep.config.settings import changed
 from sweep.errors import FolderError, SpecError
 from sweep.execution.worker import load_dataset, pick_device
-from sweep.experiments.results import OracleResults, SchedulesResults
+from sweep.reporting import plots
 from sweep.statistics.selection import Row
-from sweep.store import tables
+from sweep.store.folder import Folder
 from trainables import histograms
 from trainables.data import datasets
 from trainables.histograms import Bounds, Distribution, Values
@@ -39,11 +40,24 @@ class Gradients:
     tails: pd.DataFrame
 
 
+class Measurable(Protocol):
+    """Results with networks of whole chains; see `sweep.experiments.results.MeasuredResults`."""
+
+    folder: Folder
+
+    @property
+    def settings(self) -> Any:
+        """The sweep's settings."""
+
+    def networks(self) -> Iterator[tuple[str, Row]]:
+        """Yield the name of a chain and the row of each network that it keeps."""
+
+    def check_unchanged(self, settings: Any, fingerprint: str | None = None) -> None:
+        """Raise FolderError where network, data or settings changed."""
+
+
 def gradients(
-    results: OracleResults | SchedulesResults,
-    images: int | None = None,
-    beyond: Bounds = FIGURE_1,
-    device: str = "auto",
+    results: Measurable, images: int | None = None, beyond: Bounds = FIGURE_1, device: str = "auto"
 ) -> Gradients:
     """Measure the networks that a sweep kept: an oracle's winners, or the chains of a comparison of schedules.
 
@@ -56,13 +70,9 @@ def gradients(
     if images is not None and images < 1:
         raise SpecError(f"--images must be at least 1, but got {images}")
     settings = results.settings
-    if isinstance(results, SchedulesResults) and not settings.histograms:
-        path = results.folder.path
-        raise FolderError(f"{path} was begun without --histograms and kept no networks; give another --out")
-    networks = list(_networks(results))
+    networks = list(results.networks())
     if not networks:
-        what = "schedule with a trained cycle" if isinstance(results, SchedulesResults) else "decided cycle"
-        raise FolderError(f"{results.folder.path} has no {what} yet, and so no network to measure")
+        raise FolderError(f"{results.folder.path} has no decided cycle yet, and so no network to measure")
     training = settings.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
@@ -104,23 +114,22 @@ def gradients(
                 where | {"kind": kind, "low": low, "high": high, "count": count}
                 for low, high, count in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True)
             ]
-    return Gradients(tables.frame("histograms", bins), tables.frame("tails", tails))
+    return Gradients(HISTOGRAMS.frame(bins), TAILS.frame(tails))
 
 
-def _networks(results: OracleResults | SchedulesResults) -> Iterator[tuple[str, Row]]:
-    """Yield the name and the rows of every chain whose networks are wanted, cycle after cycle."""
-    if isinstance(results, SchedulesResults):
-        for name, chain in results.replay.chains.items():
-            for lane in results.replay.rows_of_chain(chain):
-                if lane["state"]:
-                    yield name, lane
-    else:
-        for closed in sorted(results.replay.closed, key=lambda closed: closed.cycle):
-            for row in closed.best_rows:
-                yield "oracle", row
+def write_gradients(results: Measurable, found: Gradients | None = None) -> None:
+    """Measure, unless that is done, and write the tables and the picture of gradients and activations.
+
+    On this machine: GPUs of the workers may be elsewhere.
+    """
+    found = found or gradients(results, device="cpu" if results.settings.device == "cpu" else "auto")
+    folder = results.folder.path
+    HISTOGRAMS.write(found.histograms, HISTOGRAMS.path(folder))
+    TAILS.write(found.tails, TAILS.path(folder))
+    plots.histograms(results, found, folder / "histograms.png")
 
 
-def _state(results: OracleResults | SchedulesResults, row: Row, network: nn.Module) -> State:
+def _state(results: Measurable, row: Row, network: nn.Module) -> State:
     try:
         return load_state(results.folder.states, row["state"], network.state_dict())
     except StateError as error:

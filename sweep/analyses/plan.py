@@ -19,9 +19,9 @@ from sweep.analyses.forecast import forecast
 from sweep.config.settings import Settings
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.statistics import power
-from sweep.store.folder import hardware
+from sweep.store.provenance import hardware
 from trainables import pruning
 from trainables.data.datasets import DataError, Dataset
 from trainables.data.published import DATASETS, Outline, PartError

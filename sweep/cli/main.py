@@ -23,6 +23,7 @@ from sweep.config.messages import printable
 from sweep.config.settings import ExecutionFlags, Flags, Place, Settings, resolve
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution import signals as ending
+from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.schedules.settings import SchedulesFlags, SchedulesSettings
 from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store.lock import SUBMISSION
@@ -31,7 +32,9 @@ from trainables import users_own
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.schedules.results import SchedulesResults
+    from sweep.experiments.tuning.results import TuningResults
 
 app = App(
     name="scyc-sweep",
@@ -151,13 +154,14 @@ def oracle(
         Print the oracle table (with --plan, the plan) as one JSON object on stdout and nothing else.
 
     """
-    settings = resolve(_given(flags), config)
+    settings = resolve(_given(flags), config, kind=OracleSettings)
     if not plan and (pilot is not None or spread):
         raise SweepError(f"--{'spread' if spread else 'pilot'} belongs to --plan")
     if plan:
         _print_plan(settings, json, pilot, spread)
         return
-    from sweep.experiments.runner import run_oracle
+    from sweep.experiments.oracle.experiment import EXPERIMENT
+    from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
 
     err.print(
@@ -165,7 +169,7 @@ def oracle(
     )
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_oracle(settings, view, command_line())
+        results = run(EXPERIMENT, settings, view, command_line())
     _print_oracle(results, results.comparison if settings.scyc else None, json, lambda r: r.oracle)
     written = ", ".join(sorted(path.name for path in settings.folder.glob("*.p*")))
     err.print(f"tables and picture in {settings.folder}: {written}", soft_wrap=True)
@@ -188,7 +192,9 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
 
     """
     settings = resolve(_given(flags), config, kind=TuningSettings)
-    from sweep.experiments.runner import run_fit, run_tuning
+    from sweep.experiments.runner import run
+    from sweep.experiments.tuning.experiment import EXPERIMENT
+    from sweep.experiments.tuning.fitting import run_fit
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns, fit_table
 
@@ -207,7 +213,7 @@ def tune(*, flags: Tuned | None = None, config: Path | None = None, json: Json =
     )
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_tuning(settings, view, command_line())
+        results = run(EXPERIMENT, settings, view, command_line())
     _print_tuning(results, json)
     err.print(f"tables, winner and picture in {settings.folder}", soft_wrap=True)
 
@@ -240,14 +246,15 @@ def schedules(
     if plan:
         _print_plan(settings, json)
         return
-    from sweep.experiments.runner import run_schedules
+    from sweep.experiments.runner import run
+    from sweep.experiments.schedules.experiment import EXPERIMENT
     from sweep.reporting.live import LiveView
 
     names = ", ".join(entry.name for entry in settings.entries)
     err.print(f"{names}: {settings.model} on {settings.dataset}, results in {settings.folder}", soft_wrap=True)
     _say_own_files(settings)
     with LiveView(err) as view:
-        results = run_schedules(settings, view, command_line())
+        results = run(EXPERIMENT, settings, view, command_line())
     _print_schedules(results, json)
     err.print(f"tables and picture in {settings.folder}", soft_wrap=True)
 
@@ -291,8 +298,9 @@ def compare(
     """
     from search_spaces.paper import table_of
     from sweep.config import named_scyc as trajectories
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import validation_settings, write_comparison
+    from sweep.experiments.oracle.experiment import write_comparison
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.validation.experiment import settings_of
 
     results = OracleResults(folder)
     texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
@@ -313,7 +321,7 @@ def compare(
     if asked:
         _say_own_files(results.settings)
     for held_out_runs in asked:
-        validation_settings(results, held_out_runs, execution)  # raises for what is wrong before anything is written
+        settings_of(results, predicted, held_out_runs, execution)  # raises for what is wrong before anything is written
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)
@@ -352,8 +360,10 @@ def control(
         Print the table as one JSON object on stdout and nothing else.
 
     """
-    from sweep.experiments.results import OracleResults
-    from sweep.experiments.runner import controls_of, run_control
+    from sweep.experiments.oracle.control import controls_of, run_controls
+    from sweep.experiments.oracle.experiment import EXPERIMENT
+    from sweep.experiments.oracle.results import OracleResults
+    from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import trend_table
@@ -362,7 +372,12 @@ def control(
     _say_own_files(results.settings)
     with LiveView(err) as view:
         names = pruning or controls_of(results.settings)
-        results = run_control(results, names, _given(flags), view.labelled, command_line())
+        results = run_controls(
+            results,
+            names,
+            _given(flags),
+            lambda name, each: run(EXPERIMENT, each, view.labelled(name), command_line()),
+        )
     if json:
         print_json(columns(results.trend))
     else:
@@ -400,12 +415,13 @@ def gradients(
 
     """
     from sweep.analyses.gradients import gradients as measured
-    from sweep.experiments.results import TuningResults, ValidationResults, load
-    from sweep.experiments.runner import write_gradients
+    from sweep.analyses.gradients import write_gradients
+    from sweep.experiments.registry import load
+    from sweep.experiments.results import MeasuredResults
     from sweep.reporting.screen import columns, tails_table
 
     results = load(folder)
-    if isinstance(results, TuningResults | ValidationResults):
+    if not isinstance(results, MeasuredResults):
         raise SweepError(
             f"{folder} holds no chain of its own to measure; give the folder of an oracle or a comparison of schedules"
         )
@@ -489,7 +505,7 @@ def show(
         one object of columns.
 
     """
-    from sweep.experiments.results import load
+    from sweep.experiments.registry import load
     from sweep.reporting.formats import write
     from sweep.reporting.views import view_of
 
@@ -555,7 +571,7 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
     from dataclasses import asdict
 
     from sweep.analyses import plan
-    from sweep.experiments.results import OracleResults
+    from sweep.experiments.oracle.results import OracleResults
     from sweep.reporting.screen import plan_table
     from sweep.store.folder import Folder
 
@@ -605,7 +621,8 @@ def _train_comparison(
 ) -> None:
     import pandas as pd
 
-    from sweep.experiments.runner import run_validation
+    from sweep.experiments.runner import run
+    from sweep.experiments.validation.experiment import EXPERIMENT, settings_of
     from sweep.reporting.live import LiveView
     from sweep.reporting.screen import columns
     from sweep.reporting.screen_evidence import verdicts_table
@@ -613,7 +630,9 @@ def _train_comparison(
     found = []
     for held_out_runs in asked:
         with LiveView(err) as view:
-            found.append(run_validation(results, predicted, held_out_runs, execution, view, command_line()))
+            found.append(
+                run(EXPERIMENT, settings_of(results, predicted, held_out_runs, execution), view, command_line())
+            )
     if json:
         print_json(columns(pd.concat([each.verdicts for each in found])))
         return

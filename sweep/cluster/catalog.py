@@ -12,8 +12,10 @@ from pathlib import Path
 
 from sweep.cluster import submission
 from sweep.errors import FolderError
-from sweep.experiments.results import AnyResults, load
-from sweep.store.folder import Folder, check_identity, check_kind
+from sweep.experiments.registry import load
+from sweep.experiments.results import Results
+from sweep.store.folder import Folder
+from sweep.store.identity import check_identity, check_kind
 from sweep.store.ledger import READERS, Ledger
 from sweep.strategies.protocol import Progress
 from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
@@ -113,7 +115,7 @@ def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:
     return found or ([Stored(name, "", None, False, None, None)] if submitted else [])
 
 
-def _stored(results: AnyResults, name: str) -> Stored:
+def _stored(results: Results, name: str) -> Stored:
     progress, finished = results.progress, results.finished
     times = sorted(time.to_pydatetime() for time in results.lanes["finished_at"])
     began = datetime.fromisoformat(results.manifest["started_at"])

@@ -396,14 +396,14 @@ ExecutionFlags: type[BaseModel] = flags_of(Settings, without=Settings.model_fiel
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def changed(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
+def changed(settings: Settings, changes: Mapping[str, Any], kind: type[AnySettings] | None = None) -> Any:
     """Return the settings of a sweep with some of them replaced, and a user's network as its files are now.
 
-    Raises SpecError as `resolve`.
+    `kind`: as settings of another kind of sweep. Raises SpecError as `resolve`.
     """
     _check_engine(changes)
     try:
-        return type(settings).model_validate({**settings.model_dump(), **changes})
+        return (kind or type(settings)).model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         raise SpecError(one_line(error)) from error
 

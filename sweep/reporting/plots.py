@@ -1,7 +1,10 @@
 """Pictures of a results folder. In: results and their comparison. Out: PNG files, or SVG for a page."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -14,13 +17,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from sweep.analyses.gradients import Gradients
 from sweep.config.messages import printable
-from sweep.experiments.results import OracleResults, SchedulesResults, TuningResults, ValidationResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.schedules.results import SchedulesResults
+from sweep.experiments.tuning.results import TuningResults
+from sweep.experiments.validation.results import ValidationResults
 from sweep.statistics import intervals as evidence
 from sweep.statistics import trend
 from sweep.statistics.selection import Rules
 from trainables.storage import Location, Replacing
+
+if TYPE_CHECKING:
+    from sweep.analyses.gradients import Gradients
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"  # told apart by colour-blind eyes too
 

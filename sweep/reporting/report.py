@@ -15,14 +15,12 @@ import jinja2
 from rich.console import RenderableType
 
 from sweep.errors import FolderError
-from sweep.experiments.results import (
-    AnyResults,
-    OracleResults,
-    SchedulesResults,
-    TuningResults,
-    ValidationResults,
-    load,
-)
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.registry import load
+from sweep.experiments.results import Results
+from sweep.experiments.schedules.results import SchedulesResults
+from sweep.experiments.tuning.results import TuningResults
+from sweep.experiments.validation.results import ValidationResults
 from sweep.reporting import plots
 from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.live import duration
@@ -104,7 +102,7 @@ def write_report(folders: Sequence[Location | str], path: Path) -> None:
         raise FolderError(f"{path} cannot be written: {error}") from error
 
 
-def _section(results: AnyResults) -> Section:
+def _section(results: Results) -> Section:
     if isinstance(results, ValidationResults):
         raise FolderError(f"{results.folder.path} is part of an oracle: give the folder of that")
     if isinstance(results, OracleResults):
@@ -115,7 +113,7 @@ def _section(results: AnyResults) -> Section:
         answer, blocks = _schedules(results)
     if not results.finished:
         answer = [*answer, progress_line(results.progress)]
-    parts: list[AnyResults] = [results]
+    parts: list[Results] = [results]
     if isinstance(results, OracleResults):
         parts += [*results.controls.values(), *_trained(results).values()]
     manifest = results.manifest
@@ -224,7 +222,7 @@ def _picture(draw: Callable[[Path], None], alt: str) -> list[Picture]:
         return [Picture(alt, base64.b64encode(path.read_bytes()).decode())] if path.exists() else []
 
 
-def _cost(parts: Sequence[AnyResults]) -> Cells:
+def _cost(parts: Sequence[Results]) -> Cells:
     """Return what was trained: lanes, steps, time on devices."""
     rows = []
     for part in parts:
@@ -252,7 +250,7 @@ def _cost(parts: Sequence[AnyResults]) -> Cells:
     return Cells("", headings, rows, ["left", "right", "right", "right", "right", "right", "left"])
 
 
-def _command(results: AnyResults) -> str:
+def _command(results: Results) -> str:
     return results.manifest["command"] or f"built from Python, by the settings of {results.folder.path}/manifest.json"
 
 

@@ -17,8 +17,11 @@ from sweep.analyses.fit import Fits
 from sweep.analyses.gradients import Gradients
 from sweep.analyses.plan import Plan
 from sweep.config.presets import PRESETS
-from sweep.experiments.results import AnyResults, OracleResults, SchedulesResults, TuningResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.results import Results
+from sweep.experiments.schedules.results import SchedulesResults
 from sweep.experiments.schedules.tables import SIGNIFICANT
+from sweep.experiments.tuning.results import TuningResults
 from sweep.reporting.live import duration
 from sweep.strategies.protocol import Progress
 
@@ -480,7 +483,7 @@ def paper_table(results: OracleResults, printed: OracleTable) -> RenderableType:
     return Group(table, *(Text(f"Table {printed.table}: {note}") for note in printed.notes))
 
 
-def title_of(results: AnyResults) -> str:
+def title_of(results: Results) -> str:
     """Return what was run, in a line."""
     settings = results.settings
     rewind = {"none": "not rewound", "init": "rewound"}.get(str(settings.rewind), f"rewound to step {settings.rewind}")

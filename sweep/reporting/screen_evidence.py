@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.experiments.results import OracleResults, ValidationResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.validation.results import ValidationResults
 from sweep.reporting.screen import missing, progress_line, signed, title_of, told_apart
 from sweep.statistics.intervals import both_sides
 
@@ -24,7 +25,7 @@ QUANTITY = {"best": "best", "low": "region from", "high": "region to", "middle":
 def verdicts_table(results: ValidationResults) -> RenderableType:
     """Return what trained trajectories came to: gaps with their intervals, and what they decide."""
     oracle = results.oracle
-    held_out = results.replay.plans.held_out
+    held_out = results.settings.held_out
     # On the oracle's runs any max_lr may be the best; what is sure is how far this one falls short of it.
     reach = f"{100 * oracle.settings.confidence:g} % {'interval' if held_out else 'short of best'}"
     parts: list[RenderableType] = []
@@ -64,7 +65,7 @@ def verdicts_table(results: ValidationResults) -> RenderableType:
 
 
 def _verdict_findings(results: ValidationResults, rows: pd.DataFrame) -> list[str]:
-    held_out, cycles = results.replay.plans.held_out, rows[rows["cycle"].notna()]
+    held_out, cycles = results.settings.held_out, rows[rows["cycle"].notna()]
     if results.settings.runs < 2:
         return ["one run gives no interval: nothing can be said of how sure the gaps are"]
     counts = cycles["verdict"].value_counts()
@@ -82,7 +83,7 @@ def _verdict_findings(results: ValidationResults, rows: pd.DataFrame) -> list[st
     if over_all.empty:
         return lines
     last = over_all.iloc[0]
-    if len(results.replay.oracle) < len(results.replay.plans.oracle):
+    if len(results.replay.oracle) < len(results.settings.choices):
         lines.append("the oracle's own choices diverged on these runs, or nothing was left to prune")
     elif missing(last["own_test_gap"]):
         lines.append("its own chain diverged, or nothing was left to prune")
@@ -202,7 +203,7 @@ def _yes(value: object) -> str:
 
 def _runs(results: ValidationResults) -> str:
     """Return how many runs a trained comparison has, and of which."""
-    held_out, runs = results.replay.plans.held_out, results.settings.runs
+    held_out, runs = results.settings.held_out, results.settings.runs
     text = f"{runs} {'held-out ' if held_out else ''}run{'s' if runs > 1 else ''}"
     return text if held_out else f"{text} of the oracle"
 
@@ -301,7 +302,7 @@ def scyc_answer(results: OracleResults) -> list[str]:
                 )
             lines.append(f"{line}.")
         return lines
-    if not results.folder.comparison.exists():
+    if not (results.folder.path / "comparison.parquet").exists():
         return ["No trajectory was compared with it."]
     return [
         f"{name} lies in the feasible region at {int(part['inside'].sum())} of {len(part)} cycles, read off the "

@@ -11,7 +11,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sweep.errors import SweepError
-from sweep.experiments.results import AnyResults, OracleResults, SchedulesResults, TuningResults, ValidationResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.results import Results
+from sweep.experiments.schedules.results import SchedulesResults
+from sweep.experiments.tuning.results import TuningResults
+from sweep.experiments.validation.results import ValidationResults
 from sweep.reporting.screen import oracle_table, progress_line, rescored_table, schedules_table, tuning_table
 from sweep.reporting.screen_evidence import trend_table, verdicts_table
 
@@ -26,7 +30,7 @@ class View:
     """All columns, in full."""
 
 
-def view_of(results: AnyResults, of: Literal["rescored", "trend"] | None, width: int) -> View:
+def view_of(results: Results, of: Literal["rescored", "trend"] | None, width: int) -> View:
     """Return a folder's table, or of an oracle another one; `width` is that of the terminal, in characters.
 
     Raises SweepError where the folder has no such table.

@@ -6,26 +6,19 @@ Next: `sweep.reporting.plots` draws it, the command line prints it.
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
-from sweep.store import tables
+from search_spaces.trajectories import Trajectory
 
 ON_BOUND = 1e-9
 """Relative difference in max_lr below which a prediction lies on a bound: far below the grid's six digits."""
 
 
-class Trajectory(Protocol):
-    """max_lr as a function of the cycle: S-Cyc's, or another curve's."""
-
-    def max_lr(self, cycle: int, prune_rate: float) -> float:
-        """Return the max_lr of a cycle."""
-
-
 def compare(
     oracle: pd.DataFrame, curves: pd.DataFrame, trajectories: Mapping[str, Trajectory], prune_rate: float
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """Return the comparison table: a row for each trajectory and row of the oracle table.
 
     `curves` are those of `selection.curve_table`. Accuracies at a prediction are read off the measured curve,
@@ -60,7 +53,7 @@ def compare(
                     "test_accuracy_gap": None if test is None else row["test_accuracy_mean"] - test,
                 }
             )
-    return tables.frame("comparison", rows)
+    return rows
 
 
 def fits(comparison: pd.DataFrame, oracle: pd.DataFrame) -> bool:

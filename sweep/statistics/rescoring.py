@@ -8,12 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
-
 from search_spaces.scyc import SCyc
 from sweep.config.settings import Settings
 from sweep.statistics.selection import ClosedCycle, Row, ToleranceKind, choose, mean_scores
-from sweep.store import tables
 from trainables.schedules import rates
 from trainables.spec import Lane, ScoreName
 
@@ -44,7 +41,7 @@ def rules(settings: Settings) -> list[Rule]:
     return found
 
 
-def rescored(closed: Iterable[ClosedCycle], settings: Settings) -> pd.DataFrame:
+def rescored(closed: Iterable[ClosedCycle], settings: Settings) -> list[dict[str, Any]]:
     """Return best max_lr and feasible region of each closed cycle by each rule; none where nothing has a score."""
     scyc = SCyc.parse(settings.scyc) if settings.scyc else None
     cycles = sorted(closed, key=lambda cycle: (cycle.cycle, -1 if cycle.run is None else cycle.run))
@@ -70,7 +67,7 @@ def rescored(closed: Iterable[ClosedCycle], settings: Settings) -> pd.DataFrame:
                     else found.feasible_low <= predicted <= found.feasible_high,
                 }
             )
-    return tables.frame("rescored", rows)
+    return rows
 
 
 def judged(rows: Iterable[Row], rule: Rule, settings: Settings) -> list[Row]:

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from sweep.statistics.intervals import above_zero_p, interval, note_corrected
 from sweep.statistics.selection import Choice, ClosedCycle, Rules, choose, mean_scores
-from sweep.store import tables
 
 QUANTITIES = ("best", "low", "high", "middle")
 """A run's best max_lr, both ends of its feasible region, and the geometric middle between these."""
@@ -25,7 +23,7 @@ Series = Mapping[str, NDArray[np.float64]]
 """For each quantity its natural logarithm, of shape (runs, cycles)."""
 
 
-def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd.DataFrame:
+def trend_rows(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> list[dict[str, Any]]:
     """Return the trend table: a row for each chain and quantity. The first chain is the oracle, others its controls.
 
     A row has the factor by which the quantity grows a cycle, with its t interval over runs, and two p: of Page's trend
@@ -37,7 +35,7 @@ def trend_table(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> pd
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 
 
-def trends(series: Mapping[str, Series], confidence: float) -> pd.DataFrame:
+def trends(series: Mapping[str, Series], confidence: float) -> list[dict[str, Any]]:
     """Return the trend table of chains, each as `per_run` has it."""
     rows: list[dict[str, Any]] = []
     own: Series = next(iter(series.values()), {})
@@ -51,7 +49,7 @@ def trends(series: Mapping[str, Series], confidence: float) -> pd.DataFrame:
             for row, first in zip(part, rows, strict=False):
                 row["exceeds_control"] = row["exceeds_control"] and first["rises"]
         rows += part
-    return tables.frame("trend", rows)
+    return rows
 
 
 def per_run(closed: Iterable[ClosedCycle], rules: Rules) -> Series:

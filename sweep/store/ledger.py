@@ -16,15 +16,16 @@ from typing import Any
 
 from sweep.errors import DamagedError, FolderError
 from sweep.store import tables
+from sweep.store.tables import LANES
 from trainables.spec import TRAINING_VERSION, Lane, LaneResult, Pack, TrainSpec
 from trainables.storage import Location, Replacing, reason
 
 READERS = 16
 """Files that are read at a time: from a bucket each takes tens of milliseconds, of which most is waiting."""
 STATES = ("parent_state", "state", "rewind_state")
-EVALUATIONS = tuple(name for name, *_ in tables.LANES if name.startswith("eval_"))
+EVALUATIONS = tuple(name for name, *_ in LANES.columns if name.startswith("eval_"))
 SCORED = ("best_step", "val_accuracy", "test_accuracy", "val_loss", "train_loss")
-FILLED = tuple(name for name, *_ in tables.LANES if name not in (*EVALUATIONS, *SCORED, "state", "rewind_state"))
+FILLED = tuple(name for name, *_ in LANES.columns if name not in (*EVALUATIONS, *SCORED, "state", "rewind_state"))
 """Columns that have a value in every row."""
 NAME = re.compile(r"cycle\d{2,}-run\d{2,}-[0-9a-f]{16}\.parquet")
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -155,10 +156,14 @@ class Ledger:
                 self.rows.pop(each, None)
                 self.file_of.pop(each, None)
 
-    def forget(self, key: str) -> None:
-        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it."""
-        if key in self.rows:
-            self.forgotten[key] = self.rows.pop(key)["lanes_in_pack"]
+    def forget(self, key: str, whole_pack: bool) -> None:
+        """Have a lane trained again whose state is lost; its old row stays on disk until the new one replaces it.
+
+        `whole_pack`: with the lanes that were stacked with it.
+        """
+        row = self.rows.pop(key, None)
+        if row is not None and whole_pack:
+            self.forgotten[key] = row["lanes_in_pack"]
 
     def bring_back(self, current: Collection[str]) -> None:
         """Have the rows of current lanes lie in the folder that all readers look into."""
@@ -200,7 +205,7 @@ class Ledger:
 
     def _write(self, rows: Sequence[Mapping[str, Any]], folder: Location) -> Location:
         """Write rows of one run and cycle as a file of a folder, named by its content, and return where."""
-        content = tables.encode("lanes", rows)
+        content = LANES.encode(rows)
         path = folder / name_of(rows[0], content)
         folder.mkdir(parents=True, exist_ok=True)
         with Replacing(path) as partial:
@@ -224,7 +229,7 @@ def rows_in(path: Location) -> list[dict[str, Any]]:
     content = tables.content_of(path)
     if path.stem.rpartition("-")[2] != hashlib.sha256(content).hexdigest()[:16]:
         raise DamagedError(f"{path} is damaged: its content does not fit its name")
-    table = tables.decode("lanes", content, path)
+    table = LANES.decode(content, path)
     try:
         rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:

@@ -5,28 +5,18 @@ It is one model, read and written here alone. Its digest is that of all the rest
 
 import hashlib
 import json
-import math
 import reprlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sweep.config.settings import Settings
 from sweep.errors import FolderError
-from sweep.experiments.schedules.settings import SchedulesSettings
-from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store import tables
 from trainables.storage import SMALL, Location, Replacing, read, reason
 
-KINDS: dict[str, type[Settings]] = {
-    "oracle": Settings,
-    "tune": TuningSettings,
-    "schedules": SchedulesSettings,
-    "compare": Settings,
-}
-"""The settings of each kind of results folder."""
+NAME = "manifest.json"
 WAY_BACK = (
     "put back a copy of it, or remove it and run the sweep's command again: its finished lanes are found by their keys"
 )
@@ -38,14 +28,7 @@ def _time(text: str) -> str:
     return text
 
 
-def _rate(value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError("a max_lr must be positive and finite")
-    return value
-
-
 Time = Annotated[str, AfterValidator(_time)]
-Rate = Annotated[float, AfterValidator(_rate)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -74,34 +57,14 @@ class Session(_Part):
     threads: Count
 
 
-class Given(_Part):
-    """What a tuning took over of an oracle's cycle 0."""
-
-    points: list[Rate]
-    epsilon: Rate
-
-
-class Planned(_Part):
-    """What a trained comparison trains: max_lr by cycle."""
-
-    oracle: Annotated[list[Rate], Field(min_length=1)]
-    trajectories: dict[str, list[Rate]]
-    held_out: bool
-
-    @model_validator(mode="after")
-    def _long(self) -> Self:
-        if any(len(rates) != len(self.oracle) for rates in self.trajectories.values()):
-            raise ValueError("trajectories must be as long as the oracle's chain")
-        return self
-
-
 class Manifest(Session):
     """What a results folder says of itself; in Python it is handed around as the dict that its file has."""
 
     schema_version: int
-    kind: Literal["oracle", "tune", "schedules", "compare"]
+    kind: str
+    """Name of the experiment."""
     settings: dict[str, Any]
-    """The settings, as `KINDS` has them."""
+    """Of the experiment, whole."""
     identity: dict[str, Any]
     """What determines the lanes; see `sweep.store.folder.identity`."""
     lanes_per_pack: Annotated[int, Field(ge=1)] | None
@@ -110,10 +73,6 @@ class Manifest(Session):
     finished_at: Time | None
     ended_early: list[str]
     earlier_sessions: list[Session]
-    given: Given | None = None
-    """Of a tuning."""
-    plans: Planned | None = None
-    """Of a trained comparison."""
     digest: str
     """sha256 of all the rest."""
 
@@ -126,8 +85,6 @@ class Manifest(Session):
             raise ValueError("identity must say model_files")
         if ":" in str(self.settings.get("model")) and not files:
             raise ValueError("identity must say the model_files of the user's own network")
-        if (self.plans is not None) != (self.kind == "compare"):
-            raise ValueError("a trained comparison, and no other kind, has plans")
         return self
 
 
@@ -140,23 +97,22 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise FolderError(f"{path} is damaged ({_said(error)}): {WAY_BACK}") from error
+        raise damaged(path, error) from error
     if not isinstance(found, dict) or "schema_version" not in found:
         raise FolderError(f"{path} is not a manifest of scyc-sweep")
     tables.check_version(found["schema_version"], path)
     try:
         manifest = Manifest.model_validate(found).model_dump(mode="json")
-        settings = settings_of(manifest)
         if manifest["digest"] != digest_of(found):
             raise ValueError("its content does not fit its digest")
-        if (manifest["given"] is not None) != getattr(settings, "takes_over", False):
-            raise ValueError("a tuning that takes over an oracle's cycle 0, and no other sweep, has given")
-        plans = manifest["plans"]
-        if plans is not None and len(plans["oracle"]) != settings.cycles + 1:
-            raise ValueError("plans must have a max_lr for each cycle")
     except (ValueError, RecursionError) as error:
-        raise FolderError(f"{path} is damaged ({_said(error)}): {WAY_BACK}") from error
+        raise damaged(path, error) from error
     return manifest
+
+
+def damaged(path: Location, error: Exception) -> FolderError:
+    """Return what is raised for a manifest whose content breaks a rule."""
+    return FolderError(f"{path} is damaged ({_said(error)}): {WAY_BACK}")
 
 
 def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
@@ -167,24 +123,14 @@ def write_manifest(path: Location, manifest: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def settings_of(manifest: Mapping[str, Any]) -> Any:
-    """Return the settings that a manifest states. Raises ValueError where they break a rule."""
-    context = {"model_files": manifest["identity"]["model_files"]}
-    settings = KINDS[manifest["kind"]].model_validate(manifest["settings"], context=context)
-    if _canonical(settings.model_dump(mode="json")) != _canonical(
-        manifest["settings"]
-    ):  # 5.0 for 5, or one is left out
-        raise ValueError("settings is not as it was written")
-    return settings
-
-
 def digest_of(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of a manifest's content, its digest aside."""
     rest = {name: value for name, value in manifest.items() if name != "digest"}
-    return hashlib.sha256(_canonical(rest).encode()).hexdigest()
+    return hashlib.sha256(canonical(rest).encode()).hexdigest()
 
 
-def _canonical(content: Mapping[str, Any]) -> str:
+def canonical(content: Mapping[str, Any]) -> str:
+    """Return a manifest's content as text that is the same for the same content."""
     return json.dumps(content, sort_keys=True, allow_nan=False)
 
 

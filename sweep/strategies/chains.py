@@ -4,17 +4,13 @@ Chains train together, cycle by cycle, as lanes of the same packs; where they ag
 trained once. Next: `sweep.experiments.tuning.strategy` is such a strategy.
 """
 
-import logging
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sweep.config.settings import Settings
-from sweep.store.ledger import Ledger
-from sweep.strategies.protocol import Strategy
-from trainables.spec import Lane, LaneResult, Pack, Schedule
+from sweep.strategies.packing import in_packs
+from sweep.strategies.protocol import Context, Strategy
+from trainables.spec import Lane, Pack, Schedule
 
 
 class Link(NamedTuple):
@@ -40,21 +36,14 @@ class ChainStrategy(Strategy):
     A new process runs the generator again from the top, on the same rows, to the same point.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         """See `Strategy`."""
-        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
-        self.runs = range(settings.runs)
+        super().__init__(context)
+        self.runs = range(self.settings.runs)
         self._lost: set[str] = set()
-        """Lanes, by lane_id, whose networks had to come again."""
+        """Lanes, by lane_id, whose networks had to be trained again."""
         self._again: dict[tuple[int, Chain], set[str | None]] = {}
-        """Their states, which are kept to the end: what a restart needs must not be let go on the way to it."""
+        """Their states, which are kept to the end: what a restart needs must not be deleted on the way to it."""
         self._begin()
 
     @abstractmethod
@@ -81,11 +70,6 @@ class ChainStrategy(Strategy):
         """Whether the program has come to its end."""
         return self._done
 
-    @property
-    def ended(self) -> list[str]:
-        """Nothing: a chain that ended before its last cycle has a row that says so."""
-        return []
-
     def ask(self) -> Pack | None:
         """Return the next pack. See `Strategy`."""
         while not self._done:
@@ -111,39 +95,21 @@ class ChainStrategy(Strategy):
         if pack.cycle == 0:
             self.check_initial(pack, [row for row in self.ledger.rows.values() if row["cycle"] == 0])
 
-    def end(self, pack: Pack, reason: str) -> None:
-        """Write rows for lanes that could not be trained: their chains end, and no process tries them again."""
-        logging.getLogger(__name__).warning("cycle %s, run %s: %s: its chain ends", pack.cycle, pack.run, reason)
-        results = [
-            LaneResult(
-                lane.max_lr,
-                lane.parent or "",
-                None,
-                percent_remaining=math.nan,
-                schedule=self.training.schedule_of(pack.cycle, lane).name,
-                status="ended",
-                steps=0,
-            )
-            for lane in pack.lanes
-        ]
-        self.ledger.append(pack, [self.id_of(pack, lane) for lane in pack.lanes], results, device="", host="")
-
-    def needed_states(self) -> set[str]:
-        """Return the digests of what is kept, of the open round's parents and lanes, and of the initial weights."""
-        needed = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
-        needed |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
+    def kept_states(self) -> set[str | None]:
+        """See `Strategy`: what is kept, the open round's parents, the initial weights, and what had to come again."""
+        kept: set[str | None] = {row["state"] for (_, chain), row in self.found.items() if chain in self.kept}
+        kept |= {row["parent_state"] for (_, chain), row in self.found.items() if len(chain) == 1}
         beginnings = {chain[:1] for chain in self.kept}
-        needed |= {row["rewind_state"] for (_, chain), row in self.found.items() if chain in beginnings}
-        needed |= {digest for digests in self._again.values() for digest in digests} | self._held
-        needed |= {digest for pack in self.round for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
-        rows = self.open_rows()
-        needed |= {row["parent_state"] for row in rows if row["cycle"] == 0}
-        going_on = self.may_go_on(rows) + [row for row in rows if row["lane_id"] in self._lost]
-        needed |= {row[name] for row in going_on for name in ("state", "rewind_state")}
-        return needed - {None}
+        kept |= {row["rewind_state"] for (_, chain), row in self.found.items() if chain in beginnings}
+        kept |= {digest for digests in self._again.values() for digest in digests} | self._held
+        kept |= {digest for pack in self.round for lane in pack.lanes for digest in (lane.parent, lane.rewind_to)}
+        for row in self.open_rows():
+            if row["lane_id"] in self._lost:
+                kept |= {row["state"], row["rewind_state"]}
+        return kept
 
-    def may_go_on(self, rows: list[Row]) -> list[Row]:
-        """Return those rows of the open round from which a chain may go on, as far as they tell: all."""
+    def may_win(self, rows: list[Row]) -> list[Row]:
+        """See `Strategy`: all rows of the open round, as far as they tell."""
         return rows
 
     def rows_of_chain(self, chain: Chain) -> list[Row]:
@@ -165,11 +131,7 @@ class ChainStrategy(Strategy):
         The parts depend on the chains alone and not on what is finished: a sweep that goes on trains the same packs.
         Raises _LostError, having forgotten what has to come again, where a lane's start state is gone.
         """
-        count = -(-len(chains) // self.lanes_per_pack)
-        short, longer = divmod(len(chains), count)
-        left = iter(chains)
-        parts = [list(islice(left, short + (index < longer))) for index in range(count)]
-        packs = [self._pack(run, part) for part in parts for run in self.runs]
+        packs = list(in_packs(chains, self.lanes_per_pack, self.runs, self._pack))
         missing = [pack for planned in packs if (pack := self.unfinished(planned))]
         starts = {
             (pack.run, digest)
@@ -179,10 +141,13 @@ class ChainStrategy(Strategy):
             if digest
         }
         lost = {(run, digest) for run, digest in starts if not self.has_state(digest)}
-        for key, row in self.found.items():
-            if (key[0], row["state"]) in lost or (key[0], row["rewind_state"]) in lost:
-                self._lost.add(row["lane_id"])
-                self.ledger.rows.pop(row["lane_id"], None)  # its old row stays on disk until the new one replaces it
+        again = {
+            row["lane_id"]
+            for (run, _), row in self.found.items()
+            if (run, row["state"]) in lost or (run, row["rewind_state"]) in lost
+        }
+        self._lost |= again
+        self.train_again(again, whole_packs=False)
         if lost:
             raise _LostError
         return packs

@@ -3,16 +3,18 @@
 In: the ledger's rows. Out: packs. An engine needs nothing else of a strategy, nor strategies anything of each other.
 """
 
+import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweep.config.settings import Settings
 from sweep.errors import TrainingError
+from sweep.store.folder import Folder
 from sweep.store.ledger import Ledger, lane_id
 from trainables.schedules import rates
-from trainables.spec import Lane, Pack, TrainSpec, derive_seed
+from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Progress:
     """Packs that are handed out and not back; None where results alone tell."""
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a strategy is made from."""
+
+    settings: Any
+    fingerprint: str
+    """Of the data set."""
+    ledger: Ledger
+    lanes_per_pack: int
+    has_state: Callable[[str], bool]
+    """Whether a state's file exists."""
+    folder: Folder | None = None
+    """Of the results; None where rows alone are replayed."""
+    live: bool = False
+    """Whether this strategy will train; otherwise it only replays rows."""
+    reused: frozenset[str] = frozenset()
+    """States of another folder that lie in this one too, and that are kept until all is trained."""
+
+
 class Strategy(ABC):
     """What hands out packs until there is no more to learn.
 
@@ -45,26 +66,19 @@ class Strategy(ABC):
     that a killed, extended or finished sweep all go on the same way.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
-    ) -> None:
-        """`fingerprint` is the data set's; `has_state` tells whether a state's file exists.
-
-        `lanes_per_pack`, the lanes of a pack at most, may be lowered at any time.
-        """
-        self.settings, self.ledger, self.lanes_per_pack, self.has_state = settings, ledger, lanes_per_pack, has_state
-        self.training: TrainSpec = settings.training()
-        self.fingerprint = fingerprint
+    def __init__(self, context: Context) -> None:
+        """Take what a strategy is made from."""
+        self.context = context
+        self.settings, self.fingerprint, self.ledger = context.settings, context.fingerprint, context.ledger
+        self.has_state = context.has_state
+        self.lanes_per_pack = context.lanes_per_pack
+        """The most lanes of a pack; it may be lowered at any time."""
+        self.training: TrainSpec = self.settings.training()
         self.decided: list[str] = []
         """What was decided, in order, a line each: decided again from the same rows, it is the same."""
         self._ids: dict[tuple[int, int, Lane], str] = {}
         self._right: dict[str, dict[str, Any]] = {}
-        """Rows that were looked at, by key."""
+        """Rows that were checked, by key."""
 
     @property
     @abstractmethod
@@ -85,12 +99,25 @@ class Strategy(ABC):
         Raises TrainingError if it started from other initial weights than its like.
         """
 
-    @abstractmethod
     def end(self, pack: Pack, reason: str) -> None:
-        """Take note that a pack, or lanes of it, cannot be trained, as nothing is left to prune: their chains end.
+        """Write rows for lanes that cannot be trained, as nothing is left to prune: their chains end.
 
         They start from one state. The pack is told as any other when the rest of it is back.
         """
+        logging.getLogger(__name__).warning("cycle %s, run %s: %s: its chain ends", pack.cycle, pack.run, reason)
+        results = [
+            LaneResult(
+                lane.max_lr,
+                lane.parent or "",
+                None,
+                percent_remaining=math.nan,
+                schedule=self.training.schedule_of(pack.cycle, lane).name,
+                status="ended",
+                steps=0,
+            )
+            for lane in pack.lanes
+        ]
+        self.ledger.append(pack, [self.id_of(pack, lane) for lane in pack.lanes], results, device="", host="")
 
     @abstractmethod
     def current(self) -> Mapping[str, Mapping[str, Any]]:
@@ -101,17 +128,29 @@ class Strategy(ABC):
         """Return the rows that the ledger has of what is open: of the cycles or the round that packs are asked for."""
 
     @abstractmethod
+    def kept_states(self) -> set[str | None]:
+        """Return the digests to keep whatever the open lanes will say: of past winners, and of what packs start from."""
+
+    @abstractmethod
+    def may_win(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those of the open rows whose networks a chain may still continue from."""
+
     def needed_states(self) -> set[str]:
-        """Return the digests that must be kept: any that a later pack may start from."""
+        """Return the digests of all states that a later pack may start from; the others can be deleted."""
+        rows = self.open_rows()
+        needed = self.kept_states() | {row["parent_state"] for row in rows if row["cycle"] == 0}
+        needed |= {row[name] for row in self.may_win(rows) for name in ("state", "rewind_state")}
+        return {digest for digest in needed if digest}
 
     @abstractmethod
     def progress(self) -> Progress:
         """Return how far the sweep is."""
 
     @property
-    @abstractmethod
     def ended(self) -> list[str]:
-        """Why chains ended before their last cycle."""
+        """Which chains ended before their last cycle, a line each."""
+        ended = {(row["cycle"], row["run"]) for row in self.current().values() if row["status"] == "ended"}
+        return [f"cycle {cycle}, run {run}: nothing was left to prune" for cycle, run in sorted(ended)]
 
     def run_seed(self, run: int) -> int:
         """Return the seed of a run: its split, initial weights and batch order follow from it."""
@@ -128,11 +167,20 @@ class Strategy(ABC):
         """Return the rows that the ledger has of a pack's lanes."""
         return [row for lane in pack.lanes if (row := self._row_of(pack, lane)) is not None]
 
+    def train_again(self, lane_ids: Collection[str], whole_packs: bool) -> None:
+        """Have lanes trained again whose states are lost; their old rows stay on disk until new ones replace them.
+
+        `whole_packs`: with all lanes of their packs. The last bits of a lane depend on how many are stacked: a winner
+        with other bits would have all later cycles trained again. Chains delete states that nothing continues from,
+        and may come back to them: then the lane alone is trained.
+        """
+        for key in lane_ids:
+            self.ledger.forget(key, whole_packs)
+
     def unfinished(self, pack: Pack) -> Pack | None:
         """Return the pack without the lanes that the ledger has, or None if it has all.
 
-        A pack of which a lane was forgotten comes again whole. The last bits of a lane depend on how many are stacked,
-        and a network with other bits would have all later cycles trained again.
+        See `train_again` for packs that come again whole.
         """
         lanes = tuple(lane for lane in pack.lanes if self._row_of(pack, lane) is None)
         if any(self.ledger.forgotten.get(self.id_of(pack, lane)) == len(pack.lanes) for lane in lanes):

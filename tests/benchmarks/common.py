@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.store import tables
-from sweep.store.folder import hardware
+from sweep.store.provenance import hardware
 
 SEED = 0
 COMMAND = Path(sys.executable).with_name("scyc-sweep")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.statistics.intervals import shortfalls
 
 Array = NDArray[np.float64]

@@ -20,7 +20,7 @@ from torch.nn import functional
 from search_spaces.max_lr import MaxLrGrid
 from sweep.config.settings import resolve
 from sweep.execution.worker import Measure, keep_freed_memory
-from sweep.store.folder import hardware
+from sweep.store.provenance import hardware
 from trainables import measure, optimizers, pruning
 from trainables.data.published import DATASETS
 from trainables.networks import lanes, models

@@ -26,8 +26,8 @@ from ray import tune
 
 from search_spaces.max_lr import MaxLrGrid
 from sweep.config.settings import resolve
-from sweep.experiments.results import OracleResults
-from sweep.store.folder import cores
+from sweep.experiments.oracle.results import OracleResults
+from sweep.store.provenance import cores
 from trainables.data import datasets
 
 GRID = MaxLrGrid.parse(resolve({}).max_lr).values

@@ -18,8 +18,8 @@ import torch
 from common import against, busy_share, finished_packs, report, run_command, training_span
 
 from sweep.execution.worker import keep_freed_memory, load_dataset
-from sweep.experiments.results import OracleResults
-from sweep.store.folder import cores
+from sweep.experiments.oracle.results import OracleResults
+from sweep.store.provenance import cores
 from trainables.pack import train_pack
 from trainables.spec import Lane, Pack, Schedule, TrainSpec
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from common import against, busy_share, report, training_span
 
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 
 WORKERS = 2
 SWEEP = ["oracle", "--lanes", "13", "--runs", "2", "--cycles", "3", "--steps", "12000", "--eval-every", "1200"]

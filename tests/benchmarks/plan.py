@@ -17,7 +17,7 @@ from common import COMMAND, SEED, against, report, run_command
 from sweep.analyses.plan import dataset_of
 from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 
 OFF = 0.25
 CASES = {

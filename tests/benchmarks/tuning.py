@@ -10,7 +10,8 @@ from pathlib import Path
 
 from common import against, report, run_command
 
-from sweep.experiments.results import OracleResults, TuningResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.tuning.results import TuningResults
 
 CYCLES = 13
 TUNE_SECONDS, FIT_SECONDS, SHARE, GAP = 60.0, 10.0, 0.5, 0.5

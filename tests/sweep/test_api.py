@@ -11,7 +11,8 @@ from nbclient import NotebookClient
 import sweep
 from search_spaces.scyc import SCyc
 from sweep.errors import SpecError
-from sweep.experiments.results import OracleResults, TuningResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.tuning.results import TuningResults
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "oracle.ipynb"
 SMALL: dict[str, Any] = {"cycles": 1, "runs": 2, "steps": 34, "max_lr": "0.01:1:x4", "lanes": 2, "engine": "inline"}

@@ -21,7 +21,8 @@ from sweep.config.settings import Settings, resolve
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
 from sweep.experiments import runner as run_module
-from sweep.experiments.results import AnyResults, OracleResults
+from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.results import Results
 from sweep.experiments.runner import run_oracle, run_schedules, run_tuning, run_validation
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
@@ -82,7 +83,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "o"))
 
 
-def timeless(results: AnyResults) -> pd.DataFrame:
+def timeless(results: Results) -> pd.DataFrame:
     return results.lanes.drop(columns=TIMES)
 
 
@@ -99,7 +100,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def check_plain_readers(folder: Path, results: AnyResults) -> None:
+def check_plain_readers(folder: Path, results: Results) -> None:
     """Whoever opens `trials` without this project sees what `results.lanes` says, and each lane once."""
     order = ["cycle", "run", "max_lr", "schedule", "lane_id"]
     wanted = results.lanes[[*order, "val_accuracy", "state"]].reset_index(drop=True)
@@ -413,7 +414,7 @@ class TestComparison:
 
 class TestOtherKinds:
     @pytest.fixture(params=["tuning", "takeover", "schedules", "validation", "validation-held-out"])
-    def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], AnyResults]:
+    def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], Results]:
         out = tmp_path / "k"
         settings = SETTINGS | {"out": str(out)}
         if request.param in ("validation", "validation-held-out"):
@@ -430,7 +431,7 @@ class TestOtherKinds:
         return lambda: run_tuning(resolve(tuning, kind=TuningSettings))
 
     def test_lost_rows_are_told_and_trained_again_to_the_same_tables(
-        self, build: Callable[[], AnyResults], trained: list[Any]
+        self, build: Callable[[], Results], trained: list[Any]
     ) -> None:
         results = build()
         folder = Path(str(results.folder.path))

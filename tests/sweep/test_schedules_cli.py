@@ -14,7 +14,7 @@ import pytest
 
 import sweep
 from sweep import load
-from sweep.experiments.results import SchedulesResults
+from sweep.experiments.schedules.results import SchedulesResults
 from sweep.store import tables
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

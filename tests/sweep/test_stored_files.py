@@ -8,7 +8,8 @@ from sweep.cluster import catalog as stored
 from sweep.cluster.jobs_api import Cluster
 from sweep.config.settings import resolve
 from sweep.errors import SweepError
-from sweep.store.folder import Folder, new_manifest
+from sweep.store.folder import Folder
+from sweep.store.provenance import new_manifest
 from trainables.storage import locate
 
 

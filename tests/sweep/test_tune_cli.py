@@ -20,7 +20,7 @@ from search_spaces.scyc import SCyc
 from sweep.cli.main import app
 from sweep.config.named_scyc import read
 from sweep.errors import SweepError
-from sweep.experiments.results import TuningResults
+from sweep.experiments.tuning.results import TuningResults
 from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
 from sweep.store import tables
 from sweep.store.folder import Folder

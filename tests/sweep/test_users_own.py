@@ -20,7 +20,7 @@ import sweep
 from sweep import load
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker, load_dataset
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.store.manifest import digest_of
 from trainables.spec import Lane, Pack
 from trainables.states import load_state

@@ -3,16 +3,16 @@
 Next: `sweep.statistics.selection` makes tables of the closed cycles.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from search_spaces.max_lr import GrowingGrid, MaxLrGrid
-from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
-from sweep.store.ledger import STATES, Ledger
-from sweep.strategies.protocol import Progress, Strategy
+from sweep.store.ledger import STATES
+from sweep.strategies.packing import in_packs
+from sweep.strategies.protocol import Context, Progress, Strategy
 from trainables.spec import Lane, Pack
 
 
@@ -31,13 +31,14 @@ class _Chain:
         """Its grid, and then what each extension added: packs never hold lanes of two rounds."""
         self.packs: Iterator[Pack]
         """Made when the first is asked for: until then the packs' size may still have to be measured."""
-        self._open_cycle()
+        self.ended = False
+        """Whether a run has nothing left to prune in the open cycle."""
         self.open = 0
-        self.ended: str | None = None
+        self._open_cycle()
 
     @property
     def finished(self) -> bool:
-        return self.ended is not None or self.cycle > self.oracle.settings.cycles
+        return self.ended or self.cycle > self.oracle.settings.cycles
 
     def ask(self) -> Pack | None:
         while not self.finished:
@@ -56,23 +57,16 @@ class _Chain:
         rows = self.oracle.ledger.rows
         return [rows[key] for key in self.keys if key in rows]
 
-    def needed_states(self) -> set[str]:
-        """Past winners, and in the open cycle every lane whose max_lr may still have the highest mean."""
-        kept: set[str] = {row["state"] for closed in self.closed for row in closed.best_rows}
-        kept |= {digest for digest in self.rewind_to.values() if digest is not None}
-        kept |= {row["parent_state"] for closed in self.closed[:1] for row in closed.best_rows}
+    def kept_states(self) -> set[str | None]:
+        kept: set[str | None] = {row["state"] for closed in self.closed for row in closed.best_rows}
+        kept |= set(self.rewind_to.values())
+        return kept | {row["parent_state"] for closed in self.closed[:1] for row in closed.best_rows}
+
+    def may_win(self) -> list[dict[str, Any]]:
+        """Return the open rows of those max_lr whose mean may still be the highest."""
         rows = [] if self.finished else self.rows()
-        if self.cycle == 0:
-            kept |= {row["parent_state"] for row in rows}
         hopeless = dominated(rows, len(self.runs))
-        kept |= {
-            digest
-            for row in rows
-            if row["max_lr"] not in hopeless
-            for digest in (row["state"], row["rewind_state"])
-            if digest
-        }
-        return kept
+        return [row for row in rows if row["max_lr"] not in hopeless]
 
     def _decide(self) -> None:
         """Extend the grid, have lost winners trained again, or close the cycle and go on to the next."""
@@ -91,8 +85,7 @@ class _Chain:
         lost = [run for run in self.runs if not self._has_states(winners[run])]
         if lost:
             self._note(f"the best network of run {', '.join(map(str, lost))} is lost and is trained again")
-            for run in lost:
-                self.oracle.ledger.forget(winners[run]["lane_id"])
+            self.oracle.train_again([winners[run]["lane_id"] for run in lost], whole_packs=True)
             self.packs = (pack for points in self.rounds for pack in self._packs_of(points))
             return
         accuracy = fmean(row["val_accuracy"] for row in winners.values())
@@ -117,25 +110,21 @@ class _Chain:
         whole = [self._pack(run, points) for run in self.runs]
         self.keys += [self.oracle.id_of(pack, lane) for pack in whole for lane in pack.lanes]
         self.packs = self._packs_of(points)
+        self.note_ended()
+
+    def note_ended(self) -> None:
+        """Note whether a run has nothing left to prune: then the chain ends, as no decision of all runs can follow."""
+        runs = sorted({row["run"] for row in self.rows() if row["status"] == "ended"})
+        if runs and not self.ended:
+            self.ended = True
+            self._note(f"run {', '.join(map(str, runs))} has nothing left to prune: the chain ends")
 
     def _has_states(self, row: dict[str, Any]) -> bool:
         """Whether what is kept of a winner is there: its network, what it started from, what cycle 0 is rewound to."""
         return all(self.oracle.has_state(row[name]) for name in STATES if row[name])
 
     def _packs_of(self, points: Sequence[float]) -> Iterator[Pack]:
-        """Yield the packs of a round: the points in nearly equal parts, and for each part all runs one after another.
-
-        All runs of a max_lr come close together, so that its mean is known early and states can be let go. The parts
-        depend on the round alone and not on what is already finished, so a sweep that goes on trains the same packs.
-        """
-        count = -(-len(points) // self.oracle.lanes_per_pack)
-        short, longer = divmod(len(points), count)
-        start = 0
-        for index in range(count):
-            end = start + short + (index < longer)
-            for run in self.runs:
-                yield self._pack(run, points[start:end])
-            start = end
+        yield from in_packs(points, self.oracle.lanes_per_pack, self.runs, self._pack)
 
     def _pack(self, run: int, points: Sequence[float]) -> Pack:
         lanes = tuple(Lane(point, self.parents[run], self.rewind_to[run]) for point in points)
@@ -150,21 +139,13 @@ class GreedyOracle(Strategy):
     another.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         """See `Strategy`."""
-        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
-        self.grid = MaxLrGrid.parse(settings.max_lr)
-        runs = range(settings.runs)
-        self.chains = (
-            [_Chain(self, runs, None)] if settings.decide == "shared" else [_Chain(self, [r], r) for r in runs]
-        )
+        super().__init__(context)
+        self.grid = MaxLrGrid.parse(self.settings.max_lr)
+        runs = range(self.settings.runs)
+        shared = self.settings.decide == "shared"
+        self.chains = [_Chain(self, runs, None)] if shared else [_Chain(self, [run], run) for run in runs]
 
     @property
     def finished(self) -> bool:
@@ -193,15 +174,9 @@ class GreedyOracle(Strategy):
             self.check_initial(pack, chain.rows())
 
     def end(self, pack: Pack, reason: str) -> None:
-        """See `Strategy`; the results will state the reason."""
-        chain = self._chain(pack)
-        chain.ended = f"cycle {pack.cycle}, run {pack.run}: {reason}"
-        self.decided.append(f"{chain.ended}: its chain ends")
-
-    @property
-    def ended(self) -> list[str]:
-        """Why chains ended before their last cycle."""
-        return [chain.ended for chain in self.chains if chain.ended]
+        """See `Strategy`."""
+        super().end(pack, reason)
+        self._chain(pack).note_ended()
 
     def _chain(self, pack: Pack) -> _Chain:
         return next(chain for chain in self.chains if pack.run in chain.runs)
@@ -215,9 +190,13 @@ class GreedyOracle(Strategy):
         closed = (row for closed in self.closed for row in closed.rows)
         return {row["lane_id"]: row for row in (*closed, *self.open_rows())}
 
-    def needed_states(self) -> set[str]:
-        """Return the digests of past winners and of lanes of open cycles that can still win."""
-        return {state for chain in self.chains for state in chain.needed_states()}
+    def kept_states(self) -> set[str | None]:
+        """See `Strategy`: the winners of closed cycles, and what they are rewound to."""
+        return {state for chain in self.chains for state in chain.kept_states()}
+
+    def may_win(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """See `Strategy`: the open rows of those max_lr whose mean may still be the highest."""
+        return [row for chain in self.chains for row in chain.may_win()]
 
     def progress(self) -> Progress:
         """Return how far the sweep is."""
@@ -226,7 +205,9 @@ class GreedyOracle(Strategy):
             lanes = sum(len(cycle.rows) for cycle in chain.closed)
             planned, done = planned + lanes, done + lanes
             diverged += sum(cycle.diverged for cycle in chain.closed)
-            if not chain.finished:
+            if chain.ended:
+                planned, done = planned + len(chain.rows()), done + len(chain.rows())
+            elif not chain.finished:
                 later = (self.settings.cycles - chain.cycle) * len(self.grid.values)
                 rows = chain.rows()
                 planned += (len(chain.grid.points) + later) * len(chain.runs)

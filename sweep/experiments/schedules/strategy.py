@@ -47,8 +47,8 @@ class ScheduleComparison(ChainStrategy):
         self._choosing = False
         """Whether the open round is a grid, of which only the best will be gone on with."""
 
-    def may_go_on(self, rows: list[Row]) -> list[Row]:
-        """Of a grid, return only the rows of a max_lr that can still win."""
+    def may_win(self, rows: list[Row]) -> list[Row]:
+        """See `Strategy`; of a grid, the rows of those max_lr whose mean may still be the highest."""
         if not self._choosing:
             return rows
         rivals: dict[str, list[Row]] = {}

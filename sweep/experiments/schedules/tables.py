@@ -11,19 +11,108 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import stats
 
 from search_spaces.schedule_tables import Comparison
 from sweep.experiments.schedules.settings import Entry
 from sweep.experiments.schedules.strategy import Grid
-from sweep.statistics.selection import SAME_ACCURACY, accuracies, chain_rows
-from sweep.store import tables
+from sweep.statistics.selection import SAME_ACCURACY, accuracies
+from sweep.statistics.summaries import chain_rows
+from sweep.store.tables import Table
 from sweep.strategies.chains import Row
 from trainables.schedules import rates as rates_of
 from trainables.spec import Lane, Schedule, TrainSpec
 
 SIGNIFICANT = 0.05
 """A schedule whose p lies below is told from the best of its cycle."""
+
+_STD = "its standard deviation over runs (n-1); null for one run"
+_KIND = ("kind", pa.string(), "", "the learning-rate schedule within this cycle")
+_CYCLE = ("cycle", pa.int32(), "", "number of prunings before this training")
+_MAX_LR = ("max_lr", pa.float64(), "1", "max_lr of the schedule; for retraining schedules, that of the first training")
+
+SCHEDULES = Table(
+    "schedules",
+    (
+        ("schedule", pa.string(), "", "row of the comparison: the schedule as it was given"),
+        _KIND,
+        ("source", pa.string(), "", "where max_lr comes from; for S-Cyc its parameters"),
+        _CYCLE,
+        ("percent_remaining", pa.float64(), "percent", "remaining prunable weights, mean over runs"),
+        _MAX_LR,
+        ("peak_lr", pa.float64(), "1", "highest learning rate of the cycle: less than max_lr for ft, lrw and clr"),
+        ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null if a run diverged"),
+        ("val_accuracy_std", pa.float64(), "percent", _STD),
+        ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; null if a run diverged"),
+        ("test_accuracy_std", pa.float64(), "percent", _STD),
+        ("best", pa.bool_(), "", "whether its mean test accuracy is the highest of this cycle"),
+        ("difference", pa.float64(), "percent points", "mean test accuracy minus that of the best schedule"),
+        ("p_value", pa.float64(), "", "paired t-test over runs against the best, two-sided, uncorrected"),
+        (
+            "tied",
+            pa.bool_(),
+            "",
+            "whether it is the best, or not significantly different from it (p of at least 0.05); null for one run",
+        ),
+        ("printed_mean", pa.float64(), "percent", "the paper's mean test accuracy in this cycle"),
+        ("printed_std", pa.float64(), "percent", "the paper's standard deviation"),
+        ("runs", pa.int32(), "", "number of runs"),
+        ("diverged", pa.int32(), "", "of these, runs that diverged; the chain ends here"),
+        ("ended", pa.int32(), "", "of these, runs with nothing left to prune; the chain ends here"),
+        (
+            "trained_steps",
+            pa.int64(),
+            "steps",
+            "optimizer steps of all runs; steps that schedules share are counted for each",
+        ),
+    ),
+)
+
+RUNS = Table(
+    "runs",
+    (
+        ("schedule", pa.string(), "", "row of the comparison"),
+        _KIND,
+        _CYCLE,
+        ("run", pa.int32(), "", "repetition, from 0; equal numbers share split, initial weights and batches"),
+        ("percent_remaining", pa.float64(), "percent", "remaining prunable weights"),
+        _MAX_LR,
+        (
+            "val_accuracy",
+            pa.float64(),
+            "percent",
+            "validation accuracy at the scored evaluation; null if the lane diverged",
+        ),
+        ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
+        ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
+        ("status", pa.string(), "", "ok, diverged, or ended (nothing was left to prune)"),
+        ("lane_id", pa.string(), "", "the lane, in lanes"),
+    ),
+)
+
+RATES = Table(
+    "rates",
+    (
+        ("schedule", pa.string(), "", "the schedule whose max_lr was tuned"),
+        ("cycle", pa.int32(), "", "the cycle that it was tuned on"),
+        ("max_lr", pa.float64(), "1", "peak learning rate that was trained"),
+        ("val_accuracy_mean", pa.float64(), "percent", "validation accuracy, mean over runs; null if a run diverged"),
+        ("val_accuracy_std", pa.float64(), "percent", _STD),
+        ("test_accuracy_mean", pa.float64(), "percent", "test accuracy, mean over runs; nothing is chosen by it"),
+        ("test_accuracy_std", pa.float64(), "percent", _STD),
+        ("chosen", pa.bool_(), "", "whether this max_lr was chosen"),
+        (
+            "at_edge",
+            pa.bool_(),
+            "",
+            "whether the chosen max_lr is the lowest or highest of the grid, which could not be extended any further",
+        ),
+        ("runs", pa.int32(), "", "number of runs"),
+        ("diverged", pa.int32(), "", "of these, runs that diverged"),
+        ("trained_steps", pa.int64(), "steps", "optimizer steps of all runs"),
+    ),
+)
 
 
 def standings(
@@ -41,20 +130,17 @@ def standings(
             for name, lanes in chains.items()
         }
         _compare([row for row in rows if row["cycle"] == cycle], by_run)
-    return tables.frame("schedules", rows)
+    return SCHEDULES.frame(rows)
 
 
 def runs(chains: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
     """Return one row for each schedule, cycle and run: what a test of one's own starts from."""
-    return tables.frame(
-        "runs", [row | {"kind": row["schedule"], "schedule": name} for name in chains for row in chains[name]]
-    )
+    return RUNS.frame([row | {"kind": row["schedule"], "schedule": name} for name in chains for row in chains[name]])
 
 
 def rates(grids: Sequence[Grid]) -> pd.DataFrame:
     """Return one row for each schedule and max_lr that was tried for it."""
-    return tables.frame(
-        "rates",
+    return RATES.frame(
         [
             {
                 "schedule": grid.schedule.name,

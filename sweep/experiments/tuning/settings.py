@@ -3,9 +3,9 @@
 Next: `sweep.experiments.tuning.strategy` carries it out.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
@@ -13,8 +13,16 @@ from sweep.config.settings import Place, Settings, flags_of
 from trainables.spec import ScheduleName, TrainSpec
 from trainables.storage import Location, locate
 
-STAGES = 3
-"""Epsilon, delta, and the shape (q and beta)."""
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Given(BaseModel):
+    """What an oracle says of cycle 0: every max_lr that it trained, and its choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    points: tuple[Rate, ...]
+    epsilon: Rate
 
 
 class TuningSettings(Settings):
@@ -48,6 +56,8 @@ class TuningSettings(Settings):
     epsilon: str | None = Field(None, description="Range LO:HI of epsilon. Default: that of --max-lr.")
     delta: str | None = Field(None, description="Range LO:HI of delta. Default: that of --max-lr.")
     q: str = Field(SCYC_Q, description="Range LO:HI of q, whole numbers.")
+    given: Given | None = None
+    """What is taken over from the oracle; filled in when the tuning starts."""
     beta: str = Field(SCYC_BETA, description="Range LO:HI of beta.")
 
     @field_validator("epsilon", "delta")
@@ -152,6 +162,6 @@ class TuningSettings(Settings):
 
 
 TuningFlags: type[BaseModel] = flags_of(
-    TuningSettings, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms")
+    TuningSettings, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms", "given")
 )
 """The settings of a tuning, each optional, for the command line."""

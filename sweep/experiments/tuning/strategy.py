@@ -12,11 +12,11 @@ from statistics import fmean
 
 from search_spaces.scyc import SCyc
 from sweep.errors import TrainingError
-from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Trial
-from sweep.experiments.tuning.settings import TuningSettings
-from sweep.store.ledger import Ledger
+from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Trial, open_journal
+from sweep.experiments.tuning.settings import Given, TuningSettings
+from sweep.store.identity import identity
 from sweep.strategies.chains import Chain, ChainStrategy, Link
-from sweep.strategies.protocol import Progress
+from sweep.strategies.protocol import Context, Progress
 from trainables.spec import Pack
 
 
@@ -43,14 +43,6 @@ class TunedTrial:
     """Device time of the new ones."""
 
 
-@dataclass(frozen=True)
-class Given:
-    """What an oracle in hand says of cycle 0: every max_lr that it tried, and its choice."""
-
-    points: tuple[float, ...]
-    epsilon: float
-
-
 class Tuning(ChainStrategy):
     """Tunes S-Cyc by stages or jointly, or one max_lr for all cycles of another schedule (S-Cyc paper, section 4.3).
 
@@ -59,20 +51,13 @@ class Tuning(ChainStrategy):
 
     settings: TuningSettings
 
-    def __init__(
-        self,
-        settings: TuningSettings,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
-        given: Given | None = None,
-        journal: Journal | None = None,
-    ) -> None:
-        """See `Strategy`; `journal` is told what is asked and found."""
-        self.given, self.journal = given, journal
-        self.ranges = settings.ranges()
-        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
+    def __init__(self, context: Context) -> None:
+        """See `Strategy`; a tuning that trains keeps a journal of its searches for optuna-dashboard."""
+        self.ranges = context.settings.ranges()
+        self.journal: Journal | None = None
+        if context.live and context.folder is not None:
+            self.journal = open_journal(context.folder.journal, identity(context.settings, context.fingerprint))
+        super().__init__(context)
 
     def _begin(self) -> None:
         super()._begin()
@@ -126,8 +111,8 @@ class Tuning(ChainStrategy):
         elif settings.by == "joint":
             yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
         else:
-            if self.given is not None:
-                epsilon = yield from self._given_epsilon(self.given)
+            if self.settings.given is not None:
+                epsilon = yield from self._given_epsilon(self.settings.given)
             else:
                 yield from self._search("epsilon", ["epsilon"], {}, lambda p: (Link(p["epsilon"]),))
                 epsilon = self._best_of("epsilon")

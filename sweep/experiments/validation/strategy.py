@@ -4,56 +4,22 @@ At every cycle each trajectory's max_lr starts where the oracle's chain stands (
 whole chain of its own. Next: `sweep.experiments.validation.tables` makes tables of both.
 """
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Generator
 
-from sweep.config.settings import Settings
-from sweep.store.ledger import Ledger
+from sweep.experiments.validation.settings import ValidationSettings
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
 from sweep.strategies.protocol import Progress
 from trainables.spec import Pack, derive_seed
 
 
-@dataclass(frozen=True)
-class Plans:
-    """What is trained: max_lr by cycle, of the oracle's choice and of each trajectory by name, all equally long."""
-
-    oracle: tuple[float, ...]
-    trajectories: Mapping[str, tuple[float, ...]]
-    held_out: bool
-    """Whether on held-out seeds: runs that had no part in the oracle's choices."""
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "Plans":
-        """Return those that a manifest states."""
-        trajectories = {name: tuple(rates) for name, rates in given["trajectories"].items()}
-        return cls(tuple(given["oracle"]), trajectories, given["held_out"])
-
-
 class Validation(ChainStrategy):
     """Trains what an oracle chose and what trajectories predict, on the oracle's runs or on held-out ones."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        fingerprint: str,
-        ledger: Ledger,
-        lanes_per_pack: int,
-        has_state: Callable[[str], bool],
-        plans: Plans,
-        starts: frozenset[str] = frozenset(),
-    ) -> None:
-        """See `Strategy`; on the oracle's own runs the ledger has its lanes, and none of them is trained again.
-
-        `starts` are the states of the oracle's chain that are there already: they are kept until all is trained.
-        """
-        self.plans, self.starts = plans, starts
-        super().__init__(settings, fingerprint, ledger, lanes_per_pack, has_state)
+    settings: ValidationSettings
 
     def _begin(self) -> None:
         super()._begin()
-        self._held = set(self.starts)
+        self._held = set(self.context.reused)
         self.oracle: Chain = ()
         """The oracle's chain, as far as it is trained in all runs."""
         self.own: dict[str, Chain] = {}
@@ -63,12 +29,12 @@ class Validation(ChainStrategy):
 
     def run_seed(self, run: int) -> int:
         """Return the seed of a run; those of held-out runs are none that an oracle may ever use."""
-        return derive_seed("confirm", self.settings.seed, run) if self.plans.held_out else super().run_seed(run)
+        return derive_seed("confirm", self.settings.seed, run) if self.settings.held_out else super().run_seed(run)
 
     def program(self) -> Generator[list[Pack], None, None]:
         """Train cycle by cycle: the oracle's lane, each trajectory's branch, each trajectory's own chain."""
-        oracle = tuple(map(Link, self.plans.oracle))
-        going = {name: tuple(map(Link, rates)) for name, rates in self.plans.trajectories.items()}
+        oracle = tuple(map(Link, self.settings.choices))
+        going = {name: tuple(map(Link, rates)) for name, rates in self.settings.trajectories.items()}
         branches = dict(going)
         for cycle in range(len(oracle)):
             now = oracle[: cycle + 1]
@@ -92,8 +58,8 @@ class Validation(ChainStrategy):
     def progress(self) -> Progress:
         """Return how far the comparison is."""
         rows = self.current()
-        cycles = len(self.plans.oracle)
-        planned = len(self.runs) * cycles * (1 + 2 * len(self.plans.trajectories))
+        cycles = len(self.settings.choices)
+        planned = len(self.runs) * cycles * (1 + 2 * len(self.settings.trajectories))
         return Progress(
             cycle=self.round[0].cycle if self.round else max(0, cycles - 1),
             cycles=cycles - 1,
@@ -102,6 +68,6 @@ class Validation(ChainStrategy):
             diverged=sum(row["status"] == "diverged" for row in rows.values()),
             best_max_lr=None,
             val_accuracy=None,
-            label="held-out runs" if self.plans.held_out else "trajectories",
+            label="held-out runs" if self.settings.held_out else "trajectories",
             decided=tuple(self.decided),
         )

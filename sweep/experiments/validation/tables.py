@@ -10,12 +10,76 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from sweep.experiments.validation.strategy import Validation
 from sweep.statistics.intervals import Array, both_sides, equivalence_p, interval, judge, note_corrected, step, verdict
 from sweep.statistics.selection import ClosedCycle, Rules, accuracies_by_run
-from sweep.store import tables
+from sweep.store.tables import Table
 from sweep.strategies.chains import Row
+
+VERDICTS = Table(
+    "verdicts",
+    (
+        ("trajectory", pa.string(), "", "name of the predicted trajectory"),
+        ("cycle", pa.int32(), "", "number of prunings before this training; null: mean over all cycles"),
+        ("percent_remaining", pa.float64(), "percent", "remaining prunable weights, mean over runs"),
+        ("oracle_max_lr", pa.float64(), "1", "the oracle's choice"),
+        ("scyc_max_lr", pa.float64(), "1", "the prediction"),
+        ("held_out", pa.bool_(), "", "whether on held-out seeds: runs that had no part in the oracle's choices"),
+        ("runs", pa.int32(), "", "number of runs"),
+        (
+            "val_gap",
+            pa.float64(),
+            "percent points",
+            "validation accuracy of the oracle's choice minus that of the prediction, from the same start",
+        ),
+        (
+            "val_gap_low",
+            pa.float64(),
+            "percent points",
+            "lower end of its interval: on held-out seeds a paired t interval; on the oracle's runs the interval of "
+            "the shortfall, as in curves",
+        ),
+        ("val_gap_high", pa.float64(), "percent points", "upper end; null for one run"),
+        (
+            "verdict",
+            pa.string(),
+            "",
+            "whether the prediction is within the tolerance: inside, outside or undecided; null for one run",
+        ),
+        ("test_gap", pa.float64(), "percent points", "val_gap for test accuracy"),
+        ("test_gap_low", pa.float64(), "percent points", "lower end of its paired t interval; null for one run"),
+        ("test_gap_high", pa.float64(), "percent points", "upper end"),
+        (
+            "own_val_gap",
+            pa.float64(),
+            "percent points",
+            "validation accuracy of the oracle's chain minus that of the prediction's own chain",
+        ),
+        ("own_test_gap", pa.float64(), "percent points", "likewise for test accuracy"),
+        (
+            "own_test_gap_low",
+            pa.float64(),
+            "percent points",
+            "lower end of the interval that belongs to the two one-sided tests",
+        ),
+        ("own_test_gap_high", pa.float64(), "percent points", "upper end; null for one run"),
+        (
+            "equivalence_p",
+            pa.float64(),
+            "",
+            "p-value of two one-sided paired t-tests that own_test_gap lies within the tolerance on both sides",
+        ),
+        ("holm_p", pa.float64(), "", "equivalence_p with Holm's correction over the cycles"),
+        (
+            "equivalent",
+            pa.bool_(),
+            "",
+            "whether the prediction's own chain is significantly equivalent to the oracle's; null for one run",
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +105,7 @@ def verdict_table(found: Validation, closed: Sequence[ClosedCycle], rules: Rules
     """
     cycles = {cycle.cycle: cycle for cycle in closed}
     rows: list[dict[str, Any]] = []
-    for name in found.plans.trajectories:
+    for name in found.settings.trajectories:
         part = [
             _row(found, name, cycle, cycles, rules)
             for cycle in range(len(found.oracle))
@@ -54,21 +118,21 @@ def verdict_table(found: Validation, closed: Sequence[ClosedCycle], rules: Rules
             p = row["equivalence_p"] if row["holm_p"] is None else row["holm_p"]
             row["equivalent"] = None if row["runs"] < 2 else p is not None and p < 1 - rules.confidence
         rows += part
-    return tables.frame("verdicts", rows)
+    return VERDICTS.frame(rows)
 
 
 def _row(found: Validation, name: str, cycle: int, cycles: Mapping[int, ClosedCycle], rules: Rules) -> dict[str, Any]:
     oracle = found.rows_of_cycle(found.oracle[: cycle + 1])
     branch = found.rows_of_cycle(found.branches[name, cycle])
     own = found.rows_of_cycle(found.own[name][: cycle + 1]) if len(found.own[name]) > cycle else None
-    rate = found.plans.trajectories[name][cycle]
+    rate = found.settings.trajectories[name][cycle]
     row: dict[str, Any] = {
         "trajectory": name,
         "cycle": cycle,
         "percent_remaining": fmean(each["percent_remaining"] for each in oracle),
-        "oracle_max_lr": found.plans.oracle[cycle],
+        "oracle_max_lr": found.settings.choices[cycle],
         "scyc_max_lr": rate,
-        "held_out": found.plans.held_out,
+        "held_out": found.settings.held_out,
         "runs": len(oracle),
         **_columns("val_gap", _gaps(oracle, branch, "val_accuracy"), rules),
         **_columns("test_gap", _gaps(oracle, branch, "test_accuracy"), rules),
@@ -88,9 +152,9 @@ def _row(found: Validation, name: str, cycle: int, cycles: Mapping[int, ClosedCy
         diverged = any(each["status"] == "diverged" for each in branch)
         row["verdict"] = "outside" if diverged and all(each["status"] == "ok" for each in oracle) else "undecided"
         return row
-    if not found.plans.held_out and cycle in cycles:
+    if not found.settings.held_out and cycle in cycles:
         beside = accuracies_by_run(cycles[cycle].rows) | {rate: [each["val_accuracy"] for each in branch]}
-        point = judge(beside, found.plans.oracle[cycle], margin, rules.confidence)[rate]
+        point = judge(beside, found.settings.choices[cycle], margin, rules.confidence)[rate]
         row |= {"val_gap_low": point.low, "val_gap_high": point.high}
     row["verdict"] = verdict(row["val_gap_low"], row["val_gap_high"], margin)
     return row
@@ -111,7 +175,7 @@ def _over_all(found: Validation, name: str, rules: Rules) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trajectory": name,
         "cycle": None,
-        "held_out": found.plans.held_out,
+        "held_out": found.settings.held_out,
         "runs": len(oracle[0]),
         "holm_p": None,
         **_columns("val_gap", mean(branches, "val_accuracy"), rules),
@@ -123,7 +187,9 @@ def _over_all(found: Validation, name: str, rules: Rules) -> dict[str, Any]:
             rules,
         ),
     }
-    if not found.plans.held_out:  # the oracle's choices are the best on these runs; their gaps have no honest interval
+    if (
+        not found.settings.held_out
+    ):  # the oracle's choices are the best on these runs; their gaps have no honest interval
         row |= {"val_gap_low": None, "val_gap_high": None}
     elif row["val_gap_low"] is not None:
         margin = fmean(_margin(rows, "val_accuracy", rules) for rows in oracle)

@@ -11,7 +11,7 @@ import torch
 import sweep
 from sweep import load
 from sweep.analyses.gradients import gradients
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.store import tables
 from trainables.data import datasets
 from trainables.gradients import mean_gradients

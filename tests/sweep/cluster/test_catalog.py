@@ -21,7 +21,7 @@ from sweep.cluster.catalog import collect, survey
 from sweep.cluster.submission import Submission, write_record
 from sweep.config.settings import Settings
 from sweep.errors import FolderError, SpecError
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_control, run_oracle, run_validation
 from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Progress

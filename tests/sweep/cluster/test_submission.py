@@ -18,7 +18,8 @@ from sweep.cluster.submission import Asked, Submission, folder_of, parcel, recor
 from sweep.config.settings import resolve
 from sweep.errors import FolderError, SpecError, SweepError
 from sweep.store import lock
-from sweep.store.folder import Folder, new_manifest
+from sweep.store.folder import Folder
+from sweep.store.provenance import new_manifest
 from trainables.storage import Remote, locate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -23,7 +23,7 @@ from sweep.cli.main import app
 from sweep.config.messages import printable, shown
 from sweep.config.settings import changed, resolve
 from sweep.errors import FolderError, SpecError, SweepError
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_oracle, run_tuning
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.reporting import plots

@@ -12,10 +12,11 @@ import sweep
 from search_spaces.scyc import SCyc
 from sweep.config.settings import Settings
 from sweep.errors import FolderError, TrainingError
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_oracle
 from sweep.store import tables
-from sweep.store.folder import Folder, new_manifest
+from sweep.store.folder import Folder
+from sweep.store.provenance import new_manifest
 from sweep.strategies.protocol import Progress
 
 

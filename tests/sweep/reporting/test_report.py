@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import sweep
 from sweep.config import named_scyc as trajectories
 from sweep.config.settings import resolve
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_control, run_oracle, run_validation, write_comparison
 from sweep.reporting.formats import Cells, parts_of
 from sweep.reporting.plots import VERDICTS

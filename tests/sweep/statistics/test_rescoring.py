@@ -10,7 +10,7 @@ import pytest
 
 import sweep
 from sweep.config.settings import Settings, resolve
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.statistics.rescoring import judged, rescored, rules
 from sweep.statistics.selection import ClosedCycle, choose, mean_scores
 

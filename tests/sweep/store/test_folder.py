@@ -16,7 +16,9 @@ import pytest
 from sweep.config.settings import Settings, resolve
 from sweep.errors import FolderError
 from sweep.store import tables
-from sweep.store.folder import PACKAGES, Folder, check_identity, cores, hardware, identity, new_manifest
+from sweep.store.folder import Folder
+from sweep.store.identity import check_identity, identity
+from sweep.store.provenance import PACKAGES, cores, hardware, new_manifest
 
 COMMAND = ["scyc-sweep", "oracle", "--runs", "2"]
 

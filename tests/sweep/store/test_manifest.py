@@ -12,7 +12,8 @@ from sweep.config.settings import Settings, read_toml, resolve
 from sweep.errors import FolderError, SpecError
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
-from sweep.store.folder import Folder, new_manifest
+from sweep.store.folder import Folder
+from sweep.store.provenance import new_manifest
 from sweep.store.manifest import digest_of
 
 PLANS = {"oracle": [0.1] * 16, "trajectories": {"S-Cyc": [0.1] * 16}, "held_out": True}

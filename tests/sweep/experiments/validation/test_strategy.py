@@ -16,7 +16,7 @@ import sweep
 from search_spaces.scyc import SCyc
 from sweep.errors import SweepError
 from sweep.experiments.oracle.strategy import GreedyOracle
-from sweep.experiments.results import OracleResults
+from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_validation
 from sweep.experiments.validation.strategy import Plans, Validation
 from sweep.experiments.validation.tables import verdict_table

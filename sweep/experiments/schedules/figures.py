@@ -1,0 +1,5 @@
+"""Temporary."""
+
+from sweep.reporting import plots
+
+FIGURES = {"schedules": plots.schedules}
