@@ -120,7 +120,7 @@ def _keeps_lanes(words: list[str]) -> bool:
         case ["tune"]:
             return "--by fit" not in " ".join(words).replace("=", " ")
         case command:
-            return command == ["control"]
+            return command in (["control"], ["job"])
 
 
 @app.command
@@ -297,16 +297,13 @@ def compare(
 
     """
     from search_spaces.paper import table_of
-    from sweep.config import named_scyc as trajectories
+    from sweep.experiments.oracle.control import check_unchanged
     from sweep.experiments.oracle.experiment import write_comparison
     from sweep.experiments.oracle.results import OracleResults
-    from sweep.experiments.validation.experiment import settings_of
+    from sweep.experiments.validation.experiment import settings_of, trajectories_of
 
     results = OracleResults(folder)
-    texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
-    if not texts:
-        raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc, {trajectories.FORMS}")
-    predicted = trajectories.parse(texts, results.settings.model, results.settings.dataset, results.settings.scyc)
+    predicted = trajectories_of(results, scyc, training=train or confirm is not None)
     printed = table_of(results.settings.model, results.settings.dataset)
     if paper and printed is None:
         raise SweepError(
@@ -316,12 +313,12 @@ def compare(
     execution = _given(flags)
     if execution and not asked:
         raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
-    if asked and not predicted:
-        raise SweepError(f"--train and --confirm train what --scyc gives: {trajectories.FORMS}")
     if asked:
         _say_own_files(results.settings)
     for held_out_runs in asked:
         settings_of(results, predicted, held_out_runs, execution)  # raises for what is wrong before anything is written
+    if asked:
+        check_unchanged(results, execution)  # likewise
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)

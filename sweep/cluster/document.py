@@ -61,7 +61,8 @@ class Request(_Part):
     @classmethod
     def of(cls, command: Sequence[str], sweeps: Sequence[tuple[str, Settings]]) -> Self:
         """Return the request for some sweeps, each an experiment's name and its settings."""
-        return cls(command=tuple(command), documents=tuple(Document.of(*sweep) for sweep in sweeps))
+        words = tuple(word.encode(errors="backslashreplace").decode() for word in command)  # one may be no text
+        return cls(command=words, documents=tuple(Document.of(*sweep) for sweep in sweeps))
 
     @property
     def digest(self) -> str:

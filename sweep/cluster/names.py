@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweep.config.settings import Settings
 from sweep.errors import SpecError
-from sweep.store.folder import place
+from sweep.store.folder import location_of
 from trainables.storage import Location
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -49,4 +49,4 @@ def data_folder(storage: Location, settings: Settings, chosen: bool) -> Path:
 
 def absolute(text: str) -> Location:
     """Return an absolute location. Raises FolderError for a URI that is none."""
-    return place(text).absolute()
+    return location_of(text).absolute()

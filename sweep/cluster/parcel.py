@@ -19,7 +19,9 @@ from trainables import users_own
 REQUEST = "request.json"
 ENTRYPOINT = f"python -m sweep job {REQUEST}"
 """The command of every job, in the folder that travelled."""
-LEFT_OUT = ("__pycache__", "*.pyc", ".git", ".venv", "results", "data", "*.parquet", "*.safetensors")
+CACHES = ("__pycache__", "*.pyc")
+LEFT_OUT = (*CACHES, ".git", ".venv", "results", "data", "*.parquet", "*.safetensors")
+"""What stays here of a user's package, unless its code lies there."""
 PARCEL_BYTES = 50_000_000
 
 
@@ -28,12 +30,12 @@ def parcel(request: Request) -> Iterator[Path]:
     """Yield a folder with all that the job needs besides data. Raises SweepError if that is too much to send."""
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-parcel-") as folder:
         for package in (search_spaces, sweep, trainables):
-            _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__)
+            _copy(Path(str(package.__file__)).parent, Path(folder) / package.__name__, CACHES)
         for name, file in _own_files(request.modules).items():
             within = name.split("/")
             top = Path(folder) / within[0]
             if not top.exists():
-                _copy(file.parents[len(within) - 2] if len(within) > 1 else file, top)
+                _copy(file.parents[len(within) - 2] if len(within) > 1 else file, top, LEFT_OUT)
             if not (Path(folder) / name).exists():  # in a folder that is left out elsewhere
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, Path(folder) / name)
@@ -55,8 +57,8 @@ def _own_files(modules: Sequence[str]) -> dict[str, Path]:
         raise SpecError(str(error)) from error
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, left_out: Sequence[str]) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out), dirs_exist_ok=True)
     else:
         shutil.copyfile(source, target)

@@ -4,22 +4,22 @@ All that can be wrong is found here, before anything is sent. Nothing here talks
 `sweep.cluster.jobs_api` does.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.cluster.document import Request
 from sweep.cluster.names import absolute, data_folder, folder_of, named
 from sweep.config.settings import Settings
 from sweep.errors import FolderError, SweepError
-from sweep.experiments.registry import EXPERIMENTS, manifest_of
+from sweep.experiments.registry import manifest_of
 from sweep.store.folder import Folder
 from sweep.store.identity import check_identity, check_kind, identity
 from trainables.storage import Location
 
-BESIDE = ("compare", "control")
-"""Commands that train beside an oracle, in whose folder their results lie."""
+if TYPE_CHECKING:
+    from sweep.experiments.oracle.results import OracleResults
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,19 @@ class Asked:
     """Experiments by name, with their settings, in the order in which they train."""
     typed: Sequence[str]
     """The command as it was typed."""
+    at_once: Callable[[], None] = lambda: None
+    """What needs no training, and is done where it is submitted."""
 
     @cached_property
     def request(self) -> Request:
         """What the job is sent."""
         return Request.of(self.typed, self.sweeps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        manifests = [Folder(settings.folder).manifest() for _, settings in self.sweeps]
+        return all(found is not None and found["finished_at"] for found in manifests)
 
     def check(self) -> None:
         """Raise FolderError where the storage shows that the job would be refused."""
@@ -49,11 +57,6 @@ class Asked:
             if found is not None:
                 check_kind(folder, found, experiment)
                 check_identity(folder, found["identity"], identity(settings, found["identity"]["data"]), "give --name")
-
-
-def submittable() -> list[str]:
-    """Return the commands that can be submitted."""
-    return list(dict.fromkeys([*EXPERIMENTS, *BESIDE]))
 
 
 def check_arguments(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -67,67 +70,98 @@ def check_arguments(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> N
             raise SweepError(f"--{flag} trains nothing: run it here")
     for flag in ("json", "paper"):
         if arguments.get(flag):
-            raise SweepError(f"submit takes no --{flag} after --: a job prints to its log; scyc-sweep show prints results")
+            raise SweepError(
+                f"submit takes no --{flag} after --: a job prints to its log; scyc-sweep show prints results"
+            )
 
 
-def ask_sweep(
-    command: str, settings: Settings, storage: Location, name: str | None, own_data: bool, typed: Sequence[str]
-) -> Asked:
-    """Return what an experiment's own command comes to; `own_data`: its data folder was given.
+def ask_sweep(command: str, settings: Settings, storage: Location, name: str | None, typed: Sequence[str]) -> Asked:
+    """Return what an experiment's own command comes to, whose settings were resolved.
 
-    Raises SweepError for what means nothing in a job.
+    `name`: that of the results; None: as the folder is called on this machine. Raises SweepError for what means nothing
+    in a job.
     """
     if settings.address is not None:
         raise SweepError("submit takes no address in --config: --address stands before --")
     if getattr(settings, "by", None) == "fit":
         raise SweepError("--by fit trains nothing: run it here")
     name = settings.folder.name if name is None else name
-    folder = folder_of(storage, name)
-    changes: dict[str, Any] = {"out": str(folder), "data_dir": data_folder(storage, settings, own_data)}
+    folder, given = folder_of(storage, name), settings.model_fields_set
+    changes: dict[str, Any] = {"out": str(folder), "data_dir": data_folder(storage, settings, "data_dir" in given)}
     oracle = getattr(settings, "oracle", None)
     if oracle is not None:
         changes["oracle"] = str(named(storage, oracle))
     return Asked(command, name, folder, [(command, settings.model_copy(update=changes))], typed)
 
 
-def ask_beside(
-    command: str, arguments: Mapping[str, Any], given: Mapping[str, Any], storage: Location, typed: Sequence[str]
+def ask_control(
+    folder: str, pruning: Sequence[str] | None, execution: Mapping[str, Any], storage: Location, typed: Sequence[str]
 ) -> Asked:
-    """Return what `compare` or `control` comes to, which take the folder of an oracle.
+    """Return what `control` comes to: an oracle with other settings for each control.
 
-    `given` are the settings of `EXECUTION` that were typed. Raises SweepError for what cannot be trained.
+    `execution` are the settings of `EXECUTION` that were typed. Raises SweepError for what cannot be trained.
     """
-    from sweep.experiments.oracle.results import OracleResults  # pandas, which other commands need not wait for
+    from sweep.experiments.oracle.control import control_settings, controls_of
 
-    train, confirm = arguments.get("train"), arguments.get("confirm")
-    if command == "compare" and not train and confirm is None:
+    oracle = _oracle(folder, storage)
+    controls = control_settings(oracle, pruning or controls_of(oracle.settings), _absolute(execution))
+    return _beside("control", oracle, [("oracle", settings) for settings in controls.values()], storage, typed)
+
+
+def ask_compare(
+    folder: str,
+    scyc: Sequence[str] | None,
+    held_out_runs: Sequence[int | None],
+    execution: Mapping[str, Any],
+    storage: Location,
+    typed: Sequence[str],
+) -> Asked:
+    """Return what `compare` comes to: a validation for each of `held_out_runs`, None for the oracle's own runs.
+
+    `execution` and errors as `ask_control` has them.
+    """
+    from sweep.experiments.oracle.experiment import write_comparison
+    from sweep.experiments.validation.experiment import settings_of, trajectories_of
+
+    if not held_out_runs:
         raise SweepError("compare trains nothing without --train or --confirm: run it here")
-    folder = named(storage, str(arguments["folder"]))
+    oracle = _oracle(folder, storage)
+    trajectories = trajectories_of(oracle, scyc, training=True)
+    sweeps = [("compare", settings_of(oracle, trajectories, runs, _absolute(execution))) for runs in held_out_runs]
+    asked = _beside("compare", oracle, sweeps, storage, typed)
+    return replace(asked, at_once=lambda: write_comparison(oracle, trajectories))
+
+
+def _oracle(text: str, storage: Location) -> "OracleResults":
+    """Return the oracle that a command names. Raises FolderError where the storage has none of that name."""
+    from sweep.experiments.oracle.results import OracleResults
+
+    folder = named(storage, text)
     folder_of(storage, folder.name)  # raises for what is no name
     if folder.parent != storage:
         raise FolderError(f"{folder} lies elsewhere than --storage {storage}: give the NAME of a sweep there")
-    oracle = OracleResults(folder)
-    execution = dict(given)
-    if "data_dir" in execution:
-        execution["data_dir"] = absolute(str(execution["data_dir"]))
-    sweeps: list[tuple[str, Settings]]
-    if command == "control":
-        from sweep.experiments.oracle.control import control_settings, controls_of
-
-        controls = arguments.get("pruning") or controls_of(oracle.settings)
-        sweeps = [("oracle", each) for each in control_settings(oracle, controls, execution).values()]
-    else:
-        from sweep.experiments.validation.experiment import settings_of, trajectories_of
-
-        trajectories = trajectories_of(oracle, arguments.get("scyc"))
-        wanted = [*([None] if train else []), *([] if confirm is None else [confirm])]
-        sweeps = [("compare", settings_of(oracle, trajectories, each, execution)) for each in wanted]
-    there = [
-        (name, each.model_copy(update={"address": None, "data_dir": _data_of(each, storage)})) for name, each in sweeps
-    ]
-    return Asked(command, folder.name, folder, there, typed)
+    return OracleResults(folder)
 
 
-def _data_of(settings: Settings, storage: Location) -> Any:
-    """Return the oracle's data folder; a relative one was that of another machine."""
-    return data_folder(storage, settings, settings.data_dir.expanduser().is_absolute())
+def _beside(
+    command: str,
+    oracle: "OracleResults",
+    sweeps: Sequence[tuple[str, Settings]],
+    storage: Location,
+    typed: Sequence[str],
+) -> Asked:
+    """Return what trains beside an oracle, on the cluster that the job is submitted to."""
+
+    def there(settings: Settings) -> Settings:
+        # A relative folder of data was that of the machine that trained the oracle.
+        data_dir = data_folder(storage, settings, settings.data_dir.is_absolute())
+        return settings.model_copy(update={"address": None, "data_dir": data_dir})
+
+    folder = oracle.folder.path
+    return Asked(command, folder.name, folder, [(name, there(settings)) for name, settings in sweeps], typed)
+
+
+def _absolute(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were typed, with the data folder where it is on this machine."""
+    typed = dict(execution)
+    return typed | ({"data_dir": str(absolute(str(typed["data_dir"])))} if "data_dir" in typed else {})

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from sweep.cluster.catalog import Stored, since
+from sweep.cluster.catalog import CatalogEntry, since
 from sweep.reporting.live import duration
 
 
-def status_table(found: Sequence[Stored], jobs: Mapping[str, str]) -> Table:
+def status_table(found: Sequence[CatalogEntry], jobs: Mapping[str, str]) -> Table:
     """Return one row a sweep: how far it is, the best so far, and the time left."""
     table = Table(box=None, pad_edge=False, header_style="", padding=(0, 2, 0, 0))
     for name in ("name", "sweep", "job"):
@@ -21,7 +21,7 @@ def status_table(found: Sequence[Stored], jobs: Mapping[str, str]) -> Table:
     return table
 
 
-def _far(stored: Stored, job: str) -> list[str]:
+def _far(stored: CatalogEntry, job: str) -> list[str]:
     progress = stored.progress
     if progress is None:
         return []
