@@ -25,7 +25,6 @@ import torch
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
 from sweep.execution.worker import Measure, keep_freed_memory, pick_device
-from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.store.provenance import cores
 from trainables import measure
 from trainables.data.published import DATASETS, Outline
@@ -104,7 +103,7 @@ def forecast(settings: Settings, data: Outline, lanes_per_pack: int | None) -> F
             rates |= measure.lane_rates(settings.training(), dataset, device, sizes)
     measuring = 0.0 if lanes_per_pack else time.perf_counter() - started
     size = lanes_per_pack or job.best(rates)
-    timing = _Timing(settings.training(), data, augment, device, size, size / rates[size], _goes_on_alone(settings))
+    timing = _Timing(settings.training(), data, augment, device, size, size / rates[size], settings.own_parents)
     with tempfile.TemporaryDirectory(prefix="scyc-sweep-") as folder:
         if side_by_side > 1:
             costs = timing.side_by_side(side_by_side, settings.cpus_per_worker, Path(folder))
@@ -128,11 +127,6 @@ def forecast(settings: Settings, data: Outline, lanes_per_pack: int | None) -> F
     return replace(
         found, at_most=found.seconds + dealer.wall([*settings.rounds, *settings.growth]) - dealer.wall(settings.rounds)
     )
-
-
-def _goes_on_alone(settings: Settings) -> bool:
-    """Whether the lanes of a pack go on from networks of their own: chains do, an oracle's lanes from one winner."""
-    return isinstance(settings, SchedulesSettings)
 
 
 @dataclass(frozen=True)
@@ -269,7 +263,7 @@ class _Dealer:
             took = {
                 "training": share * steps * costs.step,
                 "evaluation": share * evaluations * costs.evaluation,
-                "scoring": costs.scoring * (lanes / self.size if _goes_on_alone(self.settings) else 1.0),
+                "scoring": costs.scoring * (lanes / self.size if self.settings.own_parents else 1.0),
                 "packs": share * costs.start + HAND_SECONDS[self.settings.engine],
             }
             heapq.heapreplace(free, free[0] + sum(took.values()))
@@ -285,6 +279,6 @@ class _Dealer:
         """Return what --histograms takes in the end: gradients and activations over the training images, in turn."""
         if not self.settings.histograms:
             return 0.0
-        chains = self.settings.lanes_per_round if _goes_on_alone(self.settings) else 1
+        chains = self.settings.lanes_per_round if self.settings.own_parents else 1
         passes = chains * self.settings.runs * (self.settings.cycles + 1) * self.data.train_size(self.settings.split)
         return passes / self.settings.batch_size * self._seconds(1) * 4 / 3

@@ -6,6 +6,7 @@ read, for its sizes, and a pilot trains on the real one. Next: the user decides.
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -19,14 +20,15 @@ from sweep.analyses.forecast import forecast
 from sweep.config.settings import Settings
 from sweep.errors import SpecError, SweepError, TrainingError
 from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
-from sweep.experiments.oracle.results import OracleResults
 from sweep.statistics import power
+from sweep.statistics.selection import ClosedCycle
 from sweep.store.provenance import hardware
 from trainables import pruning
 from trainables.data.datasets import DataError, Dataset
 from trainables.data.published import DATASETS, Outline, PartError
 from trainables.networks import lanes, models
 from trainables.spec import Lane, Pack, derive_seed
+from trainables.storage import Location
 
 FEWEST = 5
 """Runs of a pilot."""
@@ -174,13 +176,13 @@ def plan(settings: Settings, lanes_per_pack: int | None = None, spread: Spread |
     )
 
 
-def spread_of(results: OracleResults) -> Spread | None:
-    """Return the spread of an oracle; None where it does not tell: one run, or no decided cycle."""
-    found = power.spread_of_oracle(results.replay.closed)
-    best = results.oracle["val_accuracy_mean"].mean()
+def spread_of(closed: Sequence[ClosedCycle], folder: Location, runs: int) -> Spread | None:
+    """Return the spread of an oracle's decided cycles; None if they say nothing of it: one run, or no cycle."""
+    found = power.spread_of_oracle(closed)
     if found is None:
         return None
-    return Spread(found, best, f"{results.folder.path}, {results.settings.runs} runs", results.settings.runs - 1)
+    best = fmean(fmean(row["val_accuracy"] for row in cycle.best_rows) for cycle in closed)
+    return Spread(found, best, f"{folder}, {runs} runs", runs - 1)
 
 
 def pilot(settings: Settings, runs: int) -> Spread:

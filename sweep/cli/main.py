@@ -577,9 +577,10 @@ def _print_plan(settings: Settings, json: bool, pilot: int | None = None, spread
     begun = manifest["lanes_per_pack"] if manifest and settings.lanes == "auto" else None
     if pilot is not None and spread:
         raise SweepError("--pilot and --spread say the same: give one")
-    seen = (
-        plan.pilot(settings, pilot) if pilot is not None else plan.spread_of(OracleResults(spread)) if spread else None
-    )
+    seen = plan.pilot(settings, pilot) if pilot is not None else None
+    if spread:
+        oracle = OracleResults(spread)
+        seen = plan.spread_of(oracle.replay.closed, oracle.folder.path, oracle.settings.runs)
     if spread and seen is None:
         raise SweepError(
             f"--spread {spread} tells none: it has one run, or no decided cycle with a second feasible point"

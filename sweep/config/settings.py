@@ -314,6 +314,11 @@ class Settings(BaseModel):
         return [(cycle, width) for cycle in range(self.cycles + 1) for width in rounds]
 
     @property
+    def own_parents(self) -> bool:
+        """Whether each lane of a pack continues from a network of its own; an oracle's lanes share one winner."""
+        return False
+
+    @property
     def peak_states(self) -> int:
         """How many states may lie on disk at once, if no lane can be ruled out before its cycle's end."""
         early = self.lanes_per_round if isinstance(self.rewind, int) else 0

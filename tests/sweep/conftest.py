@@ -17,9 +17,9 @@ from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
 from sweep.experiments.tuning.settings import TuningSettings
-from sweep.experiments.tuning.strategy import Given, Tuning
+from sweep.experiments.tuning.strategy import Tuning
 from sweep.store.ledger import Ledger
-from sweep.strategies.protocol import Strategy
+from sweep.strategies.protocol import Context, Strategy
 from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
 
 FINGERPRINT = "fingerprint of the data"
@@ -120,22 +120,21 @@ class Sweep:
     simulation: Simulation
     settings: Settings
     lanes_per_pack: int = 2
-    given: Given | None = None
+
+    def context(self) -> Context:
+        ledger = Ledger(self.folder / "lanes")
+        return Context(self.settings, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has)
 
     def oracle(self) -> GreedyOracle:
-        return GreedyOracle(
-            self.settings, FINGERPRINT, Ledger(self.folder / "lanes"), self.lanes_per_pack, self.simulation.has
-        )
+        return GreedyOracle(self.context())
 
     def comparison(self) -> ScheduleComparison:
         assert isinstance(self.settings, SchedulesSettings)
-        ledger = Ledger(self.folder / "lanes")
-        return ScheduleComparison(self.settings, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has)
+        return ScheduleComparison(self.context())
 
     def tuning(self) -> Tuning:
         assert isinstance(self.settings, TuningSettings)
-        ledger = Ledger(self.folder / "lanes")
-        return Tuning(self.settings, FINGERPRINT, ledger, self.lanes_per_pack, self.simulation.has, self.given)
+        return Tuning(self.context())
 
     def train(self, strategy: Strategy, pack: Pack) -> None:
         """Train a pack, write it down and tell the strategy."""

@@ -106,6 +106,11 @@ class SchedulesSettings(Settings):
         return len(self.entries)
 
     @property
+    def own_parents(self) -> bool:
+        """See `Settings`: each schedule's chain has its own."""
+        return True
+
+    @property
     def peak_states(self) -> int:
         """See `Settings`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
         points = len(MaxLrGrid.parse(self.max_lr).values)
