@@ -135,7 +135,8 @@ def since(time: datetime) -> float:
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
     """Yield the files in a folder, with their paths within it; no locks, no half-written files, no links.
 
-    A bucket may have keys with ".." or backslashes, which would lead out of a folder of this machine: they are left out.
+    A bucket may hold keys with ".." or backslashes, which would lead out of a folder of this machine. They
+    are left out.
     """
     for path in folder.iterdir():
         name = f"{within}{path.name}"

@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from sweep.config.settings import EXECUTION, Settings
 from sweep.experiments.registry import EXPERIMENTS
 
-VERSION = 1
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -53,7 +51,7 @@ class Document(_Part):
 class Request(_Part):
     """What one job does: the sweeps of its documents, one after another."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     command: tuple[str, ...]
     """The command as it was typed, for the manifest; the job does not read it."""
     documents: Annotated[tuple[Document, ...], Field(min_length=1)]

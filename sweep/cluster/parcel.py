@@ -43,8 +43,8 @@ def parcel(request: Request) -> Iterator[Path]:
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         if size > PARCEL_BYTES:
             raise SweepError(
-                f"{', '.join(request.modules)}: the package holds {size / 1e6:.0f} MB, at most {PARCEL_BYTES / 1e6:.0f} "
-                "are sent; keep data out of it"
+                f"{', '.join(request.modules)}: the package holds {size / 1e6:.0f} MB, at most "
+                f"{PARCEL_BYTES / 1e6:.0f} are sent; keep data out of it"
             )
         yield Path(folder)
 

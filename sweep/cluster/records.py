@@ -1,6 +1,6 @@
-"""Records of submissions, in the storage: what was submitted where, for who comes later. In: `Asked`. Out: `Submission`.
+"""Records of submissions in a storage: what was submitted, and to which cluster. In: `Asked`. Out: `Submission`.
 
-The job looks for its record when it begins: one that does not see it would write its results elsewhere.
+A job looks for its record when it begins. If it does not see it, its storage is not that of the submitter.
 """
 
 import json
