@@ -303,8 +303,8 @@ def main() -> None:
         rows.append(row_of(case, measured, settings.cycles + 1))
     report(
         f"A simulated fleet, {PRESET} preset: {settings.cycles + 1} cycles of 255 lanes, "
-        f"{PACK_SECONDS / 60:.0f} minutes a pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, makespan ≤ {SHARE:g} of what the gates allow without "
-        "stragglers",
+        f"{PACK_SECONDS / 60:.0f} minutes a pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, "
+        f"makespan ≤ {SHARE:g} of what the gates allow without stragglers",
         (
             "workers x lanes",
             "packs",
