@@ -281,7 +281,7 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
-    import sweep.experiments.runner  # torch's libraries take more than MEMORY
+    import sweep.experiments.runner  # noqa: F401 - torch's libraries take more than MEMORY
     from sweep.experiments import oracle, schedules, tuning, validation
 
     found = {}

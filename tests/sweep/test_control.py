@@ -12,7 +12,7 @@ import pytest
 import sweep
 from sweep.config.settings import resolve
 from sweep.experiments.oracle.results import OracleResults
-from sweep.experiments.runner import controls_of
+from sweep.experiments.oracle.control import controls_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
