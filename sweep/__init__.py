@@ -24,7 +24,7 @@ __all__ = ["build_oracle", "compare_schedules", "confirm", "control", "fit_scyc"
 
 def _run(name: str, config: "Path | None", progress: bool, settings: "dict[str, Any]") -> Any:
     """Carry out an experiment with settings as the command line takes them."""
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments import registry
     from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
@@ -105,7 +105,7 @@ def fit_scyc(oracle: "Path | str", **settings: Any) -> "Fits":
 
     `settings` are the ranges (`epsilon`, `delta`, `q`, `beta`), `seed` and `out`. Raises SweepError as the command.
     """
-    from sweep.config.settings import resolve
+    from sweep.config.resolve import resolve
     from sweep.experiments.tuning.fitting import run_fit
     from sweep.experiments.tuning.settings import TuningSettings
 

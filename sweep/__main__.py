@@ -15,12 +15,12 @@ if (
 ):
     del sys.path[0]
 
-from sweep.execution import signals as ending
+from sweep.execution import signals
 
 
 def main() -> NoReturn:
     """Run the command line and exit. See `sweep.cli.main`."""
-    ending.end_at_signals()
+    signals.end_at_signals()
     from sweep.cli.main import main as command
 
     command()

@@ -5,7 +5,7 @@ class SweepError(Exception):
     """Something that stops a sweep; the message says what and what to do."""
 
 
-class SpecError(SweepError):
+class SettingsError(SweepError):
     """A setting that breaks a rule; the message names the rule, the value and the choices."""
 
 

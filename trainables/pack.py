@@ -70,7 +70,7 @@ def train_pack(
     masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     steps = spec.steps_of(pack.cycle)
-    own = [spec.schedule_of(pack.cycle, lane) for lane in pack.lanes]
+    own = [spec.schedule_of(pack.cycle, lane.schedule) for lane in pack.lanes]
     rates_of = [schedules.rates(schedule, steps, spec.steps) for schedule in own]
     results = [
         LaneResult(

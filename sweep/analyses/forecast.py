@@ -24,7 +24,8 @@ import torch
 
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.execution.worker import Measure, keep_freed_memory, pick_device
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import keep_freed_memory, pick_device
 from sweep.store.provenance import cores
 from trainables import measure
 from trainables.data.published import DATASETS, Outline

@@ -14,9 +14,10 @@ from torch import nn
 
 from sweep.analyses import figures
 from sweep.analyses.gradient_tables import HISTOGRAMS, TAILS
-from sweep.config.settings import changed
-from sweep.errors import FolderError, SpecError
-from sweep.execution.worker import load_dataset, pick_device
+from sweep.config.resolve import changed
+from sweep.errors import FolderError, SettingsError
+from sweep.execution.dataset import load_dataset
+from sweep.execution.worker import pick_device
 from sweep.reporting.wording import run_of
 from sweep.statistics.selection import Row
 from sweep.store.folder import Folder
@@ -64,12 +65,12 @@ def gradients(
 
     `images`: so many of the training split (its order is random) in place of all. `beyond`: bounds (low, high) beyond
     which gradients count as tails. Raises FolderError where a network is not there, or the folder's were trained with
-    other data or code, and SpecError for bad data or numbers.
+    other data or code, and SettingsError for bad data or numbers.
     """
     if not beyond[0] < beyond[1]:
-        raise SpecError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
+        raise SettingsError(f"--beyond takes LO,HI with LO below HI, but got {beyond[0]:g},{beyond[1]:g}")
     if images is not None and images < 1:
-        raise SpecError(f"--images must be at least 1, but got {images}")
+        raise SettingsError(f"--images must be at least 1, but got {images}")
     settings = results.settings
     networks = list(results.networks())
     if not networks:
@@ -77,7 +78,7 @@ def gradients(
     training = settings.training()
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device cuda, but torch sees no GPU here")
+        raise SettingsError("--device cuda, but torch sees no GPU here")
     now = changed(settings, {})
     results.check_unchanged(now)
     try:
@@ -85,7 +86,7 @@ def gradients(
         results.check_unchanged(now, dataset.fingerprint)
         template = models.build(training, dataset.shape, dataset.classes, seed=0).to(place)
     except ValueError as error:  # a DataError too
-        raise SpecError(str(error)) from error
+        raise SettingsError(str(error)) from error
     bins: list[dict[str, Any]] = []
     tails: list[dict[str, Any]] = []
     first: dict[tuple[str, str, int], Distribution] = {}

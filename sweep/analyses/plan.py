@@ -1,4 +1,4 @@
-"""What a sweep will take, before it is run. In: settings. Out: lanes, packs, steps, bytes, an estimate of the time, runs.
+"""What a sweep will take, before it is run. In: settings. Out: lanes, packs, steps, bytes, time, runs.
 
 Nothing is kept and no data is needed: the packs that are measured train on made images. Only a user's own data set is
 read, for its sizes, and a pilot trains on the real one. Next: the user decides.
@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import torch
 from scipy import stats
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.scyc import SCyc
 from sweep.analyses.forecast import forecast
 from sweep.config.settings import Settings
-from sweep.errors import SpecError, SweepError, TrainingError
-from sweep.execution.worker import Worker, device_name, load_dataset, pick_device
+from sweep.errors import SettingsError, TrainingError
+from sweep.execution.dataset import dataset_of, outline_of
+from sweep.execution.network import check_network
+from sweep.execution.outcomes import Failure, Trained
+from sweep.execution.worker import Worker, device_name, pick_device
 from sweep.statistics import power
 from sweep.statistics.selection import ClosedCycle
 from sweep.store.provenance import hardware
-from trainables import pruning
-from trainables.data.datasets import DataError, Dataset
-from trainables.data.published import DATASETS, Outline, PartError
-from trainables.networks import lanes, models
 from trainables.spec import Lane, Pack, derive_seed
 from trainables.storage import Location
 
@@ -121,8 +118,8 @@ class Spread:
 def plan(settings: Settings, lanes_per_pack: int | None = None, spread: Spread | None = None) -> Plan:
     """Train a few packs on made images on this machine and return what the sweep will take.
 
-    `lanes_per_pack` is that of a sweep already begun; otherwise the settings's, or the fastest measured. With a `spread` it
-    says how many runs resolve the tolerance.
+    `lanes_per_pack` is that of a sweep that has begun; None: the settings', or the fastest that is measured. With a
+    `spread` the plan says how many runs resolve the tolerance.
     """
     network = check_network(settings)
     training, rounds, data = settings.training(), settings.rounds, outline_of(settings)
@@ -192,10 +189,12 @@ def pilot(settings: Settings, runs: int) -> Spread:
     come out well, and as `check_network`.
     """
     if runs < FEWEST:
-        raise SpecError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
-    grid = MaxLrGrid.parse(settings.max_lr).values
+        raise SettingsError(
+            f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread"
+        )
+    grid = settings.grid.values
     if len(grid) < 2:
-        raise SpecError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
+        raise SettingsError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")
     middle = SCyc.parse(settings.scyc).epsilon if settings.scyc else grid[len(grid) // 2]
     points = sorted(sorted(grid, key=lambda point: abs(math.log(point / middle)))[:3])
     network, dataset = check_network(settings), dataset_of(settings)
@@ -207,8 +206,9 @@ def pilot(settings: Settings, runs: int) -> Spread:
             for part in parts:
                 lanes_of_run = tuple(Lane(point, None) for point in part)
                 outcome = worker.do(Pack(0, run, derive_seed("pilot", settings.seed, run), lanes_of_run), dataset)
-                if outcome.failure:
-                    raise TrainingError(f"the pilot's run {run}: {outcome.failure}: {outcome.reason}")
+                if isinstance(outcome, Failure):
+                    raise TrainingError(f"the pilot's run {run}: {outcome.name}: {outcome.reason}")
+                assert isinstance(outcome, Trained)
                 for result in outcome.results:
                     if result.val_accuracy is not None:
                         found[result.max_lr].append(result.val_accuracy)
@@ -218,83 +218,3 @@ def pilot(settings: Settings, runs: int) -> Spread:
         raise TrainingError("the pilot's lanes diverged; give --max-lr a lower grid, or --spread DIR")
     best = max(fmean(values) for values in whole)
     return Spread(spread, best, f"a pilot of {runs} runs of the unpruned network", (runs - 1) * (len(whole) - 1))
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a sweep will train, as far as it is known before it is trained."""
-
-    parameters: int
-    state_bytes: int
-    """Of one state: weights, buffers, a byte a mask."""
-    alone: str
-    """Why its lanes train one by one; empty where they can train side by side."""
-    notes: tuple[str, ...]
-    """What a user should know of it."""
-
-
-def check_network(settings: Settings) -> Network:
-    """Return what is known of a network after a training step on made images. Nothing else is checked by training.
-
-    Raises SpecError where the network does not fit the data set's images or the batches, or the pruning the network,
-    where it cannot be trained, or not in packs of as many lanes as are asked for.
-    """
-    data, training = outline_of(settings), settings.training()
-    images = data.train_size(settings.split)
-    if settings.batch_size > images:
-        raise SpecError(
-            f"--batch-size must be at most {images}, a run's training images, but got {settings.batch_size}"
-        )
-    alone, note = "", ""
-    made = torch.randn(4, *data.shape, dtype=models.DTYPES[settings.dtype], generator=torch.Generator().manual_seed(0))
-    try:
-        # Not on torch's meta device, which needs no memory but 1.4 s of imports.
-        network, note = models.trial(training, data.shape, data.classes)
-        names = pruning.prunable(network, settings.keep_output, training.pruning)
-        if ":" in settings.model:
-            alone = lanes.check(network, made, data.classes)
-    except ValueError as error:
-        raise SpecError(
-            f"--model {settings.model}, --dataset {settings.dataset}, --pruning {settings.pruning}: {error}"
-        ) from error
-    if training.smallest_batch(images) == 1:
-        try:
-            lanes.attempt(network, made[:1], (1, data.classes))
-        except ValueError as error:
-            raise SpecError(
-                f"--batch-size {settings.batch_size} makes a batch of 1 of the {images} training images, on which {error}; "
-                "give another"
-            ) from error
-    if alone and settings.lanes not in ("auto", 1):
-        raise SpecError(f"--lanes must be auto or 1 for {settings.model}, but got {settings.lanes}: {alone}")
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    weights = dict(network.named_parameters())
-    masks = sum(weights[name].numel() for name in names)
-    notes = [note, f"{settings.model} trains in packs of one lane: {alone}" if alone else ""]
-    return Network(parameters, tensors + masks, alone, tuple(filter(None, notes)))
-
-
-def outline_of(settings: Settings) -> Outline:
-    """Return the sizes of a sweep's data set; only a user's own is read for them. Raises as `dataset_of`."""
-    if settings.dataset not in DATASETS:
-        return dataset_of(settings).outline
-    try:
-        return DATASETS[settings.dataset].part(settings.images)
-    except PartError as error:
-        raise SpecError(f"--{error}") from error
-
-
-def dataset_of(settings: Settings) -> Dataset:
-    """Return a sweep's data set.
-
-    Raises SweepError where it is missing or damaged, or a user's own is none; SpecError for a part that cannot be.
-    """
-    try:
-        return load_dataset(
-            settings.dataset, settings.data_folder, torch.device("cpu"), settings.download, settings.images
-        )
-    except PartError as error:
-        raise SpecError(f"--{error}") from error
-    except DataError as error:
-        raise SweepError(str(error)) from error

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from sweep.cli.console import err, out, print_json, print_text
-from sweep.config.settings import LocalFolder, Place, Settings, resolve
+from sweep.config.groups import LocalFolder, LocationText
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
@@ -28,7 +30,7 @@ KINDS: dict[str, type[Settings] | None] = {
 }
 """Commands that can be submitted, with the settings that they resolve; None: they take a finished folder's."""
 
-Storage = Annotated[Place, Parameter(env_var="SCYC_SWEEP_STORAGE")]
+Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
 Flag = Annotated[bool, Parameter(negative="")]
 
 

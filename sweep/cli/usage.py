@@ -1,6 +1,6 @@
 """What is wrong with the words of a command, in one line. In: an error of the parser. Out: one line of text."""
 
-from typing import Literal, get_args, get_origin
+from typing import Any
 
 from cyclopts import CycloptsError
 from cyclopts.exceptions import (
@@ -11,11 +11,9 @@ from cyclopts.exceptions import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sweep.config.messages import nearest, one_line, shown, unknown
-
-TAKES = {int: "a whole number", float: "a number", bool: "yes or no"}
 
 
 def said(error: CycloptsError) -> str:
@@ -23,13 +21,16 @@ def said(error: CycloptsError) -> str:
     cause, command = error.__cause__, " ".join(error.command_chain or ("scyc-sweep",))
     name = error.argument.name if error.argument else ""
     if isinstance(cause, ValidationError):
-        return one_line(cause, "" if name == "*" else name)  # * is all settings together
+        return one_line(cause, name)
     if isinstance(error, CoercionError) and error.token is not None:
         given = error.token.value
-        if get_origin(error.target_type) is Literal:
-            return unknown(name.lstrip("-"), given, get_args(error.target_type))
-        if error.target_type in TAKES:
-            return f"{name} takes {TAKES[error.target_type]}, but got {shown(given)}"
+        kind: Any = error.target_type
+        if kind is bool:
+            return f"{name} takes yes or no, but got {shown(given)}"
+        try:
+            TypeAdapter[Any](kind).validate_python(given)
+        except ValidationError as refused:  # in the words of a setting
+            return one_line(refused, name)
     if isinstance(error, MissingArgumentError):
         if error.keyword:
             return f"{error.keyword} takes a value, but got none"

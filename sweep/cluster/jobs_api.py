@@ -23,7 +23,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from sweep.cluster import submission
 from sweep.cluster.submission import Asked, Submission
 from sweep.errors import SweepError, TrainingError
-from sweep.execution.on_ray.resources import TOKEN_HINT, check_reachable
+from sweep.execution.on_ray.address import TOKEN_HINT, check_reachable
 from sweep.store.folder import Folder
 from trainables.storage import Location
 

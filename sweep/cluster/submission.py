@@ -20,8 +20,8 @@ import search_spaces
 import sweep
 import trainables
 from sweep.config.settings import EXECUTION, Settings
-from sweep.errors import FolderError, SpecError, SweepError
-from sweep.store import lock
+from sweep.errors import FolderError, SettingsError, SweepError
+from sweep.store import clock, lock
 from sweep.store.folder import Folder, location_of
 from sweep.store.identity import check_identity, check_kind, identity
 from sweep.store.provenance import COMMIT, git_commit
@@ -48,7 +48,7 @@ class Submission:
     entrypoint: str
     address: str = ""
     commit: str | None = None
-    submitted_at: str = field(default_factory=lock.now)
+    submitted_at: str = field(default_factory=clock.now)
 
     @property
     def stem(self) -> str:
@@ -88,9 +88,9 @@ def storage_of(text: str) -> Location:
 
 
 def folder_of(storage: Location, name: str) -> Location:
-    """Return STORAGE/NAME. Raises SpecError for a name that could lead out of it."""
+    """Return STORAGE/NAME. Raises SettingsError for a name that could lead out of it."""
     if not NAME.fullmatch(name) or name in (RECORDS, DATA):
-        raise SpecError(
+        raise SettingsError(
             f"--name takes letters, digits, '.', '_' and '-', at most 80, not {RECORDS} or {DATA}, but got {name!r}"
         )
     return storage / name
@@ -211,11 +211,11 @@ def _users_own(*names: str) -> list[str]:
 
 
 def _own_files(functions: Sequence[str]) -> dict[str, Path]:
-    """Return the files that users' functions are made of, by name. Raises SpecError where one is not there."""
+    """Return the files that users' functions are made of, by name. Raises SettingsError where one is not there."""
     try:
         return {name: file for function in functions for name, file in users_own.sources(function).items()}
     except ValueError as error:
-        raise SpecError(str(error)) from error
+        raise SettingsError(str(error)) from error
 
 
 def environment(submission: Submission, storage: Location) -> dict[str, str]:

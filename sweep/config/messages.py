@@ -1,6 +1,6 @@
-"""What is wrong with an input, in one line of plain words. In: a name that is unknown, an error of pydantic. Out: text.
+"""What is wrong with an input, in one line of plain words. In: an unknown name, or an error of pydantic. Out: text.
 
-A message says what takes what, and what it got. Next: it is raised as a `SpecError`, or printed by the command line.
+A message has the rule and the value. Next: it is raised as a `SettingsError`, or printed by the command line.
 """
 
 import difflib
@@ -91,9 +91,14 @@ def one_line(error: ValidationError, name: str = "") -> str:
         setting = name or (str(detail["loc"][0]) if detail["loc"] else "")
         found.setdefault(setting, []).append({**detail, "within": within})
     return "; ".join(
-        _said(setting if name or not setting else f"--{setting.replace('_', '-')}", setting, details)
+        _said(setting if name or not setting else f"--{setting.replace('_', '-')}", _key(setting), details)
         for setting, details in found.items()
     )
+
+
+def _key(flag: str) -> str:
+    """Return the name of a setting, also from its flag."""
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _said(label: str, setting: str, details: Sequence[Any]) -> str:

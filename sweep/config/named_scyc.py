@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from search_spaces.paper import ORACLE_TABLES, SILO, table_of
 from search_spaces.scyc import SCyc
 from sweep.config.messages import printable
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 from trainables.storage import SMALL, Location, Replacing, locate, reason
 from trainables.storage import read as read_file
 
@@ -23,7 +23,7 @@ OWN = "S-Cyc"
 def parse(texts: Sequence[str], model: str, dataset: str, own: str | None = None) -> dict[str, SCyc]:
     """Return S-Cyc's parameters by name, for each of `texts` but `none`; `own` are those that the oracle was run with.
 
-    Raises SpecError for what is none of `FORMS`, or not known for this network and data set.
+    Raises SettingsError for what is none of `FORMS`, or not known for this network and data set.
     """
     found: dict[str, SCyc] = {}
     for text in texts:
@@ -40,12 +40,12 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
         table = table_of(model, dataset)
         if table is None:
             known = ", ".join(f"{entry.model} on {entry.dataset}" for entry in ORACLE_TABLES.values())
-            raise SpecError(f"--scyc paper: the paper prints S-Cyc for {known}, not for {model} on {dataset}")
+            raise SettingsError(f"--scyc paper: the paper prints S-Cyc for {known}, not for {model} on {dataset}")
         return text, table.scyc
     if text == "silo":
         if (model, dataset) not in SILO:
             known = ", ".join(f"{model} on {dataset}" for model, dataset in SILO)
-            raise SpecError(f"--scyc silo: SILO has parameters for {known}, not for {model} on {dataset}")
+            raise SettingsError(f"--scyc silo: SILO has parameters for {known}, not for {model} on {dataset}")
         return text, SILO[model, dataset]
     if text.endswith(".toml"):
         path = locate(text)
@@ -53,24 +53,24 @@ def _parse(text: str, model: str, dataset: str) -> tuple[str, SCyc]:
     try:
         return text, SCyc.parse(text)
     except ValueError as error:
-        raise SpecError(f"--scyc takes {FORMS}: {error}") from error
+        raise SettingsError(f"--scyc takes {FORMS}: {error}") from error
 
 
 def read(path: Location) -> SCyc:
-    """Return the parameters of a `scyc.toml`. Raises SpecError if it is unreadable or of another schedule."""
+    """Return the parameters of a `scyc.toml`. Raises SettingsError if it is unreadable or of another schedule."""
     try:
         content = tomllib.loads(read_file(path, SMALL).decode())
         if content.get("schedule") != "scyc":
             raise ValueError(f'schedule must be "scyc", but got {content.get("schedule")!r}')
         return SCyc(*(content[name] for name in ("epsilon", "delta", "q", "beta")))
     except KeyError as error:
-        raise SpecError(f"{path} has no {error.args[0]}") from error
+        raise SettingsError(f"{path} has no {error.args[0]}") from error
     except OSError as error:
-        raise SpecError(f"{path} cannot be read: {reason(error)}") from error
+        raise SettingsError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
+        raise SettingsError(f"{path} cannot be read: {error}") from error
     except RecursionError as error:
-        raise SpecError(f"{path} cannot be read: it is nested too deeply") from error
+        raise SettingsError(f"{path} cannot be read: it is nested too deeply") from error
 
 
 def write(schedule: str, parameters: Mapping[str, float], origin: str, folder: Location) -> Location:

@@ -1,6 +1,6 @@
 """Presets: whole settings under a name. In: the paper's figures. Out: values for `sweep.config.settings.Settings`.
 
-What a paper leaves open is settled here and said in `settled`. Next: `sweep.config.settings.resolve` puts flags on top.
+What a paper leaves open is settled here and said in `settled`. Next: `sweep.config.resolve` puts flags on top.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,9 @@ class Preset:
     settled: str
     settings: dict[str, Any]
 
+
+DEFAULT_PRESET = "digits"
+"""The preset without --preset and --model."""
 
 PAPER_GRID = "0.0001," + ",".join(f"{0.002 * i:g}" for i in range(1, 51))
 """1e-4 and the multiples of 2e-3 up to 1e-1: every max_lr that Tables 3, 7 and 8 print is such a multiple."""

@@ -1,76 +1,32 @@
 """Between strategy and training: `Jobs` hands out packs and takes outcomes back; an engine moves them.
 
-In: a strategy. Out: rows in the ledger. What a failure means is decided here, once for every engine. Next: the
-strategy is told.
+In: a strategy. Out: rows in the ledger. Next: the strategy reads the rows and decides what is trained next.
 """
 
 import logging
 import time
-from bisect import insort
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from sweep.errors import SweepError, TrainingError
-from sweep.execution.worker import Measure, Outcome, Worker
+from sweep.execution import failures
+from sweep.execution.failures import End, Retry, named
+from sweep.execution.outcomes import Failure, Job, Measured, Outcome, Trained
+from sweep.execution.pack_size import Measure
+from sweep.execution.stragglers import PackTimes
 from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Strategy
-from trainables.data.datasets import Dataset
 from trainables.spec import Pack
 from trainables.states import remove_state
 from trainables.storage import Location
 
-RETRIES = 3
-"""How often a pack runs again after its worker died or failed; from the second time on in halves."""
-SLOW = 3.0
-"""Times as long as its like a pack takes before an idle worker is given it too."""
-SLOW_SECONDS = 5.0
-"""And at least so much longer."""
-LIKE = 3
-"""Packs alike that must have been timed before one can be slow."""
-
-
-class Engine(Protocol):
-    """Where packs train."""
-
-    @property
-    def workers(self) -> int:
-        """Packs that train at a time; known once connected."""
-
-    def connect(self, folder: Location) -> None:
-        """Make sure that there is something to train on, which sees the results folder.
-
-        Raises SweepError if not; writes nothing that stays.
-        """
-
-    def run(self, jobs: "Jobs", worker: Worker, dataset: Dataset) -> None:
-        """Take jobs, have them done, and give their outcomes back, until `jobs.next()` has no more."""
-
-    def close(self) -> None:
-        """Let go of everything that `connect` took."""
-
-
-class InlineEngine:
-    """Everything in this process, one job after another: for small machines and debuggers."""
-
-    workers = 1
-
-    def connect(self, folder: Location) -> None:
-        """Nothing to connect to."""
-
-    def run(self, jobs: "Jobs", worker: Worker, dataset: Dataset) -> None:
-        """Carry out job after job; an exception is a bug or the user's Ctrl-C and is not caught."""
-        while (job := jobs.next()) is not None:  # nothing is ever slow here: no job waits beside another
-            jobs.done(job, worker.do(job, dataset))
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
 
 @dataclass
 class _Task:
-    """A pack that the strategy asked for, and the parts of it that are not back yet."""
+    """A pack that the strategy asked for, and how many parts of it have not come back yet."""
 
     pack: Pack
     parts: int = 1
@@ -78,22 +34,22 @@ class _Task:
 
 @dataclass
 class _Open:
-    """A pack, or a part of one, that is under way."""
+    """A pack, or a part of one, that is with a worker."""
 
     attempts: int
+    """Failures that count."""
     task: _Task
-    handed: float
-    """When it was handed out."""
+    handed_out: float
     started: float | None = None
-    """When its worker began; None while it waits for one."""
-    copies: int = 1
+    """When its worker began to train it; None while it waits for a worker."""
+    workers: int = 1
     """Workers that have it."""
 
 
 class Jobs:
     """The jobs of one sweep: packs from the strategy, parts of packs that failed, and a measurement before the first.
 
-    `finished` says that `next` will give nothing any more; `error` holds what stopped the sweep.
+    `finished` says that `next` returns no further job; `error` is what stopped the sweep, if something did.
     """
 
     def __init__(
@@ -107,9 +63,10 @@ class Jobs:
         clock: Callable[[], float] = time.monotonic,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_lanes_per_pack` is called with the packs' size when it is known or changes.
+        """`states` is the folder of states. `measure` is the first job, where the packs' size is not known yet.
 
-        `on_progress` is called after every pack, `on_news` when one is handed out or something was decided.
+        `on_lanes_per_pack` is called with the packs' size when it is known or changes, `on_progress` after every pack,
+        and `on_news` when a pack is handed out or the strategy has decided something.
         """
         self.clock = clock
         self.strategy, self.ledger, self.states = strategy, ledger, states
@@ -117,13 +74,13 @@ class Jobs:
         self.error: SweepError | None = None
         self._measure = measure
         self._measuring = False
-        self._measured = 0
+        self._measure_attempts = 0
         self._parts: deque[tuple[Pack, int, _Task]] = deque()
+        """Packs that failed and are to be trained again: pack, attempts so far, task."""
         self._open: dict[Pack, _Open] = {}
-        self._seconds: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
-        """What packs took, in order, by what makes them alike: lanes and steps."""
-        self._deletable: set[str] = set()
-        """States that the strategy has come to and did not need to let go of yet."""
+        self._times = PackTimes(strategy.training)
+        self._removable: set[str] = set()
+        """States that are removed as soon as the strategy does not need them any more."""
 
     @property
     def finished(self) -> bool:
@@ -137,10 +94,10 @@ class Jobs:
         """Packs that are handed out and not back."""
         return len(self._open)
 
-    def next(self, idle: bool = True) -> Pack | Measure | None:
+    def next(self, idle: bool = True) -> Job | None:
         """Return a job, or None while open jobs must come back first or all is finished.
 
-        Slow packs are for workers that are there and `idle`, not for those that may come.
+        Stragglers go only to workers that exist and are `idle`, not to workers that may come later.
         """
         if self.error is not None or self._measuring:
             return None
@@ -164,145 +121,111 @@ class Jobs:
             self.on_news()
         if pack is not None:
             return pack
-        return self._slow() if idle else None
+        return self._straggler() if idle else None
 
     def started(self, pack: Pack) -> None:
-        """Take note that a worker has begun a pack: how long it waited for one says nothing of its like."""
+        """Note that a worker has begun to train a pack. The time before that says nothing about comparable packs."""
         found = self._open.get(pack)
         if found is not None and found.started is None:
             found.started = self.clock()
 
-    def _slow(self) -> Pack | None:
-        """Return a pack that takes far longer than its like, for a second worker: the first to finish counts."""
+    def _straggler(self) -> Pack | None:
+        """Return a pack that takes far longer than comparable packs, for one more worker."""
         now = self.clock()
         for pack, found in self._open.items():
-            like = self._seconds[self._kind(pack)]
-            if len(like) < LIKE:
-                continue
-            # One that waits for its worker all the while is held up as well: that may hang, or be on a lost host.
-            took, usual = now - (found.handed if found.started is None else found.started), like[len(like) // 2]
-            if took > found.copies * max(SLOW * usual, usual + SLOW_SECONDS):  # the second may be no better
-                found.copies += 1
-                said = "%s: %.0f s, its like took %.0f s; another worker has it too"
-                logging.getLogger(__name__).warning(said, _named(pack), took, usual)
+            # A pack that waits for its worker all the time counts too: the worker may hang, or its host be lost.
+            seconds = now - (found.handed_out if found.started is None else found.started)
+            if self._times.is_straggler(pack, seconds, found.workers):
+                found.workers += 1
+                message = "%s: %.0f s so far, comparable packs took %.0f s; one more worker trains it"
+                logging.getLogger(__name__).warning(message, named(pack), seconds, self._times.usual(pack))
                 return pack
         return None
 
-    def _kind(self, pack: Pack) -> tuple[int, int]:
-        return len(pack.lanes), self.strategy.training.steps_of(pack.cycle)
-
-    def done(self, job: Pack | Measure, outcome: Outcome) -> None:
-        """Take a job's outcome: write rows and go on, or decide what its failure means."""
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Take a job's outcome: write rows and go on, or do what its failure means."""
         if isinstance(job, Measure):
-            self._measuring = False
-            self._measured += outcome.failure != "host gone"
-            if outcome.failure == "code failed":
-                self.error = TrainingError(outcome.reason)
-                return
-            if not outcome.rates and self._measured <= RETRIES:
-                self._measure = job
-                return
-            if not outcome.rates:
-                self.error = TrainingError(f"the packs' size could not be measured ({outcome.reason}); give --lanes N")
-                return
-            try:
-                self._set_lanes_per_pack(job.best(outcome.rates))
-            except OSError as error:
-                self.error = self._unwritten(error)
+            with self._stopping():
+                self._measurement_done(job, outcome)
             return
         found = self._open.get(job)
         if found is None:
-            return  # another worker was sooner
-        if outcome.failure and found.copies > 1:
-            found.copies -= 1  # the other has it still
+            return  # another worker was faster
+        failed = isinstance(outcome, Failure)
+        if failed and found.workers > 1:
+            found.workers -= 1  # another worker still has it
             return
-        attempts, task = found.attempts, found.task
         del self._open[job]
-        if not outcome.failure and found.started is not None:
-            insort(self._seconds[self._kind(job)], self.clock() - found.started)
-        try:
-            if outcome.failure == "chain ended" and len({lane.parent for lane in job.lanes}) > 1:
-                # One of several networks has nothing left to prune; the others can be trained.
-                alone = [replace(job, lanes=(lane,)) for lane in job.lanes]
-                task.parts += len(alone) - 1
-                self._parts.extend((part, attempts, task) for part in alone)
-            elif outcome.failure == "chain ended":
-                self.strategy.end(job, outcome.reason)
-                self._back(task)
-            elif outcome.failure == "state lost":
-                raise TrainingError(f"{outcome.reason}; remove it, and the same command trains its lane again")
-            elif outcome.failure == "disk full":
-                raise TrainingError(
-                    f"{outcome.reason}; all that is finished is kept: make room, and the same command goes on"
-                )
-            elif outcome.failure in ("folder unseen", "code failed"):
-                raise TrainingError(outcome.reason)
-            elif outcome.failure == "host gone":
-                logging.getLogger(__name__).warning("%s: host gone: %s", _named(job), outcome.reason)
-                self._parts.append((job, attempts, task))  # no failure of the pack
-            elif outcome.failure:
-                self._again(job, attempts + 1, task, outcome)
-            else:
-                self._finish(job, task, outcome)
-        except SweepError as error:
-            self.error = error
-        except OSError as error:
-            self.error = self._unwritten(error)
-        try:
+        if not failed and found.started is not None:
+            self._times.add(job, self.clock() - found.started)
+        with self._stopping():
+            self._pack_done(job, found, outcome)
+        with self._stopping():
             self.on_progress()
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Let an error in the block stop the sweep. Of several errors the first is kept: others may follow from it."""
+        try:
+            yield
         except SweepError as error:
             self.error = self.error or error
         except OSError as error:
-            self.error = self.error or self._unwritten(error)
+            self.error = self.error or TrainingError(
+                f"results cannot be written to {self.states.parent} any more: {error}; all finished lanes are kept"
+            )
 
-    def _finish(self, part: Pack, task: _Task, outcome: Outcome) -> None:
-        ids = [self.strategy.id_of(part, lane) for lane in part.lanes]
-        rows = self.ledger.append(part, ids, outcome.results, outcome.device, outcome.host)
-        self._deletable |= _states_of(rows)
-        self._back(task)
+    def _measurement_done(self, job: Measure, outcome: Outcome) -> None:
+        self._measuring = False
+        match outcome:
+            case Measured(rates):
+                self._set_lanes_per_pack(job.best(rates))
+            case Trained():
+                raise AssertionError("a measurement trains no lanes")
+            case failure:
+                self._measure_attempts = failures.after_measurement(self._measure_attempts, failure)
+                self._measure = job
 
-    def _back(self, task: _Task) -> None:
-        """Take note that a part of a pack is back; when all are, tell the strategy and let states go."""
+    def _pack_done(self, pack: Pack, found: _Open, outcome: Outcome) -> None:
+        match outcome:
+            case Trained(results, device, host):
+                ids = [self.strategy.id_of(pack, lane) for lane in pack.lanes]
+                self._removable |= _states_of(self.ledger.append(pack, ids, results, device, host))
+                self._part_done(found.task)
+            case Measured():
+                raise AssertionError("a pack measures no speed")
+            case failure:
+                self._failed(pack, found, failure)
+
+    def _failed(self, pack: Pack, found: _Open, failure: Failure) -> None:
+        match failures.after(pack, found.attempts, failure):
+            case End(reason):
+                self.strategy.end(pack, reason)
+                self._part_done(found.task)
+            case Retry(packs, attempts, lanes_that_fit):
+                if lanes_that_fit is not None:
+                    self._set_lanes_per_pack(min(lanes_that_fit, self.strategy.lanes_per_pack))
+                found.task.parts += len(packs) - 1
+                self._parts.extend((part, attempts, found.task) for part in packs)
+
+    def _part_done(self, task: _Task) -> None:
+        """Note that a part of a pack is back. When all parts are, tell the strategy and remove states."""
         task.parts -= 1
         if task.parts == 0:
             self.strategy.tell(task.pack)
-            # Not all that rows name: what the strategy has not come to may be needed yet, as earlier rows can be lost.
-            self._deletable |= _states_of(self.strategy.open_rows())
+            # Only states of open rows: the ledger has more rows, of cycles that the strategy has not come to yet, and
+            # their states may be needed again, as rows before them may be lost.
+            self._removable |= _states_of(self.strategy.open_rows())
             needed = self.strategy.needed_states()
-            for digest in self._deletable - needed:
+            for digest in self._removable - needed:
                 remove_state(self.states, digest)
-            self._deletable &= needed
-
-    def _again(self, part: Pack, attempts: int, task: _Task, outcome: Outcome) -> None:
-        """Queue a failed pack again: as it is the first time, then in halves; in halves at once for want of memory."""
-        no_memory = outcome.failure == "out of memory"
-        what = f"{_named(part)}: {outcome.failure}: {outcome.reason}"
-        logging.getLogger(__name__).warning("%s", what)
-        if (no_memory and len(part.lanes) == 1) or (not no_memory and attempts > RETRIES):
-            raise TrainingError(f"{what}; nothing else can be tried, all that is finished is kept")
-        halves = [part]
-        if len(part.lanes) > 1 and (no_memory or attempts >= 2):
-            middle = (len(part.lanes) + 1) // 2
-            halves = [replace(part, lanes=part.lanes[:middle]), replace(part, lanes=part.lanes[middle:])]
-            if no_memory:  # the next pack of this size would not fit either
-                self._set_lanes_per_pack(min(middle, self.strategy.lanes_per_pack))
-        task.parts += len(halves) - 1
-        self._parts.extend((half, 0 if no_memory else attempts, task) for half in halves)
-
-    def _unwritten(self, error: OSError) -> TrainingError:
-        return TrainingError(
-            f"results cannot be written to {self.states.parent} any more: {error}; all that is finished is kept"
-        )
+            self._removable &= needed
 
     def _set_lanes_per_pack(self, lanes: int) -> None:
         self.strategy.lanes_per_pack = lanes
         self.on_lanes_per_pack(lanes)
 
 
-def _named(pack: Pack) -> str:
-    return f"cycle {pack.cycle}, run {pack.run}, {len(pack.lanes)} lanes"
-
-
 def _states_of(rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the digests of the states that training these rows wrote, the initial weights aside."""
+    """Return the digests of the states that the training of these rows wrote, except the initial weights."""
     return {digest for row in rows for digest in (row["state"], row["rewind_state"]) if digest}

@@ -18,8 +18,9 @@ from sweep.errors import DamagedError, FolderError, TrainingError
 from sweep.experiments.registry import manifest_of, settings_of
 from sweep.store.folder import Folder, location_of
 from sweep.store.identity import check_identity, check_kind, identity
+from sweep.store.lanes import LANES
 from sweep.store.ledger import Ledger
-from sweep.store.tables import LANES, Table
+from sweep.store.tables import Table
 from sweep.strategies.progress import Progress
 from sweep.strategies.protocol import Context, Strategy
 from trainables.spec import TRAINING_VERSION

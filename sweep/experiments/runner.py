@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 
-from sweep.analyses.plan import check_network, dataset_of
 from sweep.errors import FolderError, SweepError
-from sweep.execution.jobs import Engine, InlineEngine, Jobs
-from sweep.execution.worker import Measure, Worker
+from sweep.execution.dataset import dataset_of
+from sweep.execution.engine import Engine, make_engine
+from sweep.execution.jobs import Jobs
+from sweep.execution.network import check_network
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import Worker
 from sweep.experiments import registry, states
 from sweep.experiments.base import Experiment, Reuse
 from sweep.experiments.results import Results
-from sweep.store import lock
+from sweep.store import clock
 from sweep.store.folder import Folder
 from sweep.store.identity import check_identity, check_kind
 from sweep.store.ledger import Ledger
@@ -103,7 +106,7 @@ class _Sweep:
             stated = {"settings": self.manifest["settings"], "lanes": states.counts(self.ledger, self._current())}
             found = self.found
             if not (found and found["finished_at"]) or any(found[name] != value for name, value in stated.items()):
-                self._note(finished_at=lock.now(), ended_early=self.rehearsal.ended)
+                self._note(finished_at=clock.now(), ended_early=self.rehearsal.ended)
             self._finish()
             return
         self._check_foreign()
@@ -113,7 +116,7 @@ class _Sweep:
         self.chosen = 1 if network.alone else self.chosen
         self._check_disk(network.state_bytes)
         self._train(make_engine(settings), dataset)
-        self._note(finished_at=lock.now(), ended_early=self.strategy.ended)
+        self._note(finished_at=clock.now(), ended_early=self.strategy.ended)
         self._finish()
 
     def _open(self, fingerprint: str) -> None:
@@ -239,12 +242,3 @@ class _Sweep:
                 f"the states of this sweep may take {needed / 1e9:.1f} GB, and {where.path} has {free / 1e9:.1f} GB "
                 "free; give --out on a larger disk, or fewer --runs or grid points"
             )
-
-
-def make_engine(settings: Any) -> Engine:
-    """Return the engine that the settings name."""
-    if settings.engine == "inline":
-        return InlineEngine()
-    from sweep.execution.on_ray.engine import RayEngine  # Ray takes its time to import, and reads settings when it is
-
-    return RayEngine(settings)

@@ -9,7 +9,8 @@ from typing import Any
 
 from sweep.experiments.base import Reuse
 from sweep.store.folder import Folder
-from sweep.store.ledger import STATES, Ledger
+from sweep.store.lanes import STATES
+from sweep.store.ledger import Ledger
 from sweep.strategies.protocol import Strategy
 from trainables.states import path_of, remove_states
 from trainables.storage import Location, copy

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-from statsmodels.stats.power import TTestPower
 
 from sweep.statistics.intervals import Array
 from sweep.statistics.selection import ClosedCycle, accuracies_by_run
@@ -50,6 +49,8 @@ def runs_needed(spread: float, difference: float, points: int, confidence: float
         return None
     if spread == 0:
         return 2
+    from statsmodels.stats.power import TTestPower  # takes a second that only plans need
+
     test, low, high = TTestPower(), 2, MOST_RUNS
     alpha = (1 - confidence) / 2 / (points * (points - 1) if points > 2 else 1)
 

@@ -12,7 +12,7 @@ from search_spaces.scyc import SCyc
 from sweep.config.settings import Settings
 from sweep.statistics.selection import ClosedCycle, Row, ToleranceKind, choose, mean_scores
 from trainables.schedules import rates
-from trainables.spec import Lane, ScoreName
+from trainables.spec import ScoreName
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def _score(row: Mapping[str, Any], rule: Rule, settings: Settings) -> float:
     if rule.score == "last":
         return accuracies[-1]
     training, cycle = settings.training(), row["cycle"]
-    schedule = training.schedule_of(cycle, Lane(row["max_lr"], None))
+    schedule = training.schedule_of(cycle, None)
     rise = rates(schedule, training.steps_of(cycle), training.steps).warmup_steps
     return max(value for step, value in zip(row["eval_steps"], accuracies, strict=True) if step >= rise)

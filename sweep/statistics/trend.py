@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from sweep.statistics.intervals import above_zero_p, interval, note_corrected
 from sweep.statistics.selection import Choice, ClosedCycle, Rules, choose, mean_scores
@@ -93,6 +92,8 @@ def _row(chain: str, quantity: str, values: NDArray[np.float64], confidence: flo
     if runs < 2:
         return row
     low, high = interval(found, confidence)
+    from scipy import stats  # takes half a second that other tables need not
+
     page = stats.page_trend_test(values)
     return row | {
         "factor_low": math.exp(low),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import FolderError
-from sweep.store import lock, manifest
+from sweep.store import lease, lock, manifest
 from trainables.storage import Location, StorageError, locate, reason, what_is
 
 RELATED = ("controls/*", "validation", "validation-held-out")
@@ -19,7 +19,7 @@ RELATED = ("controls/*", "validation", "validation-held-out")
 FOLDERS = ("lanes", "superseded", "states", *(name.partition("/")[0] for name in RELATED))
 """What is a folder within a results folder; all else is a file."""
 JOURNAL = "optuna-journal.log"
-FILES = re.compile(r"(?s).*\.(parquet|png|toml|json)|" + "|".join(map(re.escape, (JOURNAL, lock.LOCK, lock.DRIVER))))
+FILES = re.compile(r"(?s).*\.(parquet|png|toml|json)|" + "|".join(map(re.escape, (JOURNAL, lock.LOCK, lease.DRIVER))))
 """Files of a results folder. A link at the journal's lock is how Optuna locks."""
 OURS = {"lanes": r"(?s).*\.parquet", "superseded": r"(?s).*\.parquet", "states": r"[0-9a-f]{64}\.safetensors"}
 """Which files in these folders are ours."""
@@ -99,7 +99,7 @@ class Folder:
     def foreign(self) -> bool:
         """Whether the folder holds anything besides its lock, and what a killed driver has half written."""
         return any(
-            path.name not in (lock.LOCK, lock.DRIVER) and not PARTIAL.fullmatch(path.name)
+            path.name not in (lock.LOCK, lease.DRIVER) and not PARTIAL.fullmatch(path.name)
             for path in self.path.iterdir()
         )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sweep.errors import FolderError
-from sweep.store import tables
+from sweep.store.version import check_version
 from trainables.storage import SMALL, Location, Replacing, read, reason
 
 NAME = "manifest.json"
@@ -100,7 +100,7 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
         raise damaged(path, error) from error
     if not isinstance(found, dict) or "schema_version" not in found:
         raise FolderError(f"{path} is not a manifest of scyc-sweep")
-    tables.check_version(found["schema_version"], path)
+    check_version(found["schema_version"], path)
     try:
         manifest = Manifest.model_validate(found).model_dump(mode="json")
         if manifest["digest"] != digest_of(found):

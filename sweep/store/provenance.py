@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config.settings import Settings
-from sweep.store import lock, tables
+from sweep.store import clock, version
 from sweep.store.identity import identity
 
 PACKAGES = ("scyc-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
@@ -30,7 +30,7 @@ def new_manifest(
     session = {
         # Bytes of a name that are no text are shown as numbers.
         "command": shlex.join(command).encode(errors="backslashreplace").decode(),
-        "started_at": lock.now(),
+        "started_at": clock.now(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "git_commit": git_commit(),
         "hardware": hardware(),
@@ -38,7 +38,7 @@ def new_manifest(
     }
     earlier = [*found["earlier_sessions"], {name: found[name] for name in session}] if found else []
     return {
-        "schema_version": tables.SCHEMA_VERSION,
+        "schema_version": version.SCHEMA_VERSION,
         "kind": kind,
         "settings": settings.model_dump(mode="json"),
         "identity": identity(settings, fingerprint),

@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.errors import DamagedError, FolderError
+from sweep.store.version import SCHEMA_VERSION, check_version
 from trainables import storage
 from trainables.storage import TABLE, Location, Replacing, reason
-
-SCHEMA_VERSION = 2
-"""Raised when a column or a file changes its meaning or name. Folders of other versions are refused, not misread."""
 
 Column = tuple[str, pa.DataType, str, str]
 """Name, type, unit, description."""
@@ -111,58 +109,9 @@ def content_of(path: Location) -> bytes:
         raise FolderError(f"{path} cannot be read: {reason(error)}") from error
 
 
-def check_version(found: object, path: Location) -> None:
-    """Raise FolderError if something was written by a newer or an older version than this."""
-    if found == SCHEMA_VERSION and isinstance(found, int):
-        return
-    older = isinstance(found, int) and found < SCHEMA_VERSION
-    way = "use the scyc-sweep that wrote it, or begin a new folder" if older else "use a newer scyc-sweep"
-    raise FolderError(
-        f"{path} has schema version {str(found)[:20]}, this scyc-sweep reads version {SCHEMA_VERSION}: {way}"
-    )
-
-
 def _to_pandas(content: pa.Table) -> pd.DataFrame:
     data: pd.DataFrame = content.to_pandas()
     for field in content.schema:
         if pa.types.is_integer(field.type) and content[field.name].null_count:
             data[field.name] = data[field.name].astype(str(field.type).capitalize())  # Int32: a null is no NaN
     return data
-
-
-LANES = Table(
-    "lanes",
-    (
-        ("lane_id", pa.string(), "", "sha256 of all that determines the lane"),
-        ("cycle", pa.int32(), "", "prunings before this training"),
-        ("run", pa.int32(), "", "repetition, from 0"),
-        ("seed", pa.int64(), "", "the run's seed, from which split, weights and batches follow"),
-        ("percent_remaining", pa.float64(), "percent", "surviving prunable weights, of all prunable weights"),
-        ("schedule", pa.string(), "", "learning-rate schedule within the cycle"),
-        ("max_lr", pa.float64(), "1", "peak learning rate of the cycle"),
-        ("val_accuracy", pa.float64(), "percent", "validation accuracy at the scored evaluation; null where diverged"),
-        ("test_accuracy", pa.float64(), "percent", "test accuracy at the scored evaluation"),
-        ("best_step", pa.int64(), "steps", "steps trained at the scored evaluation"),
-        ("val_loss", pa.float64(), "nats", "validation cross-entropy at the scored evaluation"),
-        ("train_loss", pa.float64(), "nats", "mean training loss between the scored evaluation and the one before"),
-        ("steps", pa.int64(), "steps", "optimizer steps trained"),
-        ("wall_seconds", pa.float64(), "seconds", "the pack's time divided by its lanes"),
-        ("lanes_in_pack", pa.int32(), "", "lanes trained together"),
-        ("status", pa.string(), "", "ok, diverged, or ended: nothing was left to prune"),
-        ("parent_state", pa.string(), "", "digest of the state before pruning; in cycle 0 of the initial weights"),
-        ("state", pa.string(), "", "digest of the scored network"),
-        (
-            "rewind_state",
-            pa.string(),
-            "",
-            "of cycle 0: digest of what later cycles are set back to, if they are",
-        ),
-        ("device", pa.string(), "", "device that trained it"),
-        ("host", pa.string(), "", "host that trained it"),
-        ("finished_at", pa.timestamp("ms", tz="UTC"), "UTC", "when the driver had the result"),
-        ("eval_steps", pa.list_(pa.int64()), "steps", "steps trained at every evaluation"),
-        ("eval_val_accuracy", pa.list_(pa.float64()), "percent", "validation accuracy at every evaluation"),
-        ("eval_test_accuracy", pa.list_(pa.float64()), "percent", "test accuracy at every evaluation"),
-        ("eval_val_loss", pa.list_(pa.float64()), "nats", "validation cross-entropy at every evaluation"),
-    ),
-)

@@ -12,7 +12,8 @@ from typing import Any
 
 from sweep.errors import TrainingError
 from sweep.store.folder import Folder
-from sweep.store.ledger import Ledger, lane_id
+from sweep.store.lanes import lane_id
+from sweep.store.ledger import Ledger
 from sweep.strategies.progress import Progress
 from trainables.schedules import rates
 from trainables.spec import Lane, LaneResult, Pack, TrainSpec, derive_seed
@@ -89,7 +90,7 @@ class Strategy(ABC):
                 lane.parent or "",
                 None,
                 percent_remaining=math.nan,
-                schedule=self.training.schedule_of(pack.cycle, lane).name,
+                schedule=self.training.schedule_of(pack.cycle, lane.schedule).name,
                 status="ended",
                 steps=0,
             )
@@ -180,7 +181,7 @@ class Strategy(ABC):
 
     def _wrong(self, pack: Pack, lane: Lane, row: dict[str, Any]) -> str:
         """Return in what a row is not one of this lane; its key says that it is."""
-        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane)
+        training, schedule = self.training, self.training.schedule_of(pack.cycle, lane.schedule)
         steps, ok = training.steps_of(pack.cycle), row["status"] == "ok"
         wanted = {
             "cycle": pack.cycle,

@@ -28,9 +28,10 @@ from typing import Any
 from common import SEED, against, memory_bytes, report
 from rich.console import Console
 
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.execution.jobs import Jobs
-from sweep.execution.worker import Outcome
+from sweep.execution.outcomes import Trained
 from sweep.experiments.oracle.strategy import GreedyOracle
 from sweep.reporting.live import LiveView
 from sweep.store.ledger import Ledger
@@ -119,9 +120,9 @@ class Fleet:
         works = [list(packs.values()) for packs in self.works.values()]
         return sum(max(*cycle, sum(cycle) / self.case.workers) for cycle in works)
 
-    def train(self, pack: Pack) -> Outcome:
+    def train(self, pack: Pack) -> Trained:
         """Return a pack's outcome."""
-        return Outcome([self._lane(pack, lane) for lane in pack.lanes], device="none", host="simulated")
+        return Trained([self._lane(pack, lane) for lane in pack.lanes], device="none", host="simulated")
 
     def _lane(self, pack: Pack, lane: Lane) -> LaneResult:
         initial = digest("initial", pack.seed)

@@ -17,9 +17,9 @@ from common import SEED, report
 from torch import Tensor
 from torch.nn import functional
 
-from search_spaces.max_lr import MaxLrGrid
-from sweep.config.settings import resolve
-from sweep.execution.worker import Measure, keep_freed_memory
+from sweep.config.resolve import resolve
+from sweep.execution.pack_size import Measure
+from sweep.execution.worker import keep_freed_memory
 from sweep.store.provenance import hardware
 from trainables import measure, optimizers, pruning
 from trainables.data.published import DATASETS
@@ -153,7 +153,7 @@ def main() -> None:
     for case in cases:
         settings = resolve(case.settings)
         # One run and one worker: the choice is then by rate alone, not by how packs fill the workers.
-        job = Measure(len(MaxLrGrid.parse(settings.max_lr).values), runs=1, workers=1)
+        job = Measure(len(settings.grid.values), runs=1, workers=1)
         started = time.perf_counter()
         source = DATASETS[settings.dataset]
         data = measure.made(source, source.augment, min(source.size, 4096))

@@ -25,7 +25,7 @@ from naive_scripts import SPEC, Reused, tutorial
 from ray import tune
 
 from search_spaces.max_lr import MaxLrGrid
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.oracle.results import OracleResults
 from sweep.store.provenance import cores
 from trainables.data import datasets

@@ -13,7 +13,7 @@ from common import SEED
 from ray import tune
 from torch.nn import functional
 
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from trainables import schedules
 from trainables.data import datasets
 from trainables.data.datasets import Dataset

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from common import against, busy_share, finished_packs, report, run_command, training_span
 
-from sweep.execution.worker import keep_freed_memory, load_dataset
+from sweep.execution.dataset import load_dataset
+from sweep.execution.worker import keep_freed_memory
 from sweep.experiments.oracle.results import OracleResults
 from sweep.store.provenance import cores
 from trainables.pack import train_pack

@@ -14,9 +14,9 @@ from typing import Any
 
 from common import COMMAND, SEED, against, report, run_command
 
-from sweep.analyses.plan import dataset_of
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import SweepError
+from sweep.execution.dataset import dataset_of
 from sweep.experiments.oracle.results import OracleResults
 
 OFF = 0.25

@@ -6,7 +6,7 @@ import pytest
 
 from sweep.cluster import catalog as stored
 from sweep.cluster.jobs_api import Cluster
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import SweepError
 from sweep.store.folder import Folder
 from sweep.store.provenance import new_manifest

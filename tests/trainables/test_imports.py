@@ -1,12 +1,9 @@
-"""Imports run one way, and a command line need not wait for torch."""
+"""What importing a module loads; which module may import which is checked by import-linter (pyproject.toml)."""
 
-import ast
 import pkgutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import search_spaces
 import trainables
@@ -39,30 +36,3 @@ def test_search_spaces_load_without_torch_or_training() -> None:
     assert modules
     loaded = loaded_by(", ".join(f"search_spaces.{name}" for name in modules))
     assert not loaded & {"torch", "torchvision", "ray", "trainables", "sweep"}
-
-
-def imported_in(path: Path) -> set[str]:
-    """Top-level packages that a file imports anywhere, late imports included."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {name.name.split(".")[0] for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            found.add((node.module or "").split(".")[0])
-    return found
-
-
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [
-        ("search_spaces", {"torch", "torchvision", "ray", "trainables", "sweep"}),
-        ("trainables", SWEEPS),
-    ],
-)
-def test_no_file_imports_against_the_direction_even_late(package: str, forbidden: set[str]) -> None:
-    files = sorted((ROOT / package).glob("**/*.py"))
-    assert len(files) > 2
-    for path in files:
-        allowed = {"pyarrow"} if path.name == "storage.py" else set()  # for buckets, late: folders need none
-        assert not imported_in(path) & forbidden - allowed, path

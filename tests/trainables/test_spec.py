@@ -7,7 +7,7 @@ import pytest
 
 from trainables.data.published import DATASETS
 from trainables.networks.models import MODELS
-from trainables.spec import DatasetName, Lane, ModelName, Schedule, TrainSpec, derive_seed, names
+from trainables.spec import DatasetName, ModelName, Schedule, TrainSpec, derive_seed, names
 
 Maker = Callable[..., TrainSpec]
 
@@ -53,21 +53,19 @@ def test_a_lane_s_own_schedule_goes_before_the_settings_and_retraining_begins_af
     spec = make_spec(steps=100, retrain_steps=50, warmup_steps=10, milestones=(50, 80))
     own = Schedule("slr", 20, (60,))
     assert [spec.steps_of(cycle) for cycle in (0, 1, 7)] == [100, 50, 50]
-    assert spec.schedule_of(0, Lane(0.1, None)) == Schedule("warmup", 10, (50, 80))
-    assert spec.schedule_of(1, Lane(0.1, "p")) == Schedule("warmup", 5, (25, 40))  # it shrinks with the steps
-    assert spec.schedule_of(0, Lane(0.1, None, None, own)) == Schedule("warmup", 20, (60,))
-    assert spec.schedule_of(1, Lane(0.1, "p", None, own)) == own
+    assert spec.schedule_of(0, None) == Schedule("warmup", 10, (50, 80))
+    assert spec.schedule_of(1, None) == Schedule("warmup", 5, (25, 40))  # it shrinks with the steps
+    assert spec.schedule_of(0, own) == Schedule("warmup", 20, (60,))
+    assert spec.schedule_of(1, own) == own
     triangles = Schedule("cyclical", cycle_steps=9)
-    assert spec.schedule_of(2, Lane(0.1, "p", None, triangles)) == Schedule("cyclical", cycle_steps=4)
-    assert spec.schedule_of(1, Lane(0.1, "p", None, Schedule("cyclical", cycle_steps=1))) == Schedule(
-        "cyclical", cycle_steps=1
-    )
+    assert spec.schedule_of(2, triangles) == Schedule("cyclical", cycle_steps=4)
+    assert spec.schedule_of(1, Schedule("cyclical", cycle_steps=1)) == Schedule("cyclical", cycle_steps=1)
 
 
 def test_without_other_steps_for_retraining_every_cycle_is_alike(make_spec: Maker) -> None:
     spec = make_spec()
     assert {spec.steps_of(cycle) for cycle in range(5)} == {10}
-    assert {spec.schedule_of(cycle, Lane(0.1, "p")) for cycle in range(5)} == {spec.schedule}
+    assert {spec.schedule_of(cycle, None) for cycle in range(5)} == {spec.schedule}
 
 
 def test_derived_seeds_are_a_fixed_hash_of_their_parts() -> None:

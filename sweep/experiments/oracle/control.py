@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sweep.analyses.plan import check_network, dataset_of
-from sweep.config.settings import Settings, changed
+from sweep.config.resolve import changed
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
+from sweep.execution.dataset import dataset_of
+from sweep.execution.network import check_network
 from sweep.experiments.oracle import figures
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.settings import OracleSettings

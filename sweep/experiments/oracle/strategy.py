@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from search_spaces.max_lr import GrowingGrid, MaxLrGrid
+from search_spaces.max_lr import GrowingGrid
 from sweep.errors import TrainingError
 from sweep.statistics.selection import ClosedCycle, choose, dominated, mean_scores
-from sweep.store.ledger import STATES
+from sweep.store.lanes import STATES
 from sweep.strategies.packing import in_packs
 from sweep.strategies.progress import Progress
 from sweep.strategies.protocol import Context, Strategy
@@ -115,10 +115,9 @@ class _Chain:
 
     def note_ended(self) -> None:
         """Note whether a run has nothing left to prune: then the chain ends, as no decision of all runs can follow."""
-        runs = sorted({row["run"] for row in self.rows() if row["status"] == "ended"})
-        if runs and not self.ended:
+        if not self.ended and any(row["status"] == "ended" for row in self.rows()):
             self.ended = True
-            self._note(f"run {', '.join(map(str, runs))} has nothing left to prune: the chain ends")
+            self._note("nothing is left to prune: the chain ends")  # in which runs depends on what was under way
 
     def _has_states(self, row: dict[str, Any]) -> bool:
         """Whether what is kept of a winner is there: its network, what it started from, what cycle 0 is rewound to."""
@@ -143,7 +142,7 @@ class GreedyOracle(Strategy):
     def __init__(self, context: Context) -> None:
         """See `Strategy`."""
         super().__init__(context)
-        self.grid = MaxLrGrid.parse(self.settings.max_lr)
+        self.grid = self.settings.grid
         runs = range(self.settings.runs)
         shared = self.settings.decide == "shared"
         self.chains = [_Chain(self, runs, None)] if shared else [_Chain(self, [run], run) for run in runs]

@@ -1,4 +1,4 @@
-"""What `scyc-sweep schedules` is told: a sweep's settings and the schedules to compare. In: as `sweep.config.settings`.
+"""The settings of `scyc-sweep schedules`: those of every sweep, and the schedules to compare.
 
 Out: `SchedulesSettings`, and its entries: for each schedule its max_lr by cycle, or how that is to be found. Next:
 `sweep.experiments.schedules.strategy` trains them.
@@ -8,17 +8,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self, cast
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.paper import SETUPS
 from search_spaces.schedule_tables import Comparison, PrintedRow, comparison_of
-from sweep.config import named_scyc as trajectories
+from sweep.config import named_scyc
+from sweep.config.groups import setting
 from sweep.config.messages import unknown
 from sweep.config.presets import PRESETS
-from sweep.config.settings import Settings, flags_of
-from sweep.errors import SpecError
-from trainables.spec import RETRAINING, Lane, Schedule, ScheduleName
+from sweep.config.settings import Settings
+from sweep.errors import SettingsError
+from trainables.spec import RETRAINING, Schedule, ScheduleName
 from trainables.storage import Location, locate
 
 TABLE_2 = ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
@@ -44,14 +44,17 @@ class Entry:
 
 
 class SchedulesSettings(Settings):
-    """Everything that a comparison of schedules is told. Construct it with `sweep.config.settings.resolve`."""
+    """All settings of a comparison of schedules. Construct it with `sweep.config.resolve.resolve`."""
 
-    schedules: tuple[str, ...] = Field(
+    NOT_FLAGS = frozenset({"schedule", "decide", "tolerance", "tolerance_kind", "confidence"})
+
+    schedules: tuple[str, ...] = setting(
         TABLE_2,
-        description="Schedules to compare: NAME or NAME=MAX_LR, of constant, decay, cyclical, warmup-1, warmup-2, ft, "
-        "lrw, slr, clr; scyc (the preset's or --scyc), scyc=EPS,DELTA,Q,BETA, scyc=FILE (a scyc.toml), scyc=paper; "
-        "silo. Without MAX_LR the paper's, else tuned on the grid. A folder keeps those it has. Default: the six of "
-        "Table 2.",
+        group="Schedules",
+        description="Schedules to compare, each as NAME or NAME=MAX_LR. Names: constant, decay, cyclical, warmup-1, "
+        "warmup-2, ft, lrw, slr, clr, scyc, silo. Without MAX_LR, the paper's is used; if the paper has none, the best "
+        "of the grid. scyc has the parameters of the preset or of --scyc; others are scyc=EPS,DELTA,Q,BETA, scyc=FILE "
+        "(a scyc.toml) and scyc=paper. A results folder keeps the schedules that it has.",
     )
 
     @field_validator("schedules")
@@ -113,7 +116,7 @@ class SchedulesSettings(Settings):
     @property
     def peak_states(self) -> int:
         """See `Settings`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
-        points = len(MaxLrGrid.parse(self.max_lr).values)
+        points = len(self.grid.values)
         grids = points * max(1, len(self.grids))
         chains = self.lanes_per_round * (self.cycles + 1 if self.histograms else 2)
         last = points if any(entry.tuned_on == "last" for entry in self.entries) else 0
@@ -123,7 +126,7 @@ class SchedulesSettings(Settings):
     @property
     def rounds(self) -> list[tuple[int, int]]:
         """See `Settings`: grids on the unpruned network, the chains, a grid at the last cycle and warmup-2's chain."""
-        points, entries = len(MaxLrGrid.parse(self.max_lr).values), self.entries
+        points, entries = len(self.grid.values), self.entries
         last = sum(entry.tuned_on == "last" for entry in entries)
         # Chains that were tuned begin with lanes of their grids, and those that begin alike share their first lane.
         begun = {(self._first_schedule(entry), entry.max_lr[0]) for entry in self.first if entry.max_lr}
@@ -136,7 +139,7 @@ class SchedulesSettings(Settings):
     @property
     def growth(self) -> list[tuple[int, int]]:
         """See `Settings`: of every grid."""
-        rounds, last = MaxLrGrid.parse(self.max_lr).growth, any(entry.tuned_on == "last" for entry in self.entries)
+        rounds, last = self.grid.growth, any(entry.tuned_on == "last" for entry in self.entries)
         first = [(0, width * len(self.grids)) for width in rounds if self.grids]
         return first + [(self.cycles, width) for width in rounds if last]
 
@@ -152,7 +155,7 @@ class SchedulesSettings(Settings):
         return list(dict.fromkeys(self._first_schedule(entry) for entry in self.first if entry.tuned_on == "first"))
 
     def _first_schedule(self, entry: Entry) -> Schedule:
-        return self.training().schedule_of(0, Lane(0.0, None, None, entry.schedule))
+        return self.training().schedule_of(0, entry.schedule)
 
     def _entry(self, text: str) -> Entry:
         name, equals, value = text.partition("=")
@@ -191,8 +194,8 @@ class SchedulesSettings(Settings):
                 "EPS,DELTA,Q,BETA (scyc-sweep tune finds them), or name the other schedules"
             )
         try:
-            [scyc] = trajectories.parse([text], self.model, self.dataset).values()
-        except SpecError as error:
+            [scyc] = named_scyc.parse([text], self.model, self.dataset).values()
+        except SettingsError as error:
             raise ValueError(str(error).replace("--scyc", "--schedules")) from error
         max_lr = tuple(scyc.trajectory(self.cycles, self.prune_rate))
         parameters = f"epsilon {scyc.epsilon:g}, delta {scyc.delta:g}, q {scyc.q}, beta {scyc.beta:g}"
@@ -209,8 +212,8 @@ def _with_parameters(text: str) -> str:
     if name != "scyc" or not value.endswith(".toml"):
         return text
     try:
-        return f"scyc={trajectories.read(locate(value))}"
-    except SpecError as error:
+        return f"scyc={named_scyc.read(locate(value))}"
+    except SettingsError as error:
         raise ValueError(f"--schedules {text}: {error}") from error
 
 
@@ -222,9 +225,3 @@ def _rate(text: str, value: str) -> float:
     if not (rate > 0 and math.isfinite(rate)):
         raise ValueError(f"--schedules {text}: MAX_LR must be a number above 0, but got {value!r}")
     return rate
-
-
-SchedulesFlags: type[BaseModel] = flags_of(
-    SchedulesSettings, without=("schedule", "decide", "tolerance", "tolerance_kind", "confidence")
-)
-"""The settings of a comparison, each optional, for the command line."""

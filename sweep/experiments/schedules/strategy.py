@@ -8,13 +8,13 @@ chains.
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from search_spaces.max_lr import GrowingGrid, MaxLrGrid
+from search_spaces.max_lr import GrowingGrid
 from sweep.errors import TrainingError
 from sweep.experiments.schedules.settings import Entry, SchedulesSettings
 from sweep.statistics.selection import choose, dominated, mean_scores
 from sweep.strategies.chains import Chain, ChainStrategy, Link, Row
 from sweep.strategies.progress import Progress
-from trainables.spec import Lane, Pack, Schedule
+from trainables.spec import Pack, Schedule
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ class ScheduleComparison(ChainStrategy):
             if entry.tuned_on != "last":
                 continue
             base = self.chains[settings.base.name]
-            if len(base) <= settings.cycles:
+            ended = any(row["status"] == "ended" for row in self.rows_of_chain(base))
+            if len(base) <= settings.cycles or ended:
                 raise TrainingError(
-                    f"{entry.name} is tuned at cycle {settings.cycles}, but warmup-1's chain ended before; give "
+                    f"{entry.name} is tuned at cycle {settings.cycles}, but warmup-1's chain ended; give "
                     f"--schedules {entry.name}=MAX_LR"
                 )
             found = yield from self._tune(settings.cycles, {entry.schedule: base[:-1]}, f"{entry.name}'s max_lr")
@@ -102,7 +103,7 @@ class ScheduleComparison(ChainStrategy):
     def _chain(self, entry: Entry, found: Mapping[Schedule, float]) -> Chain:
         """Return the whole chain of a schedule; `found` has the max_lr of those that were tuned."""
         # Cycle 0 goes by what it is trained under, since retraining of all kinds begins alike.
-        first = self.training.schedule_of(0, Lane(0.0, None, None, entry.schedule))
+        first = self.training.schedule_of(0, entry.schedule)
         rates = entry.max_lr
         if rates is None:
             rates = (found[first if entry.tuned_on == "first" else entry.schedule],) * (self.settings.cycles + 1)
@@ -115,7 +116,7 @@ class ScheduleComparison(ChainStrategy):
 
         The grid goes on where the best lies on its edge. Raises TrainingError where every max_lr diverged.
         """
-        grids = {schedule: GrowingGrid(MaxLrGrid.parse(self.settings.max_lr)) for schedule in wanted}
+        grids = {schedule: GrowingGrid(self.settings.grid) for schedule in wanted}
         tried: dict[Schedule, list[Chain]] = {schedule: [] for schedule in wanted}
         new = {schedule: list(grid.points) for schedule, grid in grids.items()}
         found: dict[Schedule, float] = {}

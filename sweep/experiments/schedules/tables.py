@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import stats
 
 from search_spaces.schedule_tables import Comparison
 from sweep.experiments.schedules.settings import Entry
@@ -22,7 +21,7 @@ from sweep.statistics.summaries import chain_rows
 from sweep.store.tables import Table
 from sweep.strategies.chains import Row
 from trainables.schedules import rates as rates_of
-from trainables.spec import Lane, Schedule, TrainSpec
+from trainables.spec import Schedule, TrainSpec
 
 SIGNIFICANT = 0.05
 """A schedule whose p lies below is told from the best of its cycle."""
@@ -189,7 +188,7 @@ def _rows(entry: Entry, lanes: Sequence[Row], training: TrainSpec, printed: Comp
 def _peak(training: TrainSpec, cycle: int, schedule: Schedule) -> float:
     """Return the highest rate of a cycle as a share of max_lr: of FT, LRW and CLR it may be less."""
     steps = training.steps_of(cycle)
-    of = rates_of(training.schedule_of(cycle, Lane(1.0, None, None, schedule)), steps, training.steps)
+    of = rates_of(training.schedule_of(cycle, schedule), steps, training.steps)
     return max(of.at(step, 1.0) for step in range(steps))
 
 
@@ -221,4 +220,6 @@ def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
     differences = np.subtract(ours, theirs)
     if np.ptp(differences) < SAME_ACCURACY:
         return 0.0 if abs(differences.mean()) > SAME_ACCURACY else 1.0
+    from scipy import stats  # takes half a second that other commands need not
+
     return float(stats.ttest_rel(ours, theirs).pvalue)

@@ -11,7 +11,7 @@ from sweep.experiments.tuning.settings import Given, TuningSettings
 from sweep.experiments.tuning.strategy import Tuning
 from sweep.experiments.tuning.tables import CHAIN, TUNING
 from sweep.statistics.selection import ClosedCycle
-from sweep.store.ledger import STATES
+from sweep.store.lanes import STATES
 
 
 def extend(settings: TuningSettings, begun: TuningSettings | None) -> TuningSettings:

@@ -1,7 +1,7 @@
 """The finished oracle that a tuning or a fit is given: whether it fits. In: settings. Out: the oracle, or an error."""
 
-from sweep.analyses.plan import dataset_of
 from sweep.errors import FolderError
+from sweep.execution.dataset import dataset_of
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.identity import check_identity, identity

@@ -1,4 +1,4 @@
-"""What `scyc-sweep tune` is told: a sweep's settings and those of the search. Out: `TuningSettings`.
+"""The settings of `scyc-sweep tune`: those of every sweep, and those of the search. Out: `TuningSettings`.
 
 Next: `sweep.experiments.tuning.strategy` carries it out.
 """
@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from search_spaces.max_lr import MaxLrGrid
 from search_spaces.ranges import SCYC_BETA, SCYC_Q, Range
-from sweep.config.settings import Place, Settings, flags_of
+from sweep.config.groups import LocationText, setting
+from sweep.config.settings import Settings
 from trainables.spec import ScheduleName, TrainSpec
 from trainables.storage import Location, locate
 
@@ -19,46 +19,76 @@ Rate = Annotated[float, Field(gt=0)]
 class Given(BaseModel):
     """What an oracle says of cycle 0: every max_lr that it trained, and its choice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     points: tuple[Rate, ...] = Field(strict=False)  # a manifest has it as a list
     epsilon: Rate
 
 
 class TuningSettings(Settings):
-    """Everything that a tuning is told. Construct it with `resolve`, which fills in the preset."""
+    """All settings of a tuning. Construct it with `sweep.config.resolve.resolve`, which fills in the preset."""
 
-    by: Literal["stages", "joint", "fit"] = Field(
+    NOT_FLAGS = frozenset({"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms", "given"})
+
+    by: Literal["stages", "joint", "fit"] = setting(
         "stages",
-        description="stages: epsilon, then delta, then q and beta (paper, section 4.3). joint: all at once. fit: to a "
-        "finished --oracle, without training.",
+        group="Tuning",
+        description="Method. stages: first epsilon, then delta, then q and beta (paper, section 4.3). joint: all four "
+        "together. fit: S-Cyc is fitted to the finished --oracle, and nothing is trained.",
     )
-    schedule: Literal["scyc", ScheduleName] = Field(  # type: ignore[assignment]
-        "scyc", description="What is tuned: scyc, or one max_lr for all cycles of another schedule (Table 1)."
+    schedule: Literal["scyc", ScheduleName] = setting(  # type: ignore[assignment]
+        "scyc",
+        group="Tuning",
+        description="Schedule to tune. scyc: its four parameters. Any other (Table 1): one max_lr for all cycles.",
     )
-    oracle: Place | None = Field(
+    oracle: LocationText | None = setting(
         None,
-        description="Results folder of a finished oracle; by stages its cycle 0 gives epsilon without training.",
+        group="Tuning",
+        description="Results folder of a finished oracle. --by fit needs one. With --by stages, its cycle 0 gives "
+        "epsilon, so that the first stage trains nothing.",
+        when_unset="no oracle",
     )
-    trials: int = Field(20, ge=1, le=10_000, description="Trials in all; one trial is a chain of cycles in each run.")
-    at_once: Literal["auto"] | int = Field(
-        "auto", description="Trials that are asked for together and train in the same packs. auto: half of a stage's."
+    trials: int = setting(
+        20,
+        group="Tuning",
+        ge=1,
+        le=10_000,
+        description="Number of Optuna trials, in all stages together. A trial trains a chain of cycles in each run.",
     )
-    target_cycle: int | None = Field(
-        None, ge=1, description="Cycle whose mean validation accuracy is maximised. Default: the last, --cycles."
+    at_once: Literal["auto"] | int = setting(
+        "auto",
+        group="Tuning",
+        description="Number of trials that Optuna proposes together; they train side by side. auto: half of the "
+        "trials of a stage.",
     )
-    sampler: Literal["tpe", "gp", "random"] = Field(
-        "tpe", description="Optuna's sampler. tpe and gp begin with a Latin hypercube, the first trials of a stage."
+    target_cycle: int | None = setting(
+        None,
+        group="Tuning",
+        ge=1,
+        description="Cycle whose mean validation accuracy is maximised.",
+        when_unset="the last, --cycles",
     )
-    pruner: Literal["none", "median"] = Field(
-        "none", description="median: a trial worse than the median of earlier ones ends early. S-Cyc pays off late."
+    sampler: Literal["tpe", "gp", "random"] = setting(
+        "tpe",
+        group="Tuning",
+        description="Optuna's sampler. tpe and gp take the first trials of a stage from a Latin hypercube.",
     )
-    epsilon: str | None = Field(None, description="Range LO:HI of epsilon. Default: that of --max-lr.")
-    delta: str | None = Field(None, description="Range LO:HI of delta. Default: that of --max-lr.")
-    q: str = Field(SCYC_Q, description="Range LO:HI of q, whole numbers.")
+    pruner: Literal["none", "median"] = setting(
+        "none",
+        group="Tuning",
+        description="median: a trial that is worse than the median of earlier trials is stopped. Note that S-Cyc "
+        "improves the late cycles.",
+    )
+    epsilon: str | None = setting(
+        None, group="Tuning", description="Range LO:HI of epsilon.", when_unset="the range of --max-lr"
+    )
+    delta: str | None = setting(
+        None, group="Tuning", description="Range LO:HI of delta.", when_unset="the range of --max-lr"
+    )
+    q: str = setting(SCYC_Q, group="Tuning", description="Range LO:HI of q, in whole numbers.")
+    beta: str = setting(SCYC_BETA, group="Tuning", description="Range LO:HI of beta.")
     given: Given | None = None
     """What is taken over from the oracle; filled in when the tuning starts."""
-    beta: str = Field(SCYC_BETA, description="Range LO:HI of beta.")
 
     @field_validator("epsilon", "delta")
     @classmethod
@@ -130,7 +160,7 @@ class TuningSettings(Settings):
 
     def ranges(self) -> dict[str, Range]:
         """Return where each parameter is searched; `max_lr` is that of a schedule without parameters by cycle."""
-        grid = MaxLrGrid.parse(self.max_lr).values
+        grid = self.grid.values
         rates = Range(grid[0], grid[-1], log=True)
         return {
             "epsilon": Range.parse(self.epsilon, log=True) if self.epsilon else rates,
@@ -159,9 +189,3 @@ class TuningSettings(Settings):
         if self.schedule == "scyc":
             return Settings.training(self.model_copy(update={"schedule": "warmup"}))
         return super().training()
-
-
-TuningFlags: type[BaseModel] = flags_of(
-    TuningSettings, without=("scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms", "given")
-)
-"""The settings of a tuning, each optional, for the command line."""

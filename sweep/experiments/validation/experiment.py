@@ -13,7 +13,7 @@ from sweep.experiments.validation.results import ValidationResults
 from sweep.experiments.validation.settings import ValidationSettings
 from sweep.experiments.validation.strategy import Validation
 from sweep.experiments.validation.tables import VERDICTS
-from sweep.store.ledger import STATES
+from sweep.store.lanes import STATES
 
 
 def settings_of(

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sweep.config.settings import Place, Settings, changed
+from sweep.config.groups import LocationText
+from sweep.config.resolve import changed
+from sweep.config.settings import Settings
 from trainables.storage import Location, locate
 
 
@@ -23,7 +25,7 @@ Rates = tuple[Annotated[float, AfterValidator(_rate)], ...]
 class ValidationSettings(Settings):
     """All settings of a validation; `settings_of` in `validation.experiment` makes them from an oracle."""
 
-    oracle: Place
+    oracle: LocationText
     """The results folder of the oracle, which the validation lies in."""
     held_out: bool
     """Whether on held-out seeds: runs that had no part in the oracle's choices; else on the oracle's own runs."""

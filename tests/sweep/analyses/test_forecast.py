@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from sweep.analyses import forecast
-from sweep.analyses.plan import outline_of
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.execution.worker import Measure
+from sweep.execution.dataset import outline_of
+from sweep.execution.pack_size import Measure
 from sweep.experiments.schedules.settings import SchedulesSettings
 from trainables import measure
 from trainables.data.published import DATASETS, Outline

@@ -13,7 +13,8 @@ import pytest
 
 from sweep import load
 from sweep.cli.main import app
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.experiments.runner import run_oracle
 from sweep.store.folder import Folder

@@ -20,7 +20,7 @@ from sweep.cluster import catalog as stored
 from sweep.cluster.catalog import collect, survey
 from sweep.cluster.submission import Submission, write_record
 from sweep.config.settings import Settings
-from sweep.errors import FolderError, SpecError
+from sweep.errors import FolderError, SettingsError
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run_control, run_oracle, run_validation
 from sweep.store.ledger import Ledger
@@ -116,7 +116,7 @@ class TestSurvey:
 
     @pytest.mark.parametrize("name", ["../x", "..", "", "submissions", "done/confirmed"])
     def test_nor_does_one_lead_out_of_the_storage(self, storage: Path, name: str) -> None:
-        with pytest.raises(SpecError, match="--name takes letters"):
+        with pytest.raises(SettingsError, match="--name takes letters"):
             survey(storage, name)
 
     def test_an_empty_storage_or_none_has_no_sweeps(self, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ class TestCollect:
 
     @pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", "", "submissions"])
     def test_so_is_one_that_leads_elsewhere(self, storage: Path, tmp_path: Path, name: str) -> None:
-        with pytest.raises(SpecError, match="--name takes letters"):
+        with pytest.raises(SettingsError, match="--name takes letters"):
             collect(storage, name, tmp_path / "here")
 
     def test_a_folder_that_holds_another_experiment_is_left_as_it_is(

@@ -15,8 +15,8 @@ from sweep.cli.cluster import KINDS
 from sweep.cli.main import app
 from sweep.cluster import submission
 from sweep.cluster.submission import Asked, Submission, folder_of, parcel, records, storage_of, write_record
-from sweep.config.settings import resolve
-from sweep.errors import FolderError, SpecError, SweepError
+from sweep.config.resolve import resolve
+from sweep.errors import FolderError, SettingsError, SweepError
 from sweep.store import lock
 from sweep.store.folder import Folder
 from sweep.store.provenance import new_manifest
@@ -252,11 +252,11 @@ class TestRefusals:
         ],
     )
     def test_names_that_lead_elsewhere(self, name: str) -> None:
-        with pytest.raises(SpecError, match="--name takes letters") as raised:
+        with pytest.raises(SettingsError, match="--name takes letters") as raised:
             folder_of(Path("/nfs"), name)
         assert "\n" not in str(raised.value)
         for words in (["oracle"], ["compare", "digits"]):
-            with pytest.raises(SpecError, match="--name takes letters"):
+            with pytest.raises(SettingsError, match="--name takes letters"):
                 ask(*words, name=name)
 
     @pytest.mark.parametrize("name", ["a", "night-1", "a..b", "A_1.x", "x" * 80, "9"])
@@ -264,7 +264,7 @@ class TestRefusals:
         assert folder_of(Path("/nfs"), name) == Path("/nfs") / name
 
     def test_a_folder_of_the_records(self) -> None:
-        with pytest.raises(SpecError, match="not submissions"):
+        with pytest.raises(SettingsError, match="not submissions"):
             ask("compare", "submissions")
 
     @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces.scyc import SCyc
 from sweep.config.named_scyc import parse, read, write
-from sweep.errors import SpecError
+from sweep.errors import SettingsError
 
 TUNED = {"epsilon": 0.0316228, "delta": 0.05, "q": 2, "beta": 4.5}
 
@@ -57,7 +57,7 @@ def test_a_winner_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_another_schedule_s_winner_has_a_file_of_its_name_and_is_no_s_cyc(tmp_path: Path) -> None:
     path = write("decay", {"max_lr": 0.1}, "found", tmp_path)
     assert path.name == "decay.toml"
-    with pytest.raises(SpecError, match=r"decay\.toml cannot be read: schedule must be \"scyc\", but got 'decay'"):
+    with pytest.raises(SettingsError, match=r"decay\.toml cannot be read: schedule must be \"scyc\", but got 'decay'"):
         read(path)
 
 
@@ -72,7 +72,7 @@ def test_another_schedule_s_winner_has_a_file_of_its_name_and_is_no_s_cyc(tmp_pa
     ],
 )
 def test_what_is_none_of_these_is_refused_with_the_choices(text: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(SettingsError, match=message):
         parse([text], "mlp", "digits")
 
 
@@ -89,5 +89,5 @@ def test_what_is_none_of_these_is_refused_with_the_choices(text: str, message: s
 def test_a_damaged_winner_is_named(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "scyc.toml"
     path.write_text(content)
-    with pytest.raises(SpecError, match=rf"scyc\.toml.*{message}"):
+    with pytest.raises(SettingsError, match=rf"scyc\.toml.*{message}"):
         read(path)

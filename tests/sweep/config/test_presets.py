@@ -9,7 +9,8 @@ from search_spaces.max_lr import MaxLrGrid
 from search_spaces.paper import ORACLE_TABLES, SETUPS, Setup
 from search_spaces.scyc import SCyc
 from sweep.config.presets import PAPER_GRID, PRESETS
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from trainables.data.published import DATASETS
 from trainables.spec import ModelName, names
 
@@ -51,7 +52,7 @@ def test_digits_is_the_experiment_of_the_design() -> None:
         "shared",
         False,
     )
-    grid = MaxLrGrid.parse(settings.max_lr).values
+    grid = settings.grid.values
     assert len(grid) == 25 and (grid[0], grid[-1]) == (1e-3, 1.0)
     assert all(high / low == pytest.approx(1000 ** (1 / 24), rel=1e-5) for low, high in pairwise(grid))
     assert len(grid) * settings.runs * (settings.cycles + 1) == 2000
@@ -125,7 +126,7 @@ def test_tables_5_and_6_are_resnet20_by_global_magnitude_with_their_optimizers(
     changed = {k for k in base.model_dump() if getattr(base, k) != getattr(settings, k)} - {"preset"}
     assert changed <= {"optimizer", "momentum", "max_lr", "scyc"}
     assert (settings.optimizer, settings.scyc) == (optimizer, scyc)
-    grid = MaxLrGrid.parse(settings.max_lr).values
+    grid = settings.grid.values
     assert set(rates) <= set(grid) and grid[0] == 1e-4
 
 
@@ -148,5 +149,5 @@ def test_mlp_is_section_3_1_on_fashion_mnist() -> None:
     epochs = SETUPS["mlp"].epochs
     assert epochs == 500
     assert settings.steps == epochs * math.ceil(DATASETS["fashion_mnist"].train_size("pooled") / 64)
-    grid = MaxLrGrid.parse(settings.max_lr).values
+    grid = settings.grid.values
     assert (grid[0], grid[-1]) == (1e-4, 1e-2)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sweep.execution import signals as ending
+from sweep.execution import signals
 
 Script = Callable[..., subprocess.Popen[str]]
 
 WATCHED = """
 import ctypes, os, signal, subprocess, sys, threading, time
-from sweep.execution import signals as ending
-ending.GRACE = float(sys.argv[1])
+from sweep.execution import signals
+signals.GRACE = float(sys.argv[1])
 
 def ready(): print("ready", flush=True)
 
@@ -26,7 +26,7 @@ def stuck():  # in C, where Python runs no handler, and goes on sleeping after a
     threading.Timer(0.5, ready).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
-with ending.Watch("{}; go on".format) as watch:
+with signals.Watch("{}; go on".format) as watch:
 """
 
 
@@ -75,7 +75,7 @@ def test_a_main_thread_that_is_stuck_is_ended_after_the_grace_with_one_line(
 def test_a_second_signal_ends_it_at_once(script: Script) -> None:
     process = script("stuck()", grace=1000.0)
     process.send_signal(signal.SIGINT)
-    time.sleep(4 * ending.GLANCE)
+    time.sleep(4 * signals.GLANCE)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert ended(process) == (130, "scyc-sweep: interrupted; go on\n")  # the first says how
@@ -88,7 +88,7 @@ try:
     ready()
     while True: time.sleep(0.1)  # a signal that comes just before a sleep does not end it
 except KeyboardInterrupt:
-    time.sleep(3 * ending.GLANCE)  # what there is to put away
+    time.sleep(3 * signals.GLANCE)  # what there is to put away
     os._exit(7)
 """,
         grace=1000.0,
@@ -114,7 +114,7 @@ def test_foreign_code_is_interrupted_after_it_or_where_it_is_safe_and_sets_no_ha
         """
 done = []
 try:
-    with ending.deferred():
+    with signals.deferred():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         ready()
@@ -133,7 +133,7 @@ print(done, watch.number, flush=True)
     process = script(
         """
 try:
-    with ending.deferred() as check:
+    with signals.deferred() as check:
         ready()
         while True: check()
 except KeyboardInterrupt:
@@ -157,10 +157,10 @@ time.sleep(0.2)
 os.kill(child, signal.SIGTERM)
 _, how = os.waitpid(child, 0)
 ready()
-time.sleep(3 * ending.GLANCE)
+time.sleep(3 * signals.GLANCE)
 os._exit(os.WTERMSIG(how) + watch.number)
 """,
-        grace=ending.GLANCE,
+        grace=signals.GLANCE,
     )
     assert ended(process) == (signal.SIGTERM, "")
 
@@ -196,7 +196,7 @@ def alive(pid: int) -> bool:
 
 def test_a_thread_may_end_it_with_a_reason_but_not_where_a_signal_is_the_reason(script: Script) -> None:
     failing = """
-threading.Timer(0.6, ending.fail, ["the server died"]).start()
+threading.Timer(0.6, signals.fail, ["the server died"]).start()
 stuck()
 """
     assert ended(script(failing, grace=1000.0)) == (1, "scyc-sweep: the server died; go on\n")
@@ -217,10 +217,10 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_a_watch_leaves_handlers_as_it_found_them() -> None:
-    before = [signal.getsignal(number) for number in ending.SIGNALS]
-    with ending.Watch(str):
-        assert [signal.getsignal(number) for number in ending.SIGNALS] != before
-    assert [signal.getsignal(number) for number in ending.SIGNALS] == before
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    with signals.Watch(str):
+        assert [signal.getsignal(number) for number in signals.SIGNALS] != before
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
@@ -228,20 +228,20 @@ def test_a_watch_leaves_handlers_as_it_found_them() -> None:
 def test_a_signal_while_the_command_line_is_loading_ends_it_in_one_line(tmp_path: Path, number: signal.Signals) -> None:
     # What the command line imports first sends it.
     (tmp_path / "cyclopts.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
-    searched = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(ending.__file__).parents[2]}"}
+    searched = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(signals.__file__).parents[2]}"}
     command = [sys.executable, "-P", "-m", "sweep", "presets"]
     ended = subprocess.run(command, env=os.environ | searched, capture_output=True, text=True, timeout=30)
-    assert (ended.returncode, ended.stderr) == (128 + number, f"scyc-sweep: {ending.SIGNALS[number]}\n")
+    assert (ended.returncode, ended.stderr) == (128 + number, f"scyc-sweep: {signals.SIGNALS[number]}\n")
 
 
 def test_a_handler_is_kept_though_code_in_c_sets_another() -> None:
     program = """
 import ctypes, os, signal, time
-from sweep.execution import signals as ending
+from sweep.execution import signals
 came = []
 signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
 library = ctypes.CDLL(None)
-with ending.kept():
+with signals.kept():
     library.signal(int(signal.SIGTERM), ctypes.c_void_p(0))  # SIG_DFL
     time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -17,7 +17,7 @@ import pytest
 
 import sweep
 from sweep.config import named_scyc as trajectories
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.oracle.experiment import EXPERIMENT, write_comparison
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.registry import experiment

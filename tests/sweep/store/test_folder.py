@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from sweep.config.settings import Settings, resolve
+from sweep.config.resolve import resolve
+from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.store import tables
 from sweep.store.folder import Folder

@@ -1,4 +1,4 @@
-"""The ledger: what a lane's key depends on, and that no kill, foreign file or second training confuses it."""
+"""The ledger: no kill, foreign file or second training confuses it."""
 
 import dataclasses
 import hashlib
@@ -8,50 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.errors import FolderError
+from sweep.experiments.oracle.tables import ORACLE
 from sweep.store import ledger as ledger_module
 from sweep.store import tables
-from sweep.store.ledger import Ledger, lane_id
-from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
+from sweep.store.lanes import LANES, lane_id
+from sweep.store.ledger import Ledger
+from trainables.spec import Lane, LaneResult, Pack
 
 TRAINING = resolve({}).training()
 PACK = Pack(cycle=1, run=0, seed=11, lanes=(Lane(0.1, "p" * 64, "i" * 64), Lane(0.2, "p" * 64, "i" * 64)))
-OTHER_SETTINGS: dict[str, Any] = {
-    "model": "resnet20",
-    "model_source": "s" * 64,
-    "hidden": (64, 64),
-    "batch_norm": True,
-    "dataset": "cifar10",
-    "images": 1000,
-    "split": "fixed_test",
-    "pruning": "layer_magnitude",
-    "prune_rate": 0.3,
-    "keep_output": True,
-    "score_batches": 3,
-    "rewind": "none",
-    "schedule": Schedule("constant"),
-    "steps": 509,
-    "retrain_steps": 400,
-    "batch_size": 31,
-    "optimizer": "adam",
-    "momentum": 0.8,
-    "weight_decay": 0.0,
-    "eval_every": 34,
-    "score": "last",
-    "dtype": "float64",
-}
-
-
-KNOWN_KEY = "f0fe82dc143a27f4e56556131fefce7e2e8f45aa22330895549aefef984ecbc7"
-"""The key of `PACK`'s first lane, as the first version of the training code has it."""
-
-
-def key(training: TrainSpec = TRAINING, data: str = "data", pack: Pack = PACK, lane: Lane = PACK.lanes[0]) -> str:
-    return lane_id(training, data, pack, lane)
 
 
 def result(lane: Lane, val: float | None = 90.0, **changes: Any) -> LaneResult:
@@ -78,7 +49,7 @@ def result(lane: Lane, val: float | None = 90.0, **changes: Any) -> LaneResult:
 
 
 def append(ledger: Ledger, pack: Pack = PACK, val: float | None = 90.0) -> list[dict[str, Any]]:
-    ids = [key(pack=pack, lane=lane) for lane in pack.lanes]
+    ids = [lane_id(TRAINING, "data", pack, lane) for lane in pack.lanes]
     return ledger.append(pack, ids, [result(lane, val) for lane in pack.lanes], "cpu", "host")
 
 
@@ -90,90 +61,7 @@ def named(folder: Path, cycle: int, run: int, content: bytes) -> Path:
 
 
 def put(folder: Path, row: dict[str, Any]) -> Path:
-    return named(folder, max(0, row["cycle"]), max(0, row["run"]), tables.encode("lanes", [row]))
-
-
-class TestKey:
-    @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainSpec)])
-    def test_the_key_changes_with_every_setting_of_training(self, name: str) -> None:
-        other = dataclasses.replace(TRAINING, **{name: OTHER_SETTINGS[name]})
-        assert other != TRAINING
-        assert key(training=other) != key()
-
-    def test_the_key_changes_with_all_else_that_determines_a_lane(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        lane = PACK.lanes[0]
-        keys = [
-            key(),
-            key(data="other data"),
-            key(pack=dataclasses.replace(PACK, seed=12)),
-            key(pack=dataclasses.replace(PACK, cycle=2)),
-            key(lane=Lane(lane.max_lr, lane.parent, "j" * 64)),
-            key(lane=Lane(lane.max_lr, "q" * 64, lane.rewind_to)),
-            key(lane=Lane(0.1000001, lane.parent, lane.rewind_to)),
-            key(lane=Lane(lane.max_lr, None, lane.rewind_to)),
-            key(lane=dataclasses.replace(lane, schedule=Schedule("constant"))),
-            key(lane=dataclasses.replace(lane, schedule=dataclasses.replace(TRAINING.schedule, warmup_steps=7))),
-        ]
-        monkeypatch.setattr(ledger_module, "TRAINING_VERSION", ledger_module.TRAINING_VERSION + 1)
-        keys.append(key())
-        assert len(set(keys)) == 11
-
-    @pytest.mark.parametrize("retrain_steps", [3, 17, 1000])
-    def test_a_lane_of_any_length_of_retraining_has_a_key(self, retrain_steps: int) -> None:
-        """Milestones that fall together, or lie behind the end of cycle 0, are those of another length all the same."""
-        settings = resolve({"steps": 34, "warmup_steps": 4, "milestones": (16, 17), "retrain_steps": retrain_steps})
-        assert len({key(training=settings.training()), key(training=resolve({"steps": 34}).training())}) == 2
-
-    def test_the_key_depends_on_no_run_number_neighbours_or_size_of_the_pack(self) -> None:
-        assert key(pack=dataclasses.replace(PACK, run=7)) == key()
-        assert key(pack=dataclasses.replace(PACK, lanes=PACK.lanes[:1])) == key()
-        assert key(pack=dataclasses.replace(PACK, lanes=PACK.lanes[::-1])) == key()
-
-    def test_a_lane_s_own_schedule_counts_as_the_settings_same_schedule_does(self) -> None:
-        lane = PACK.lanes[0]
-        assert key(lane=dataclasses.replace(lane, schedule=TRAINING.schedule)) == key()
-        constant = dataclasses.replace(TRAINING, schedule=Schedule("constant"))
-        assert key(constant) == key(lane=dataclasses.replace(lane, schedule=Schedule("constant")))
-
-    def test_what_comes_before_retraining_is_shared_by_all_that_retrain_alike(self) -> None:
-        """Cycle 0 of ft, lrw, slr and clr is that of warmup; what follows is not."""
-        before = dataclasses.replace(PACK, cycle=0)
-        first, later = set(), set()
-        for name in ("warmup", "ft", "lrw", "slr", "clr"):
-            lane = Lane(0.1, None, None, dataclasses.replace(TRAINING.schedule, name=name))
-            first.add(key(pack=before, lane=lane))
-            later.add(key(lane=lane))
-        assert (len(first), len(later)) == (1, 5)
-
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            ("device", "cuda"),
-            ("cpus_per_worker", 4),
-            ("gpus_per_worker", 0.5),
-            ("wait_for_resources", True),
-            ("engine", "inline"),
-            ("workers", 3),
-            ("lanes", 7),
-            ("address", "head:6379"),
-            ("out", Path("elsewhere")),
-            ("data_dir", Path("elsewhere")),
-            ("cycles", 3),
-            ("runs", 2),
-            ("max_lr", "0.1,0.2"),
-            ("tolerance", 2.0),
-            ("decide", "per_run"),
-            ("preset", "mlp"),
-        ],
-    )
-    def test_the_key_depends_on_nothing_that_only_says_where_or_how_much(self, name: str, value: object) -> None:
-        other = resolve({}).model_copy(update={name: value})
-        assert key(training=other.training()) == key()
-
-    def test_the_key_of_a_lane_is_the_same_in_every_process_and_release(self) -> None:
-        # Finished lanes of earlier releases are found by their keys, as long as the training code is the same.
-        assert ledger_module.TRAINING_VERSION == 1
-        assert key() == KNOWN_KEY
+    return named(folder, max(0, row["cycle"]), max(0, row["run"]), LANES.encode([row]))
 
 
 class TestRows:
@@ -199,7 +87,7 @@ class TestRows:
             "device": "cpu",
             "host": "host",
         }
-        assert row["lane_id"] == key(lane=PACK.lanes[1])
+        assert row["lane_id"] == lane_id(TRAINING, "data", PACK, PACK.lanes[1])
 
     def test_rows_without_one_for_every_lane_are_refused(self, tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
@@ -254,7 +142,7 @@ class TestDamage:
             path.write_bytes(content[:size])
             ledger = Ledger(tmp_path)
             assert ledger.rows == {} and list(ledger.damaged) == [path]
-            assert ledger.damaged[path] == f"{path} is damaged: its content does not fit its name"
+            assert ledger.damaged[path] == f"{path} is damaged: its content does not match its name"
 
     def test_any_flipped_bit_is_noticed(self, tmp_path: Path) -> None:
         append(Ledger(tmp_path))
@@ -277,26 +165,28 @@ class TestDamage:
     )
     def test_a_foreign_file_is_named_and_stays(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
-        pq.write_table(tables.pa.table({"a": [1, 2]}), path)
-        with pytest.raises(FolderError, match="is no file of scyc-sweep's: move it out of this folder") as raised:
+        pq.write_table(pa.table({"a": [1, 2]}), path)
+        with pytest.raises(FolderError, match="was not written by scyc-sweep: move it out of this folder") as raised:
             Ledger(tmp_path)
         assert str(path) in str(raised.value) and path.exists()
 
     def test_another_table_of_ours_is_damage_here(self, tmp_path: Path) -> None:
-        path = named(tmp_path, 1, 0, tables.encode("oracle", []))
-        assert "is no table of trials" in Ledger(tmp_path).damaged[path]
+        path = named(tmp_path, 1, 0, ORACLE.encode([]))
+        assert "is no table of lanes" in Ledger(tmp_path).damaged[path]
 
     def test_rows_that_do_not_fit_their_file_s_name_are_damage(self, tmp_path: Path) -> None:
         row = append(Ledger(tmp_path))[0]
-        path = named(tmp_path, 1, 7, tables.encode("lanes", [row]))
-        twice = named(tmp_path, 1, 0, tables.encode("lanes", [row, row]))
+        path = named(tmp_path, 1, 7, LANES.encode([row]))
+        twice = named(tmp_path, 1, 0, LANES.encode([row, row]))
         found = Ledger(tmp_path).damaged
-        assert found.keys() == {path, twice} and all("do not fit its name" in said for said in found.values())
+        assert found.keys() == {path, twice} and all("do not match its name" in said for said in found.values())
 
     @pytest.mark.parametrize("version", [1, 99])
     def test_another_schema_version_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
     ) -> None:
+        schema = LANES.schema.with_metadata({**LANES.schema.metadata, b"schema_version": str(version).encode()})
+        monkeypatch.setitem(vars(LANES), "schema", schema)
         monkeypatch.setattr(tables, "SCHEMA_VERSION", version)
         append(Ledger(tmp_path))
         assert len(Ledger(tmp_path).rows) == 2
@@ -332,12 +222,12 @@ class TestDamage:
             ({"test_accuracy": 91.0}, "score is not that of its evaluation"),
             ({"val_loss": 0.25}, "score is not that of its evaluation"),
             ({"val_accuracy": None}, "score is not that of its evaluation"),
-            ({"best_step": 9}, "best_step is none of its evaluations"),
-            ({"best_step": None}, "best_step is none of its evaluations"),
+            ({"best_step": 9}, "best_step is not the step of an evaluation"),
+            ({"best_step": None}, "best_step is not the step of an evaluation"),
             ({"train_loss": -1.0}, "train_loss is -1.0"),
             ({"train_loss": None}, "train_loss is None"),
-            ({"eval_steps": [4, 8]}, "not equally many"),
-            ({"eval_steps": None}, "not equally many"),
+            ({"eval_steps": [4, 8]}, "differ in length"),
+            ({"eval_steps": None}, "differ in length"),
             ({"eval_steps": [8, 4, 10]}, "order of its steps"),
             ({"eval_val_accuracy": [1.0, 90.0, 90.5]}, "best evaluation"),
             ({"eval_val_accuracy": [1.0, 90.0, 100.5]}, "out of range"),
@@ -395,7 +285,7 @@ class TestWrongRows:
         sweep.run()
         trials = sweep.folder / "lanes"
         [path] = [path for path in trials.iterdir() if len(pq.read_table(path)) == 2]
-        rows = tables.read_rows("lanes", path)
+        rows = LANES.read_rows(path)
         lane = {"eval_test_accuracy": [1.0, 2.0, 50.0], "eval_val_loss": [2.0, 1.0, 0.5]}
         if "eval_steps" in changes:
             at = changes["eval_steps"].index(changes.get("best_step", 10))
@@ -403,7 +293,7 @@ class TestWrongRows:
             changes = lane | changes
         changed = [rows[0] | changes, rows[1]]
         path.unlink()
-        content = tables.encode("lanes", changed)
+        content = LANES.encode(changed)
         path = named(trials, 0, 0, content)
         oracle = sweep.oracle()
         assert oracle.ledger.damaged == {}

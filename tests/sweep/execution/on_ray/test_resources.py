@@ -1,8 +1,6 @@
-"""How many workers fit on the machines there are, which come and go, and whether they see the results folder."""
+"""How many workers fit on the machines of a Ray, which come and go."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +10,7 @@ import ray.autoscaler.sdk
 from sweep.config.settings import Settings
 from sweep.errors import SweepError
 from sweep.execution.on_ray import resources as hosts
-from sweep.execution.on_ray.resources import Home, Resources, room_on
-from sweep.store import lock
+from sweep.execution.on_ray.resources import Resources, room_on
 
 MakeSpec = Callable[..., Settings]
 Made = Callable[..., Resources]
@@ -23,27 +20,6 @@ def host(cpu: float = 0, gpu: float = 0) -> dict[str, Any]:
     """A machine as Ray lists it: what it has none of is left out."""
     amounts = {"CPU": cpu, "GPU": gpu, "memory": 1e10}
     return {"Alive": True, "Resources": {name: float(amount) for name, amount in amounts.items() if amount}}
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """The machines of a Ray that is not there; more may be added, and some taken away."""
-    machines: list[dict[str, Any]] = []
-    monkeypatch.setattr(hosts, "_nodes", lambda: [each for each in machines if each["Alive"]])
-    monkeypatch.setattr(hosts, "FRESH", -1.0)
-    yield machines
-
-
-@pytest.fixture
-def made(cluster: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, make_spec: MakeSpec) -> Made:
-    """Resources on these machines; `grows` is what an autoscaler's configuration allows."""
-
-    def make(*machines: dict[str, Any], grows: dict[str, float] | None = None, **settings: Any) -> Resources:
-        cluster[:] = machines
-        monkeypatch.setattr(ray._private.state.state, "get_max_resources_from_cluster_config", lambda: grows)
-        return Resources.of(make_spec(**settings))
-
-    return make
 
 
 CPUS_ONLY = [host(cpu=4), host(cpu=3)]
@@ -264,136 +240,3 @@ def test_who_is_stopped_while_waiting_asks_for_no_machines_any_more(
 def test_who_has_enough_waits_for_nothing_and_asks_nobody(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.autoscaler.sdk, "request_resources", lambda bundles: pytest.fail("asked"))
     made(host(cpu=1)).wait()
-
-
-class TestHome:
-    """A host sees the results folder if it finds there by whom the folder is held."""
-
-    def test_who_sees_the_file_by_which_it_is_held_sees_it(self, tmp_path: Path) -> None:
-        with lock.held(tmp_path, ["oracle"]):
-            home = Home.of(tmp_path)
-            assert home.lease and home.unseen() == ""
-
-    def test_a_folder_of_that_name_with_nothing_in_it_is_another(self, tmp_path: Path) -> None:
-        with lock.held(tmp_path, ["oracle"]):
-            home = Home.of(tmp_path)
-        unseen = home.unseen()
-        assert f"does not see {tmp_path} of {home.host} (nothing is there): give --out on storage that all" in unseen
-
-    def test_so_is_one_that_another_driver_holds(self, tmp_path: Path) -> None:
-        with lock.held(tmp_path, ["oracle"]):
-            home = Home.of(tmp_path)
-        with lock.held(tmp_path, ["oracle"]):
-            assert f"({lock.lease_of(tmp_path)})" in home.unseen()
-
-    def test_one_that_cannot_be_read_says_why(self, tmp_path: Path) -> None:
-        with lock.held(tmp_path / "o", ["oracle"]):
-            home = Home.of(tmp_path / "o")
-        (tmp_path / "o" / ".lock").unlink(missing_ok=True)
-        (tmp_path / "o").rmdir()
-        (tmp_path / "o").write_text("a file")
-        unseen = home.unseen()
-        assert "NotADirectoryError" in unseen and "\n" not in unseen
-
-
-class FakeJobs:
-    """As many packs as there are, by number."""
-
-    def __init__(self, packs: int) -> None:
-        self.packs, self.finished = list(range(packs)), False
-        self.back: list[tuple[Any, Any]] = []
-
-    def next(self, idle: bool) -> Any:
-        self.idle = idle
-        return self.packs.pop(0) if self.packs else None
-
-    def done(self, job: Any, outcome: Any) -> None:
-        self.back.append((job, outcome))
-
-
-class TestSearcher:
-    """The jobs as Ray Tune asks for them: one for each worker that there is now."""
-
-    @pytest.fixture
-    def searching(self, made: Made) -> Callable[..., Any]:
-        from sweep.execution.on_ray.engine import JobSearcher
-
-        def make(packs: int, *machines: dict[str, Any], **settings: Any) -> Any:
-            return JobSearcher(FakeJobs(packs), None, made(*machines, **settings))  # type: ignore[arg-type]
-
-        return make
-
-    def test_as_many_trials_as_workers_and_more_when_a_machine_joins(
-        self, searching: Callable[..., Any], cluster: list[dict[str, Any]]
-    ) -> None:
-        searcher = searching(9, host(cpu=2), host(cpu=1))
-        given = [searcher.suggest(str(number)) for number in range(5)]
-        assert [each and each["job"] for each in given] == [0, 1, 2, None, None]
-        cluster.append(host(cpu=1))
-        assert searcher.suggest("5")["job"] == 3 and searcher.suggest("6") is None
-        del cluster[0]
-        searcher.on_trial_complete("0", {"outcome": "rows"})
-        assert searcher.suggest("7") is None  # three are under way, two workers are left
-        assert searcher.jobs.back == [(0, "rows")]
-
-    def test_a_worker_without_work_waits_but_no_machine_is_asked_for_to_wait_on_it(
-        self, searching: Callable[..., Any]
-    ) -> None:
-        from sweep.execution.on_ray.engine import Wait
-
-        searcher = searching(1, host(cpu=2), grows={"CPU": 8.0}, workers="max")
-        jobs = [searcher.suggest(str(number)) for number in range(4)]
-        assert jobs[0]["job"] == 0 and isinstance(jobs[1]["job"], Wait) and jobs[2:] == [None, None]
-        assert not searcher.jobs.idle  # slow packs are for workers that are there
-        searcher.on_trial_complete("1", {"outcome": None})
-        assert searcher.jobs.back == []
-        searcher.jobs.packs = [5, 6, 7]
-        assert [searcher.suggest(f"n{number}")["job"] for number in range(3)] == [5, 6, 7]  # for these it is
-
-    def test_when_nothing_is_left_it_says_so(self, searching: Callable[..., Any]) -> None:
-        searcher = searching(1, host(cpu=2))
-        searcher.jobs.finished = True
-        assert searcher.suggest("0") == "FINISHED"
-
-    @pytest.mark.parametrize(("failures", "what"), [(0, "host gone"), (1, "worker died")])
-    def test_what_tune_counts_as_no_failure_is_a_host_that_was_drained(
-        self, searching: Callable[..., Any], tmp_path: Path, failures: int, what: str
-    ) -> None:
-        from sweep.execution.on_ray.engine import _PatientScheduler
-
-        searcher = searching(1, host(cpu=1))
-        (tmp_path / "error.txt").write_text("Failure # 1\nThe actor died:\n\tits node was drained\n")
-        trial = SimpleNamespace(lane_id="0", num_failures=failures, error_file=str(tmp_path / "error.txt"))
-        _PatientScheduler(searcher).on_trial_error(None, trial)
-        assert searcher.why == {"0": (what, "The actor died: its node was drained")}
-
-    def test_why_a_trial_failed_goes_to_the_jobs(self, searching: Callable[..., Any]) -> None:
-        searcher = searching(3, host(cpu=3))
-        for number in range(3):
-            searcher.suggest(str(number))
-        searcher.why["0"] = "host gone", "node was drained"
-        searcher.on_trial_complete("0", error=True)
-        searcher.on_trial_complete("1", error=True)
-        searcher.on_trial_complete("2", None)
-        assert [(job, each.failure) for job, each in searcher.jobs.back] == [
-            (0, "host gone"),
-            (1, "worker died"),
-            (2, "worker died"),
-        ]
-        assert searcher.jobs.back[0][1].reason == "node was drained" and searcher.running == {} == searcher.why
-
-
-def test_a_ray_that_cannot_write_says_where_and_what_names_another_place(
-    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sweep.execution.on_ray.engine import RayEngine
-
-    file = tmp_path / "file"
-    file.touch()
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(file))
-    engine = RayEngine(make_spec(engine="ray"))
-    with pytest.raises(SweepError, match=rf"could not be started: .*; it writes to {file} \(no folder\), RAY_TMPDIR"):
-        engine.connect(tmp_path)
-    engine.close()
-    assert not ray.is_initialized()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep.config.settings import resolve
-from sweep.errors import SpecError, TrainingError
+from sweep.config.resolve import resolve
+from sweep.errors import SettingsError, TrainingError
 from sweep.experiments.schedules.settings import TABLE_2, SchedulesSettings
 from sweep.experiments.schedules.strategy import ScheduleComparison
 from trainables.spec import Schedule
@@ -221,6 +221,15 @@ class TestChains:
         with pytest.raises(TrainingError, match="give --schedules warmup-2=MAX_LR"):
             run(sweep)
 
+    @pytest.mark.parametrize("cycle", [1, 2])
+    def test_nor_where_nothing_is_left_to_prune_before_or_there(
+        self, make_comparison: MakeComparison, cycle: int
+    ) -> None:
+        sweep = make_comparison(rising, schedules=("constant=0.1", "warmup-2"))
+        sweep.simulation.nothing_left = lambda at, run, parent: (at, run) == (cycle, 1)
+        with pytest.raises(TrainingError, match="warmup-1's chain ended; give --schedules warmup-2=MAX_LR"):
+            run(sweep)
+
     def test_warmup_2_is_tuned_where_warmup_1_diverges_in_the_last_cycle_alone(
         self, make_comparison: MakeComparison
     ) -> None:
@@ -410,7 +419,7 @@ class TestEntries:
         assert SchedulesSettings.model_validate(settings.model_dump()).entries == settings.entries
 
     @pytest.mark.parametrize(
-        ("settings", "states"),
+        ("given", "states"),
         [
             # A run: four grids of 5; six schedules; initial weights and one to spare.
             ({}, 20 + 6 + 2),
@@ -453,6 +462,6 @@ class TestEntries:
     def test_what_is_no_schedule_is_one_line(
         self, schedules: tuple[str, ...], settings: dict[str, object], message: str
     ) -> None:
-        with pytest.raises(SpecError) as error:
+        with pytest.raises(SettingsError) as error:
             self.of(*schedules, **settings)
         assert message in str(error.value) and "\n" not in str(error.value)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search_spaces.schedule_tables import COMPARISONS
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments.schedules.settings import Entry
 from sweep.experiments.schedules.strategy import Grid
 from sweep.experiments.schedules.tables import paired_p, rates, runs, standings

@@ -20,7 +20,8 @@ import pytest
 from sweep import load
 from sweep.config.settings import Settings
 from sweep.errors import TrainingError
-from sweep.experiments.runner import run_oracle
+from sweep.experiments.oracle.experiment import EXPERIMENT
+from sweep.experiments.runner import run as run_experiment
 
 Small = Callable[..., list[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,7 +41,7 @@ def undisturbed(made: Callable[..., str], small: Small, tmp_path_factory: pytest
 def assert_equal_tables(folder: Path, undisturbed: Path) -> None:
     """All that a sweep measured and decided is equal, bit for bit; only times and places may differ."""
     ours, theirs = load(folder), load(undisturbed)
-    pd.testing.assert_frame_equal(ours.trials.drop(columns=TIMES), theirs.trials.drop(columns=TIMES), check_exact=True)
+    pd.testing.assert_frame_equal(ours.lanes.drop(columns=TIMES), theirs.lanes.drop(columns=TIMES), check_exact=True)
     for name in ("oracle", "comparison"):
         one, other = (pd.read_parquet(path / f"{name}.parquet") for path in (folder, undisturbed))
         drop = ["wall_seconds"] if name == "oracle" else []
@@ -57,7 +58,7 @@ def wait_for_packs(process: subprocess.Popen[str], folder: Path, count: int) -> 
 
 
 def files(folder: Path) -> dict[str, int]:
-    """The trials' files and when each was written."""
+    """The lanes' files and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / "lanes").glob("*.parquet")}
 
 
@@ -121,11 +122,11 @@ def test_a_lost_winner_s_pack_is_trained_again_and_nothing_else(here: Run, small
     # Fewer stacked lanes of so narrow a network have other last bits, from which all later cycles would start anew.
     command = (*small(out=tmp_path / "o", lanes=4, cycles=1), "--hidden", "4")
     assert here(*command).returncode == 0
-    whole, states = load(tmp_path / "o").trials, {path.name for path in (tmp_path / "o" / "states").iterdir()}
+    whole, states = load(tmp_path / "o").lanes, {path.name for path in (tmp_path / "o" / "states").iterdir()}
     lost = load(tmp_path / "o").replay.closed[0].best_rows[0]
     (tmp_path / "o" / "states" / f"{lost['state']}.safetensors").unlink()
     assert here(*command).returncode == 0
-    again = load(tmp_path / "o").trials
+    again = load(tmp_path / "o").lanes
     pd.testing.assert_frame_equal(again.drop(columns=TIMES), whole.drop(columns=TIMES), check_exact=True)
     assert {path.name for path in (tmp_path / "o" / "states").iterdir()} == states
     trained = again[again["finished_at"] != whole["finished_at"]]
@@ -169,12 +170,12 @@ def test_a_disk_that_fills_up_ends_the_sweep_naming_it_and_with_room_it_goes_on(
                     file.write(bytes(4096))
 
     with pytest.raises(TrainingError) as error:
-        run_oracle(tiny(small_disk / "o"), fill)
+        run_experiment(EXPERIMENT, tiny(small_disk / "o"), fill)
     assert f"{small_disk}/o/states on {socket.gethostname()} cannot be written: No space left on device" in str(
         error.value
     )
     ballast.write_bytes(b"")
-    assert run_oracle(tiny(small_disk / "o"), fill).finished
+    assert run_experiment(EXPERIMENT, tiny(small_disk / "o"), fill).finished
 
 
 # --- The same on Ray -------------------------------------------------------------------------------------------------

@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
+
+from sweep.errors import SweepError
+from sweep.execution.on_ray.address import address_of
+from sweep.execution.on_ray.connection import Connection
 
 BUILD = """
 import os, sys, threading, time
@@ -15,20 +20,20 @@ import ray  # before ours, which sets what Ray reads at its import
 import psutil
 from types import SimpleNamespace
 from sweep import build_oracle
-from sweep.execution.on_ray import engine as ray_tune
+from sweep.execution.on_ray import connection
 from sweep.errors import SweepError
 
 settings = {"max_lr": "0.01,0.1", "runs": 1, "cycles": 0, "steps": 17, "lanes": 1, "workers": 2, "progress": False}
 settings |= {"engine": "ray", "out": sys.argv[1]}
 
 # First as if a later Ray took no notice of what it is told.
-ours = ray_tune.ray_constants
-ray_tune.ray_constants = SimpleNamespace(ENABLE_RAY_CLUSTERS_ENV_VAR="ANOTHER")
+ours = connection.ray_constants
+connection.ray_constants = SimpleNamespace(ENABLE_RAY_CLUSTERS_ENV_VAR="ANOTHER")
 try:
     build_oracle(**settings)
 except SweepError as error:
     print(error)
-ray_tune.ray_constants = ours
+connection.ray_constants = ours
 assert not psutil.Process().children(recursive=True)
 
 def look():
@@ -67,3 +72,17 @@ def test_a_local_ray_listens_on_loopback_only_though_ray_was_imported_before_or_
     assert {address for address, _ in seen} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, seen
     names = {name for _, name in seen}
     assert {"gcs_server", "raylet"} <= names and any(name.startswith("ray::") for name in names), seen
+
+
+def test_a_ray_that_cannot_write_says_where_and_what_names_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(file))
+    connection = Connection(address_of(None))
+    with pytest.raises(SweepError, match=rf"could not be started: .*; it writes to {file} \(no folder\), RAY_TMPDIR"):
+        connection.open()
+    connection.close()
+    assert not ray.is_initialized()
