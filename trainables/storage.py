@@ -265,7 +265,9 @@ class Replacing:
         self.partial = path.with_name(name) if isinstance(path, Path) else Path(tempfile.gettempdir()) / name
 
     def __enter__(self) -> Path:
-        os.close(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # never into a file that is there already
+        os.close(
+            os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        )  # never into a file that is there already
         return self.partial
 
     def __exit__(self, kind: object, *rest: object) -> None:

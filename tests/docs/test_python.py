@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sweep
-from sweep.config.settings import resolve
+from sweep.config.resolve import resolve
 from sweep.experiments import registry
 from sweep.experiments.runner import run
 

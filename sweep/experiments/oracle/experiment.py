@@ -9,7 +9,7 @@ from search_spaces.trajectories import Trajectory
 from sweep.analyses.gradients import write_gradients
 from sweep.config.named_scyc import OWN
 from sweep.experiments.base import Experiment
-from sweep.experiments.oracle import figures, views
+from sweep.experiments.oracle import control, figures, views
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.oracle.strategy import GreedyOracle
@@ -38,6 +38,9 @@ def _finish(results: OracleResults) -> None:
     _compare(results, {OWN: SCyc.parse(scyc)} if scyc else {})
     if results.settings.histograms:
         write_gradients(results)
+    oracle = control.oracle_of(results.folder)
+    if oracle is not None:
+        control.write_trend(oracle)
 
 
 EXPERIMENT = Experiment(
@@ -53,5 +56,6 @@ EXPERIMENT = Experiment(
     views=views.VIEWS,
     figures=figures.FIGURES,
     answers=views.answers,
+    extend=control.extend,
     finish=_finish,
 )

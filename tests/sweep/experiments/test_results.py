@@ -16,8 +16,8 @@ from sweep.experiments.oracle.experiment import EXPERIMENT
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.runner import run
 from sweep.store.folder import Folder
-from sweep.store.provenance import new_manifest
 from sweep.store.lanes import LANES
+from sweep.store.provenance import new_manifest
 from sweep.strategies.progress import Progress
 
 
