@@ -54,7 +54,7 @@ def weight_gradients(network: nn.Module, state: State, dataset: Dataset, indices
 
 
 def activations(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values | None:
-    """Return the outputs of all `nn.ReLU` modules for the images at `indices`; None if the network has no such module."""
+    """Return the outputs of all `nn.ReLU` modules for the images at `indices`; None if there is no such module."""
     layers = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     return partial(_activations, network.eval(), layers, dataset, indices, dtype) if layers else None
 

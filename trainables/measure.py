@@ -34,7 +34,7 @@ MADE_LR = 1e-6
 
 
 def made(data: Outline, augment: bool, images: int | None = None) -> Dataset:
-    """Return a data set of noise with these sizes; with `images`, of so many images and the same share of test images."""
+    """Return a data set of noise with these sizes; `images`: of so many images, with the same share of test images."""
     count = data.size if images is None else images
     generator = torch.Generator().manual_seed(0)
     channels = data.shape[0]

@@ -1,4 +1,4 @@
-"""Optimizers with a learning rate per lane. In: a stacked network, masks, gradients. Out: the network, updated in place.
+"""Optimizers with a learning rate per lane. In: a stacked network, masks, gradients. Out: the updated network.
 
 Each optimizer computes for every lane what the optimizer of the same name in torch.optim computes for one network, with
 torch's defaults for what is not set. Torch's own cannot be used: they take one rate for a whole tensor, and a stacked

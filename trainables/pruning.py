@@ -1,8 +1,8 @@
 """Which weights are removed between two cycles. In: weights and masks of one network. Out: new masks.
 
 The prunable weights are those of convolutions and linear layers; for criteria that remove whole filters, those of
-convolutions only. Biases, batch norm and weights that are not trained (`requires_grad_(False)`) are never pruned. A mask
-is a bool tensor of its weight's shape, True where the weight survives.
+convolutions only. Biases, batch norm and weights that are not trained (`requires_grad_(False)`) are never pruned. A
+mask is a bool tensor of its weight's shape, True where the weight survives.
 Next: `trainables.pack` applies the masks and trains.
 """
 
@@ -72,8 +72,8 @@ def _random_filter(name: str, seen: Evidence) -> Tensor:
 def _taylor_gate(name: str, seen: Evidence) -> Tensor:
     """Return the first-order Taylor importance at a gate right after batch norm (Molchanov et al., 2019, Taylor-FO-BN).
 
-    The gradient at the gate is the sum of (output x gradient of the output). This equals scale x gradient of the scale +
-    shift x gradient of the shift.
+    The gradient at the gate is the sum of (output x gradient of the output). This equals scale x gradient of the scale
+    + shift x gradient of the shift.
     """
     norm = seen.norms[name]
     gate = sum(seen.weights[f"{norm}.{part}"] * seen.gradients[f"{norm}.{part}"] for part in ("weight", "bias"))
@@ -143,7 +143,8 @@ def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -
 
     n is the number of surviving weights of the network, or of each layer if the criterion is by layer; for filters, the
     number of a layer's surviving filters. Of equal scores, the first in the network's order is removed first. The given
-    masks are not changed. Raises EmptyLayerError if a layer would lose all weights, ValueError for an unknown criterion.
+    masks are not changed. Raises EmptyLayerError if a layer would lose all its weights, ValueError for an unknown
+    criterion.
     """
     if criterion == "none":
         return dict(masks)

@@ -17,7 +17,7 @@ def constant(step: int, max_lr: float) -> float:
 
 
 def warmup(step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int]) -> float:
-    """Return the rate of update `step` (0, 1, ...): linear from 0 to max_lr, then constant, divided by 10 at each milestone.
+    """Return the rate of update `step` (0, 1, ...): linear from 0 to max_lr, then constant, a tenth at each milestone.
 
     Update `warmup_steps - 1` is the first at max_lr. So the rate reaches its peak even if the first milestone equals
     `warmup_steps` (the paper's ResNet-20: b = c = 20,000). Source: Table 1, "warmup" (a, b, c, d, e).
@@ -56,7 +56,7 @@ def fine_tuning(step: int, max_lr: float, milestones: Sequence[int]) -> float:
 def lr_rewinding(
     step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int], steps: int, first_steps: int
 ) -> float:
-    """Return the rates of the last `steps` steps of the original training, which has `first_steps` (LRW; source as above).
+    """Return the rates of the last `steps` steps of the original training of `first_steps` steps (LRW; source above).
 
     If retraining is longer than the original training, it begins with the original's first rate.
     """

@@ -91,7 +91,7 @@ class TrainSpec:
     keep_output: bool
     """True: the output layer is never pruned."""
     score_batches: int | None = None
-    """Batches of the training split that gradients are averaged over; None: all, or the criterion needs no gradients."""
+    """Batches of the training split that gradients are averaged over; None: all, or no gradients are needed."""
     rewind: RewindName | int
     """What surviving weights are set back to after pruning. `none`: nothing; `init`: the initial weights; a number N:
     the weights after N steps of cycle 0."""

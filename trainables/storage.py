@@ -1,7 +1,7 @@
 """Where results lie: a folder, of this machine or shared by several, or a location in a bucket (s3://, gs://).
 
 In: a path or URI from the user. Out: a `Location`, which is read and written in the same way wherever it is, and
-`Replacing`, which writes files that are complete or absent. Credentials come from where the clouds' own tools have them.
+`Replacing`, which writes files that are complete or absent. Credentials come from where the clouds' tools have them.
 """
 
 import errno

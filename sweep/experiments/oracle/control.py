@@ -90,7 +90,7 @@ def oracle_of(folder: Folder) -> OracleResults | None:
 
 
 def extend(settings: OracleSettings, begun: OracleSettings | None) -> OracleSettings:
-    """Return the settings as they are. Raises FolderError for a control of what is no longer what the oracle trained."""
+    """Return the settings unchanged. Raises FolderError for a control whose oracle trained another network or data."""
     oracle = oracle_of(Folder(settings.folder))
     if oracle is not None:
         check_unchanged(oracle, {name: getattr(settings, name) for name in EXECUTION})

@@ -20,7 +20,7 @@ from sweep.store.lanes import STATES
 
 
 def trajectories_of(oracle: OracleResults, scyc: Sequence[str] | None, training: bool) -> dict[str, SCyc]:
-    """Return what to compare an oracle with, by name, each as `named_scyc.parse` takes it; None: the oracle's own S-Cyc.
+    """Return the predictions to compare an oracle with, by name; `scyc` None: the S-Cyc of the oracle's settings.
 
     Raises SweepError where there is none: `none` stands for the oracle alone, with which nothing is trained.
     """
