@@ -29,7 +29,7 @@ def trend_rows(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> lis
     test on the runs, one-sided, and of a t-test of their slopes, two-sided. The larger counts, with Holm's correction
     over the quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the
     slopes take only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired
-    by run; a rise `exceeds_control` it where there is one and it is surely faster.
+    by run; `exceeds_control` says that the oracle's quantity rises, and significantly faster.
     """
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 
