@@ -10,15 +10,15 @@ from torch.nn import functional
 from trainables.data.datasets import Dataset
 
 SCORE_BATCH = 256
-"""Images at a time: the mean does not depend on it."""
+"""Images that are evaluated at the same time; the mean does not depend on it."""
 
 
 def mean_gradients(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the gradient of the mean cross-entropy over the images at `indices`, by parameter name, on the CPU.
 
-    Eval mode, without augmentation: batch norm uses its running statistics and dropout drops nothing. The network, on
-    the data set's device, is left in eval mode, and its parameters, of which some may not be trained, all want
-    gradients. One that no logit depends on has gradient 0.
+    The network is in eval mode and images are not augmented: batch norm uses its running statistics, dropout drops
+    nothing. `network` lies on the data set's device. Afterwards it is in eval mode and all its parameters require
+    gradients. A parameter that no logit depends on has gradient 0.
     """
     network.eval().requires_grad_(True)
     parameters = dict(network.named_parameters())

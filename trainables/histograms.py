@@ -1,7 +1,7 @@
 """How a network's weight gradients and activations are distributed. In: a network's state and images. Out: histograms.
 
-Source: S-Cyc paper, Figures 1 and 3 to 6, and section 3.1's shares beyond given bounds. Everything is in eval mode,
-without augmentation. Next: `sweep.analyses.gradients` compares the cycles of a chain.
+Source: S-Cyc paper, Figures 1 and 3 to 6, and section 3.1 (shares beyond given bounds). Networks are in eval mode, and
+images are not augmented. Next: the cycles of a chain are compared.
 """
 
 import math
@@ -17,44 +17,44 @@ from trainables.gradients import mean_gradients
 from trainables.states import State
 
 BATCH = 256
-"""Images at a time."""
+"""Images that are evaluated at the same time."""
 
 Bounds = tuple[float, float]
 Values = Callable[[], Iterable[Tensor]]
-"""The values in parts, as often as they are asked for: all at once they would not fit into memory."""
+"""Returns the values in parts, each time it is called: all at once they would not fit into memory."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What is kept of very many values."""
+    """Summary of a large number of values."""
 
     count: int
     minimum: float
     maximum: float
     mean: float
     std: float
-    """Of the values themselves: divided by count."""
+    """Standard deviation with divisor `count`."""
     zeros: float
     """Share of exact zeros, in [0, 1]."""
     beyond: tuple[float, ...]
-    """For each of the bounds (low, high), the share of values below low or above high."""
+    """For each pair of bounds (low, high): share of values below low or above high, in [0, 1]."""
     edges: tuple[float, ...]
-    """Of the bins, equally wide, their number by Sturges' rule: ceil(log2(count) + 1)."""
+    """Edges of bins of equal width; the number of bins is Sturges' ceil(log2(count) + 1)."""
     counts: tuple[int, ...]
 
 
 def weight_gradients(network: nn.Module, state: State, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values:
     """Return the gradients of the mean loss over the images at `indices`, of the prunable weights that survive.
 
-    Pruned weights are not trained: counted, their gradients would not say what training does.
+    Pruned weights are left out, since they are not trained.
     """
     found = mean_gradients(network, dataset, indices, dtype)
-    # A file has its own order of names, another each time; sums are taken in the network's.
+    # In the network's order: a file has its names in another order, and sums would differ in their last bits.
     return lambda: [found[name][state.masks[name]] for name in found if name in state.masks]
 
 
 def activations(network: nn.Module, dataset: Dataset, indices: Tensor, dtype: torch.dtype) -> Values | None:
-    """Return the outputs of every `nn.ReLU` for the images at `indices`; None if the network has none as a module."""
+    """Return the outputs of all `nn.ReLU` modules for the images at `indices`; None if there is no such module."""
     layers = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     return partial(_activations, network.eval(), layers, dataset, indices, dtype) if layers else None
 
@@ -80,9 +80,9 @@ def _activations(
 
 
 def distribution(values: Values, bounds: Sequence[Bounds]) -> Distribution:
-    """Return how values are distributed, going through them twice. Raises ValueError where there are none.
+    """Return how values are distributed; this goes through them twice. Raises ValueError if there are none.
 
-    Values that are all alike get one unit of range, as numpy gives it.
+    If all values are equal, the bins span one unit around them, as in numpy.
     """
     count, total, squares, zeros = 0, 0.0, 0.0, 0
     minimum, maximum, outside = math.inf, -math.inf, [0] * len(bounds)

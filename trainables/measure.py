@@ -1,7 +1,7 @@
-"""How fast lanes train here, and what a pack costs. In: settings, data, numbers of lanes. Out: rates, seconds.
+"""How fast lanes train on this machine. In: settings, data, numbers of lanes. Out: lane-steps per second, seconds.
 
-What is timed is what a sweep does; the data may be made, of the real set's sizes. Next: the sweep picks the number of
-lanes per pack, and a plan says how long all packs take.
+The steps that are timed are those of a sweep; the data may be noise of the same sizes. Next: the sweep picks the number
+of lanes per pack, and a plan says how long all packs take.
 """
 
 import math
@@ -22,19 +22,19 @@ from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec
 
 BLOCKS, BLOCK_SECONDS, MEASURE_SECONDS = 4, 0.05, 1.0
 BUDGET_SECONDS = 8.0
-"""For all sizes together; a size that would probably not fit in is not tried."""
+"""Seconds for all sizes together; a size that would probably take longer is not tried."""
 GAIN = 1.05
-"""How much faster than the best before it a size has to be to count as a gain."""
+"""A size counts as a gain if it is faster than all before it by this factor."""
 PART_SECONDS = 2.0
-"""About how long the steps of a pack are timed, and its evaluations."""
+"""Seconds, roughly, for which the steps of a pack are timed, and its evaluations."""
 WARM_SECONDS = 0.5
-"""A step that takes longer needs no steps before it that do not count: first steps are hardly slower then."""
+"""Seconds; a step that takes longer needs no warm-up, since the first step is hardly slower than the next."""
 MADE_LR = 1e-6
-"""Rate of the lanes that are timed: none diverges."""
+"""max_lr of the lanes that are timed: so low that none diverges."""
 
 
 def made(data: Outline, augment: bool, images: int | None = None) -> Dataset:
-    """Return a data set of noise with these sizes, or with `images` images of which the same share is the test part."""
+    """Return a data set of noise with these sizes; `images`: of so many images, with the same share of test images."""
     count = data.size if images is None else images
     generator = torch.Generator().manual_seed(0)
     channels = data.shape[0]
@@ -54,10 +54,9 @@ def made(data: Outline, augment: bool, images: int | None = None) -> Dataset:
 def lane_rates(spec: TrainSpec, dataset: Dataset, device: torch.device, sizes: Sequence[int]) -> dict[int, float]:
     """Measure the lane-steps per second of packs of these sizes, smallest first; `dataset` lies on `device`.
 
-    The best of a few blocks counts, since anything else the machine does can only slow a block down. Measuring ends
-    with the second size in a row that is no gain, where memory runs out, or where the time is spent: still larger packs
-    would cost minutes and gigabytes to measure (stacked convolutions on a CPU) and gain nothing. At least the smallest
-    size is in the answer.
+    Of a few blocks of steps the fastest counts, since other programs can only slow a block down. Measuring ends after
+    two sizes in a row without a gain, when memory runs out, or when the time is spent: larger packs could take minutes
+    and gigabytes (stacked convolutions on a CPU) and would gain nothing. The smallest size is always measured.
     """
     rates: dict[int, float] = {}
     without_gain, last, took, started = 0, 0, 0.0, time.perf_counter()
@@ -80,7 +79,7 @@ def lane_rates(spec: TrainSpec, dataset: Dataset, device: torch.device, sizes: S
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means too little memory; on the CPU torch says so only in the message."""
+    """Return whether an error means too little memory; on the CPU only torch's message says so."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -89,13 +88,13 @@ class PackCosts:
     """What a pack costs, in seconds."""
 
     start: float
-    """Split, network, start states, stacking, and in the end the writing of states."""
+    """Split, network, start states, stacking, and writing states at the end."""
     scoring: float
-    """Gradients that weights are scored by; 0 where the criterion needs none."""
+    """Gradients that weights are scored by; 0 if the criterion needs none."""
     step: float
-    """A step of all its lanes, with the batch that it takes."""
+    """One step of all lanes, including its batch."""
     evaluation: float
-    """An evaluation of all its lanes on all validation and test images."""
+    """One evaluation of all lanes on all validation and test images."""
 
 
 def pack_costs(
@@ -109,11 +108,11 @@ def pack_costs(
     folder: Path,
     ready: Callable[[], object] = lambda: None,
 ) -> tuple[PackCosts, PackCosts]:
-    """Train short packs of `size` lanes on made images, and return what a pack of cycle 0 costs and a later one.
+    """Train short packs of `size` lanes on noise; return what a pack costs in cycle 0 and in a later cycle.
 
-    `step_seconds` is about what a step takes: the longer, the fewer steps and images are timed, and what these cost is
-    scaled to the real numbers. `own_parents`: in later cycles every lane goes on from a network of its own. States go
-    to `folder`. `ready` is called before what counts. Raises what `train_pack` does.
+    `step_seconds` is roughly what a step takes. The longer it is, the fewer steps and images are timed; the result is
+    scaled to the real numbers. `own_parents`: in later cycles every lane starts from a network of its own. States are
+    written to `folder`. `ready` is called before the timed packs. Raises as `train_pack`.
     """
     train = data.train_size(spec.split)
     image_seconds = step_seconds / spec.batch_size / 3  # a step goes forwards and backwards
@@ -133,7 +132,7 @@ def pack_costs(
             nonlocal last, last_now
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            # States are waited for: a processor's time would leave the disk out.
+            # By the wall clock: the time of a processor would leave out the disk.
             spent[part] += now() - last_now if part == "start" else clock() - last
             last, last_now = clock(), now()
 
@@ -146,7 +145,7 @@ def pack_costs(
         )
         return found, results
 
-    # Equal rates would be one lane.
+    # Different rates, or else all would be the same lane.
     pack = Pack(0, 0, 0, tuple(Lane(MADE_LR * (1 + index / size), None) for index in range(size)))
     if step_seconds < WARM_SECONDS:
         costs(_shortened(short, 1), pack)
@@ -165,9 +164,9 @@ def _shortened(spec: TrainSpec, steps: int) -> TrainSpec:
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
-    """Return the clock of what is timed: where one thread does all the work, its own.
+    """Return the clock to time training with: this process's CPU time if one thread does all the work, else wall time.
 
-    Other programs on the machine do not show in it; what processes side by side take from each other's memory does.
+    CPU time leaves out other programs on the machine, but not that processes side by side share its memory bandwidth.
     """
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
@@ -178,7 +177,7 @@ def _steps_per_second(spec: TrainSpec, dataset: Dataset, device: torch.device, s
     stacked = lanes.stack(template, size).to(device)
     weights = dict(stacked.named_parameters())
     prunable = pruning.prunable(template, spec.keep_output, spec.pruning)
-    del template  # half a gigabyte, of a VGG
+    del template  # half a gigabyte for a VGG
     masks = {name: torch.rand_like(weights[name]) < 0.5 for name in prunable}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     dtype, generator = DTYPES[spec.dtype], torch.Generator().manual_seed(0)

@@ -1,10 +1,11 @@
-"""Optimizers with a rate per lane. In: a stacked network, masks, gradients. Out: the network, updated in place.
+"""Optimizers with a learning rate per lane. In: a stacked network, masks, gradients. Out: the updated network.
 
-Each computes what the optimizer of torch.optim of its name computes for every lane alone, with torch's own defaults for
-what the settings do not name. Torch's take one rate a tensor, and a stacked tensor has one rate a lane.
+Each optimizer computes for every lane what the optimizer of the same name in torch.optim computes for one network, with
+torch's defaults for what is not set. Torch's own cannot be used: they take one rate for a whole tensor, and a stacked
+tensor needs one for each lane.
 
-Masked weights stay exactly zero: their gradient is masked before it reaches weight decay and the averages, and a weight
-that starts at zero then has no way to leave it. Next: `trainables.pack` runs the training loop.
+Masked weights stay exactly zero: their gradients are masked before weight decay and the averages are computed, and the
+weights start at zero. Next: `trainables.pack` runs the training loop.
 """
 
 from abc import ABC, abstractmethod
@@ -20,14 +21,15 @@ ADAM_BETA2, RMSPROP_ALPHA, EPS = 0.999, 0.99, 1e-8
 
 
 class LaneOptimizer(ABC):
-    """What all of them share: parameters, masks, weight decay, and averages that start at zero."""
+    """What all optimizers share: parameters, masks, weight decay, and averages that start at zero."""
 
     averages_per_parameter: int
+    """Running averages that the optimizer keeps for each parameter."""
 
     def __init__(self, stacked: nn.Module, masks: Mapping[str, Tensor], momentum: float, weight_decay: float) -> None:
-        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs nothing.
+        """`masks` are bool, (lanes, *shape of the weight), by the weight's name; an all-True mask costs no time.
 
-        Parameters that want no gradient are left alone.
+        Parameters that require no gradient are not updated.
         """
         self.momentum, self.weight_decay = momentum, weight_decay
         trained = {name: each for name, each in stacked.named_parameters() if each.requires_grad}
@@ -43,7 +45,7 @@ class LaneOptimizer(ABC):
 
     @torch.no_grad()
     def forget(self, lane: int) -> None:
-        """Zero one lane's averages."""
+        """Set one lane's averages to zero."""
         for averages in self.averages:
             for average in averages:
                 average[lane].zero_()
@@ -52,7 +54,7 @@ class LaneOptimizer(ABC):
     def step(self, gradients: Sequence[Tensor | None], rates: Tensor) -> None:
         """Update all lanes in place; `rates` has one learning rate per lane. The gradients are overwritten.
 
-        A parameter that has none, since no logit depended on it, stays as it is, without weight decay.
+        A parameter without a gradient, because no logit depends on it, stays as it is: no weight decay either.
         """
         self.steps += 1
         for parameter, gradient, mask, *averages in zip(
@@ -67,7 +69,7 @@ class LaneOptimizer(ABC):
 
     @abstractmethod
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, *averages: Tensor) -> None:
-        """Update one parameter of all lanes; `rates` broadcasts over it."""
+        """Update one parameter of all lanes. `rates` has a shape that broadcasts to the parameter's."""
 
 
 class LaneSGD(LaneOptimizer):

@@ -66,7 +66,7 @@ def train_pack(
     stacked = lanes.stack(template, count).to(device)
     for index, start in enumerate(starts):
         lanes.load_lane(stacked, index, start.tensors)
-    along = [start.masks | pruning.along(spec.pruning, template, start.masks) for start in starts]
+    along = [start.masks | pruning.coupled_masks(spec.pruning, template, start.masks) for start in starts]
     masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     steps = spec.steps_of(pack.cycle)
@@ -200,7 +200,7 @@ def _starts(
         )
         masks = pruning.prune(spec.pruning, seen, masks, spec.prune_rate)
         tensors = dict((_matching(states, rewind_to, initial) if rewind_to else state).tensors)
-        for name, mask in (masks | pruning.along(spec.pruning, template, masks)).items():
+        for name, mask in (masks | pruning.coupled_masks(spec.pruning, template, masks)).items():
             tensors[name] = tensors[name] * mask
         starts[parent, rewind_to] = State(tensors, masks)
     return digest, [starts[lane.parent, lane.rewind_to] for lane in pack.lanes]

@@ -1,8 +1,8 @@
 """Which weights are removed between two cycles. In: weights and masks of one network. Out: new masks.
 
-Prunable are the weights of convolutions and linear layers, or, for criteria that remove whole filters, those of
-convolutions; never biases, batch norm, or what is not trained (`requires_grad_(False)`). A mask is a bool tensor of its
-weight's shape, True where the weight survives.
+The prunable weights are those of convolutions and linear layers; for criteria that remove whole filters, those of
+convolutions only. Biases, batch norm and weights that are not trained (`requires_grad_(False)`) are never pruned. A
+mask is a bool tensor of its weight's shape, True where the weight survives.
 Next: `trainables.pack` applies the masks and trains.
 """
 
@@ -20,31 +20,31 @@ Masks = dict[str, Tensor]
 
 
 class EmptyLayerError(Exception):
-    """Pruning would leave a layer without a single weight: the chain ends here, and the message says where."""
+    """Pruning would leave a layer without any weight, so the chain ends. The message names the layer."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at, by parameter name."""
+    """What a criterion scores weights by; all by parameter name."""
 
     weights: Weights
     gradients: Weights
-    """Of the mean loss over the training split; empty unless the criterion asks for them."""
+    """Gradients of the mean loss over the training split; empty for criteria that need none."""
     norms: Mapping[str, str]
-    """The batch norm that follows a convolution, by the convolution's weight; its parameters are NAME.weight, .bias."""
+    """Name of the batch norm after a convolution, by the convolution's weight; it has NAME.weight and NAME.bias."""
     generator: torch.Generator
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """How weights are scored, and what goes together."""
+    """How weights are scored, and in which groups they are removed."""
 
     score: Callable[[str, Evidence], Tensor]
-    """(name of a weight, evidence) -> a score for each weight, or for each filter; the lowest go first."""
+    """(name of a weight, evidence) -> a score for each weight, or for each filter; the lowest are removed first."""
     by_layer: bool
-    """Whether each layer loses its share, or the network as a whole."""
+    """True: each layer loses its share. False: the network as a whole does."""
     filters: bool = False
-    """Whether whole filters are removed, of convolutions alone."""
+    """True: whole filters of convolutions are removed. False: single weights."""
 
 
 def _magnitude(name: str, seen: Evidence) -> Tensor:
@@ -52,7 +52,7 @@ def _magnitude(name: str, seen: Evidence) -> Tensor:
 
 
 def _saliency(name: str, seen: Evidence) -> Tensor:
-    """|weight x gradient|: by how much the loss would change, to first order, without the weight."""
+    """Return |weight x gradient|: the change of the loss without the weight, to first order."""
     return (seen.weights[name] * seen.gradients[name]).abs()
 
 
@@ -61,7 +61,7 @@ def _random(name: str, seen: Evidence) -> Tensor:
 
 
 def _l1_norm(name: str, seen: Evidence) -> Tensor:
-    """Sum a filter's absolute weights (Li et al., Pruning filters for efficient convnets)."""
+    """Return the sum of each filter's absolute weights (Li et al., Pruning filters for efficient convnets)."""
     return seen.weights[name].abs().flatten(1).sum(1)
 
 
@@ -70,10 +70,10 @@ def _random_filter(name: str, seen: Evidence) -> Tensor:
 
 
 def _taylor_gate(name: str, seen: Evidence) -> Tensor:
-    """First-order Taylor importance at a gate right after batch norm (Molchanov et al., 2019, Taylor-FO-BN).
+    """Return the first-order Taylor importance at a gate right after batch norm (Molchanov et al., 2019, Taylor-FO-BN).
 
-    The gradient at the gate is the sum of (output x its gradient), which is scale x its gradient + shift x its
-    gradient.
+    The gradient at the gate is the sum of (output x gradient of the output). This equals scale x gradient of the scale
+    + shift x gradient of the shift.
     """
     norm = seen.norms[name]
     gate = sum(seen.weights[f"{norm}.{part}"] * seen.gradients[f"{norm}.{part}"] for part in ("weight", "bias"))
@@ -98,7 +98,7 @@ def prunable(network: nn.Module, keep_output: bool, criterion: CriterionName = "
     """Return the parameter names of the prunable weights, in the network's order.
 
     Weights that are not trained are left out. The output layer is the last linear layer; with `keep_output` its weight
-    is left out too. Criteria that remove filters look at convolutions alone. Raises ValueError if nothing is left to
+    is left out too. For criteria that remove filters, only convolutions count. Raises ValueError if nothing is left to
     prune, if the criterion does not fit the network, or for an unknown criterion.
     """
     if criterion != "none" and criterion not in CRITERIA:
@@ -124,8 +124,8 @@ def prunable(network: nn.Module, keep_output: bool, criterion: CriterionName = "
 def batch_norms(network: nn.Module) -> dict[str, str]:
     """Return the batch norm of each convolution that has one, by the convolution's weight.
 
-    It is the one that is defined next, before any other convolution, and has as many channels: so it is in this
-    project's networks and in torchvision's.
+    It is the next batch norm that the network defines, before any other convolution, with as many channels. This holds
+    for this project's networks and for torchvision's.
     """
     found: dict[str, str] = {}
     open_: tuple[str, nn.Conv2d] | None = None
@@ -141,9 +141,10 @@ def batch_norms(network: nn.Module) -> dict[str, str]:
 def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -> Masks:
     """Return the masks after removing floor(rate x n) of n survivors, lowest score first.
 
-    n counts the surviving weights of the network or, by layer, of each layer; for filters, a layer's surviving filters.
-    Ties go by position: what comes first in the network's order is removed first. The masks given are not changed.
-    Raises EmptyLayerError if a layer would lose everything and ValueError for an unknown criterion.
+    n is the number of surviving weights of the network, or of each layer if the criterion is by layer; for filters, the
+    number of a layer's surviving filters. Of equal scores, the first in the network's order is removed first. The given
+    masks are not changed. Raises EmptyLayerError if a layer would lose all its weights, ValueError for an unknown
+    criterion.
     """
     if criterion == "none":
         return dict(masks)
@@ -156,7 +157,7 @@ def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -
         scores = torch.cat([found.score(name, seen).flatten() for name in group])
         before = {name: _filters(masks[name]) if found.filters else masks[name].flatten() for name in group}
         alive = torch.cat(list(before.values()))
-        count = int(Fraction(str(rate)) * int(alive.sum()))  # in binary, 0.29 of 100 would be 28
+        count = int(Fraction(str(rate)) * int(alive.sum()))  # with floats, 0.29 of 100 would be 28
         alive = remove_lowest(scores, alive, count)
         for name, part in zip(group, alive.split([len(part) for part in before.values()]), strict=True):
             if found.filters:
@@ -169,10 +170,10 @@ def prune(criterion: CriterionName, seen: Evidence, masks: Masks, rate: float) -
     return pruned
 
 
-def along(criterion: CriterionName, network: nn.Module, masks: Masks) -> Masks:
-    """Return the masks of what goes with a removed filter: its bias, and its batch norm's scale and shift.
+def coupled_masks(criterion: CriterionName, network: nn.Module, masks: Masks) -> Masks:
+    """Return masks for what is removed together with a filter: its bias, and the scale and shift of its batch norm.
 
-    Empty for criteria that remove single weights, which leave biases and batch norm alone. What is not trained stays.
+    Empty for criteria that remove single weights: biases and batch norm stay. Parameters that are not trained stay too.
     """
     if criterion == "none" or not CRITERIA[criterion].filters:
         return {}
@@ -180,23 +181,23 @@ def along(criterion: CriterionName, network: nn.Module, masks: Masks) -> Masks:
     norms = batch_norms(network)
     found: Masks = {}
     for name, mask in masks.items():
-        beside = [name.removesuffix("weight") + "bias"]
+        coupled = [name.removesuffix("weight") + "bias"]
         if name in norms:
-            beside += [f"{norms[name]}.weight", f"{norms[name]}.bias"]
-        found |= {other: _filters(mask) for other in beside if other in names}
+            coupled += [f"{norms[name]}.weight", f"{norms[name]}.bias"]
+        found |= {other: _filters(mask) for other in coupled if other in names}
     return found
 
 
 def _filters(mask: Tensor) -> Tensor:
-    """Return which filters have any weight left."""
+    """Return, for each filter, whether it has any weight left."""
     return mask.flatten(1).any(1)
 
 
 def remove_lowest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
-    """Return `alive` with exactly `count` True entries fewer: those of the lowest scores, earlier position on a tie.
+    """Return `alive` without the `count` True entries of the lowest scores; of equal scores the first go first.
 
-    `scores` and `alive` are flat and of one length. A k-th value and one pass, not a sort: 139 million weights of a
-    VGG-19 take seconds.
+    `scores` and `alive` are flat and of one length. This takes a k-th value and one pass instead of a sort, which would
+    take seconds for the 139 million weights of a VGG-19.
     """
     if count == 0:
         return alive.clone()
@@ -208,6 +209,6 @@ def remove_lowest(scores: Tensor, alive: Tensor, count: int) -> Tensor:
 
 
 def percent_remaining(masks: Masks) -> float:
-    """Return the share of surviving prunable weights, in percent."""
+    """Return the surviving prunable weights, in percent of all prunable weights."""
     total = sum(mask.numel() for mask in masks.values())
     return 100.0 * sum(int(mask.sum()) for mask in masks.values()) / total

@@ -1,7 +1,7 @@
-"""Learning-rate schedules, as pure functions of the step. In: step and max_lr. Out: the rate of that step.
+"""Learning-rate schedules, as pure functions of the step. In: step and max_lr. Out: the learning rate of that step.
 
-Sources: S-Cyc paper, Table 1; Le and Hua for the four of retraining. A schedule starts anew at every pruning cycle.
-Next: `trainables.pack` asks once a step.
+Sources: S-Cyc paper, Table 1; Le and Hua for the four schedules of retraining. A schedule restarts at every pruning
+cycle. Next: `trainables.pack` asks for the rates of each step.
 """
 
 import math
@@ -17,10 +17,10 @@ def constant(step: int, max_lr: float) -> float:
 
 
 def warmup(step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int]) -> float:
-    """Return the rate of update `step` (0, 1, ...): linear from 0 to max_lr, held, ten times lower from each milestone.
+    """Return the rate of update `step` (0, 1, ...): linear from 0 to max_lr, then constant, a tenth at each milestone.
 
-    The update `warmup_steps - 1` is the first at max_lr, so a first milestone equal to `warmup_steps` (the paper's
-    ResNet-20: b = c = 20,000) still lets the rate reach its peak. Source: Table 1, "warmup" (a, b, c, d, e).
+    Update `warmup_steps - 1` is the first at max_lr. So the rate reaches its peak even if the first milestone equals
+    `warmup_steps` (the paper's ResNet-20: b = c = 20,000). Source: Table 1, "warmup" (a, b, c, d, e).
     """
     rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     drops = sum(step >= milestone for milestone in milestones)
@@ -38,16 +38,16 @@ def decay(step: int, max_lr: float, steps: int) -> float:
 def cyclical(step: int, max_lr: float, cycle_steps: int) -> float:
     """Return the rate of update `step`: triangles from 0 to max_lr and back, `cycle_steps` updates each way.
 
-    Source: Table 1, "cyclical" (a, b, c), with the a of 0 that every table of the paper has.
+    Source: Table 1, "cyclical" (a, b, c), with a = 0 as in every table of the paper.
     """
     position = step / cycle_steps % 2
     return max_lr * (position if position <= 1 else 2 - position)
 
 
 def fine_tuning(step: int, max_lr: float, milestones: Sequence[int]) -> float:
-    """Return the last, smallest rate of the original training, at every step (FT).
+    """Return the last, smallest rate of the original training at every step (FT).
 
-    Here and below the original training is `warmup` with peak max_lr. Source: Le and Hua, "Network Pruning That
+    Here and below, the original training is under `warmup` with peak max_lr. Source: Le and Hua, "Network Pruning That
     Matters" (ICLR 2021).
     """
     return max_lr / 10.0 ** len(milestones)
@@ -56,17 +56,17 @@ def fine_tuning(step: int, max_lr: float, milestones: Sequence[int]) -> float:
 def lr_rewinding(
     step: int, max_lr: float, warmup_steps: int, milestones: Sequence[int], steps: int, first_steps: int
 ) -> float:
-    """Return the rates of the original training's last `steps` steps of `first_steps` (LRW; source as above).
+    """Return the rates of the last `steps` steps of the original training of `first_steps` steps (LRW; source above).
 
-    Where retraining is longer than the original, the original's first rate comes first.
+    If retraining is longer than the original training, it begins with the original's first rate.
     """
     return warmup(max(0, first_steps - steps + step), max_lr, warmup_steps, milestones)
 
 
 def scaled_restarting(step: int, max_lr: float, milestones: Sequence[int], steps: int, first_steps: int) -> float:
-    """Return the original training squeezed into `steps` steps behind a short warmup (SLR; source as above).
+    """Return the original training shortened to `steps` steps, with a short warmup (SLR; source as above).
 
-    As in the released code, the warmup takes the first tenth and the drops are squeezed into the rest.
+    As in the released code, the warmup takes the first tenth, and the drops are scaled to the rest.
     """
     short = steps // 10
     squeezed = [short + round((steps - short) * milestone / first_steps) for milestone in milestones]
@@ -74,10 +74,10 @@ def scaled_restarting(step: int, max_lr: float, milestones: Sequence[int], steps
 
 
 def cyclic_restarting(step: int, max_lr: float, milestones: Sequence[int], steps: int, first_steps: int) -> float:
-    """Return one cycle of `steps` steps: up to the rate that LRW starts from, and down to 0.001 of it (CLR; as above).
+    """Return one cycle of `steps` steps: up to the rate that LRW starts with, and down to 0.001 of it (CLR; as above).
 
-    Both ways along a cosine from 0.001 of the peak, the peak at a tenth, as the released code has it; a warmup that LRW
-    would start in is passed over.
+    As in the released code, both ways follow a cosine, and the peak is at a tenth of the steps. If LRW would start
+    within the warmup, the peak is max_lr.
     """
     peak = max_lr / 10.0 ** sum(milestone <= first_steps - steps for milestone in milestones)
     low, top, last = peak / 1000, steps // 10, max(1, steps - 1)
@@ -87,16 +87,16 @@ def cyclic_restarting(step: int, max_lr: float, milestones: Sequence[int], steps
 
 @dataclass(frozen=True)
 class Rates:
-    """A schedule made ready for one training."""
+    """The rates of one training."""
 
     at: Callable[[int, float], float]
     """(step, max_lr) -> learning rate."""
     warmup_steps: int
-    """Steps of its warmup; evaluations before its end do not score."""
+    """Steps of the warmup; evaluations before its end do not count for the score."""
 
 
 def rates(schedule: Schedule, steps: int, first_steps: int) -> Rates:
-    """Return a schedule's rates in a training of `steps` steps; the original training, cycle 0, had `first_steps`.
+    """Return a schedule's rates in a training of `steps` steps; the original training, cycle 0, has `first_steps`.
 
     Raises ValueError for an unknown schedule.
     """

@@ -1,4 +1,4 @@
-"""What a lane is trained on, and what comes of it: settings, packs, results, seeds. Next: `trainables.pack` trains.
+"""What training takes and gives: settings, schedules, lanes, packs, results, seeds. Next: `trainables.pack` trains.
 
 This module imports no torch, so that a command line can check names without waiting for it.
 """
@@ -26,13 +26,13 @@ CriterionName = Literal[
     "none",
 ]
 GRADIENT_CRITERIA = ("global_gradient", "layer_gradient", "taylor_bn")
-"""Those that score weights by gradients of the loss."""
+"""Criteria that score weights by gradients of the loss."""
 FILTER_CRITERIA = ("l1_filter", "taylor_bn", "random_filter")
-"""Those that take whole filters."""
+"""Criteria that remove whole filters."""
 RewindName = Literal["none", "init"]
 ScheduleName = Literal["warmup", "constant", "decay", "cyclical", "ft", "lrw", "slr", "clr"]
 RETRAINING = ("ft", "lrw", "slr", "clr")
-"""Those that say how a pruned network is trained again; the first training, cycle 0, is under `warmup`."""
+"""Schedules for training a pruned network again. Cycle 0, the first training, is under `warmup`."""
 OptimizerName = Literal["sgd", "adam", "rmsprop"]
 ScoreName = Literal["best", "last"]
 DtypeName = Literal["float32", "float64"]
@@ -40,18 +40,18 @@ DtypeName = Literal["float32", "float64"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning-rate schedule but for its max_lr (`trainables.schedules` has the rates)."""
+    """A learning-rate schedule without its max_lr; `trainables.schedules` computes the rates."""
 
     name: ScheduleName
     warmup_steps: int = 0
-    """`warmup` and what is made from it: steps over which the rate rises to max_lr."""
+    """Of `warmup` and the schedules for retraining: steps over which the rate rises to max_lr."""
     milestones: tuple[int, ...] = ()
-    """Likewise: steps from which the rate is ten times lower, each time."""
+    """Likewise: steps at which the rate becomes ten times lower."""
     cycle_steps: int = 0
-    """`cyclical`: steps from rate 0 to max_lr, half a triangle; 0 elsewhere."""
+    """Of `cyclical`: steps from rate 0 to max_lr, half a triangle; 0 for other schedules."""
 
     def check(self, steps: int) -> None:
-        """Raise ValueError where the schedule does not fit a training of so many steps."""
+        """Raise ValueError if the schedule does not fit a training of so many steps."""
         if self.name == "cyclical" and self.cycle_steps < 1:
             raise ValueError(f"cycle_steps must be at least 1, but got {self.cycle_steps}")
         if not 0 <= self.warmup_steps <= steps:
@@ -69,41 +69,42 @@ class Schedule:
 class TrainSpec:
     """Everything that determines how a lane trains, except its start state, its max_lr and its run's seed.
 
-    Raises ValueError for numbers outside their range; names are checked where they are looked up.
+    Raises ValueError for numbers out of range. Names are checked where they are used.
     """
 
     model: str
     """Of `trainables.networks.models.MODELS`, or a user's `package.module:function`."""
     model_source: str = ""
-    """sha256 of the code of a user's function (`trainables.users_own.digest`); empty for the others."""
+    """sha256 of the code of a user's function (`trainables.users_own.digest`); empty for models of this project."""
     hidden: tuple[int, ...]
-    """Widths of the `mlp`'s hidden layers; empty for other models."""
+    """Widths of the hidden layers of `mlp`; empty for other models."""
     batch_norm: bool = False
-    """Whether the `mlp` normalises its hidden layers; False for other models."""
+    """Whether `mlp` has batch norm in its hidden layers; False for other models."""
     dataset: str
-    """Of `data.published.DATASETS`, or a user's `package.module:function`; the fingerprint tells its contents."""
+    """Of `data.published.DATASETS`, or a user's `package.module:function`. A fingerprint stands for its content."""
     images: int | None = None
-    """Images that are taken of the data set, a fixed part of it; None: all."""
+    """Number of images: a fixed part of the data set; None: all images."""
     split: SplitName
     pruning: CriterionName
     prune_rate: float
-    """Share of the surviving prunable weights that a cycle removes, in (0, 1)."""
+    """Share of the surviving prunable weights that each pruning removes, in (0, 1)."""
     keep_output: bool
     """True: the output layer is never pruned."""
     score_batches: int | None = None
-    """Batches of the training split that gradient scores are taken over; None: all of it, or no gradients needed."""
+    """Batches of the training split that gradients are averaged over; None: all, or no gradients are needed."""
     rewind: RewindName | int
-    """What survivors are set back to after pruning: nothing, the initial weights, or those after N steps of cycle 0."""
+    """What surviving weights are set back to after pruning. `none`: nothing; `init`: the initial weights; a number N:
+    the weights after N steps of cycle 0."""
     schedule: Schedule
-    """Of lanes that have none of their own."""
+    """Schedule of lanes that have none of their own."""
     steps: int
-    """Optimizer steps of one cycle."""
+    """Optimizer steps of a cycle."""
     retrain_steps: int | None = None
-    """Optimizer steps of the cycles after cycle 0; None: as many."""
+    """Optimizer steps of each cycle after cycle 0; None: the same as `steps`."""
     batch_size: int
     optimizer: OptimizerName = "sgd"
     momentum: float
-    """Of SGD and RMSprop; Adam's first beta."""
+    """Momentum of SGD and RMSprop; the first beta of Adam."""
     weight_decay: float
     eval_every: int | None
     """Steps between evaluations; None: once an epoch. The last step is always evaluated."""
@@ -125,16 +126,16 @@ class TrainSpec:
         return self.steps if cycle == 0 or self.retrain_steps is None else self.retrain_steps
 
     def smallest_batch(self, images: int) -> int:
-        """Return the size of the smallest batch that is trained on, of so many training images."""
+        """Return the size of the smallest batch in a training on so many images."""
         left = images % self.batch_size
         return left if left and images // self.batch_size < max(self.steps_of(0), self.steps_of(1)) else self.batch_size
 
     def evaluated_every(self, images: int) -> int:
-        """Return the steps between evaluations, where a run has so many training images."""
+        """Return the steps between evaluations, if a run has so many training images."""
         return self.eval_every or -(-images // self.batch_size)
 
     def scored_images(self, images: int) -> int:
-        """Return how many of a run's training images weights are scored by; 0 where no gradients are."""
+        """Return over how many of a run's training images gradients are averaged; 0 if the criterion needs none."""
         if self.pruning not in GRADIENT_CRITERIA:
             return 0
         return images if self.score_batches is None else min(images, self.score_batches * self.batch_size)
@@ -164,51 +165,51 @@ class Lane:
 
     max_lr: float
     parent: str | None
-    """Digest of the state whose pruned network this lane trains; None in cycle 0, which starts from initial weights."""
+    """Digest of the state that is pruned and then trained; None in cycle 0, which starts from initial weights."""
     rewind_to: str | None = None
-    """Digest of the state that survivors are set back to; None in cycle 0 and without rewinding."""
+    """Digest of the state that surviving weights are set back to; None in cycle 0 and without rewinding."""
     schedule: Schedule | None = None
-    """Of this lane; None: the settings'."""
+    """The lane's own schedule; None: the schedule of the settings."""
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Lanes of one run and cycle that train together."""
+    """Lanes of one run and one cycle that train together."""
 
     cycle: int
     run: int
     seed: int
-    """The run's seed: its split, initial weights and batch order follow from it."""
+    """The run's seed, which determines its split, initial weights and batch order."""
     lanes: tuple[Lane, ...]
 
 
 @dataclass
 class LaneResult:
-    """What came of a lane. Accuracies in percent, None where the lane diverged."""
+    """What the training of a lane gave. Accuracies are in percent, losses in nats; None if the lane diverged."""
 
     max_lr: float
     parent_state: str
-    """Digest of the state before pruning; in cycle 0, of the initial weights."""
+    """Digest of the state before pruning; in cycle 0 of the initial weights."""
     state: str | None
-    """Digest of the scored network, None where the lane diverged."""
+    """Digest of the scored network; None if the lane diverged."""
     percent_remaining: float
     schedule: str
-    """Name of the schedule that it was trained under."""
+    """Name of the lane's schedule in this cycle."""
     status: str
-    """`ok`, `diverged`, or `ended`: nothing was left to prune."""
+    """`ok`, `diverged`, or `ended` (nothing was left to prune)."""
     steps: int
-    """Optimizer steps trained."""
+    """Optimizer steps that were trained."""
     rewind_state: str | None = None
-    """Digest of what later cycles of its chain are set back to; None after cycle 0 and without rewinding."""
+    """In cycle 0 with rewinding: digest of the state that later cycles of the chain are set back to. Else None."""
     best_step: int | None = None
-    """Steps after which the scored evaluation took place."""
+    """Step of the scored evaluation."""
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     val_loss: float | None = None
     train_loss: float | None = None
-    """Mean loss of the training batches since the evaluation before the scored one."""
+    """Mean loss of the training batches between the scored evaluation and the one before it."""
     wall_seconds: float = 0.0
-    """The pack's time divided by its lanes, so that sums over lanes are time spent."""
+    """The pack's seconds divided by its lanes, so that a sum over lanes is the time spent."""
     eval_steps: list[int] = field(default_factory=list)
     eval_val_accuracy: list[float] = field(default_factory=list)
     eval_test_accuracy: list[float] = field(default_factory=list)
@@ -218,7 +219,7 @@ class LaneResult:
 def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2^32) that is a hash of the parts, so that no two purposes share random numbers.
 
-    Neighbouring user seeds must not share runs (seed 0 run 1 is not seed 1 run 0), which sums of seeds would do.
+    A sum would not do: seed 0, run 1 and seed 1, run 0 would be the same run.
     """
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

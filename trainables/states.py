@@ -1,7 +1,7 @@
-"""A state on disk: weights, buffers and masks of one network, in a safetensors file named by its content.
+"""A state on disk: weights, buffers and masks of one network, in a safetensors file named after its content.
 
-In: tensors. Out: the digest that rows and later cycles refer to. Nothing is ever unpickled. Next: `trainables.pack`
-starts the lanes of the following cycle from it.
+In: tensors. Out: the digest by which rows and later cycles refer to the state. Nothing is unpickled. Next:
+`trainables.pack` starts the lanes of the next cycle from it.
 """
 
 import hashlib
@@ -18,32 +18,32 @@ from trainables.storage import STATE, Location, Replacing, is_file, is_folder, r
 
 MASK_PREFIX = "mask/"
 FILE = re.compile(r"\.?([0-9a-f]{64})\.safetensors(-[0-9a-f]{32}\.partial)?")
-"""What a state's file is called, and what a killed writer leaves of it."""
+"""Name of a state's file, and of what a killed process leaves of one."""
 
 
 class StateError(ValueError):
-    """A state file that is missing, damaged or not a state."""
+    """A state's file is missing, damaged, or of another network."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a cycle starts from or ends with."""
+    """A network between two cycles."""
 
     tensors: dict[str, Tensor]
-    """Parameters and buffers by their names in the network."""
+    """Parameters and buffers, by their names in the network."""
     masks: dict[str, Tensor]
-    """bool, by the name of the weight; True where it survives."""
+    """Bool tensors by the names of the prunable weights; True where a weight survives."""
 
 
 def path_of(folder: Location, digest: str) -> Location:
-    """Return where the state with this digest lies."""
+    """Return the location of the state with this digest."""
     return folder / f"{digest}.safetensors"
 
 
 def save_state(folder: Location, state: State) -> str:
-    """Write a state unless it is there already and return its digest, the sha256 of the file.
+    """Write a state, unless it is there already; return its digest, the sha256 of the file.
 
-    The file appears under its name only when it is complete, so a killed writer leaves no half state.
+    The file appears under its name only when it is complete.
     """
     masks = {MASK_PREFIX + name: mask for name, mask in state.masks.items()}
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in (state.tensors | masks).items()}
@@ -57,11 +57,11 @@ def save_state(folder: Location, state: State) -> str:
     return digest
 
 
-def load_state(folder: Location, digest: str, like: Mapping[str, Tensor] | None = None) -> State:
-    """Read a state and check its content against its name.
+def load_state(folder: Location, digest: str, network: Mapping[str, Tensor] | None = None) -> State:
+    """Read a state, and check that its content matches its name.
 
-    `like`: the parameters and buffers of a network, which the state must be of. Raises StateError if the file is
-    missing, does not hash to its name, or is of another network.
+    `network` has the parameters and buffers of the network that the state must be of. Raises StateError if the file is
+    missing, if its hash is not its name, or if it is of another network.
     """
     path = path_of(folder, digest)
     try:
@@ -77,18 +77,18 @@ def load_state(folder: Location, digest: str, like: Mapping[str, Tensor] | None 
         tensors={name: tensor for name, tensor in tensors.items() if not name.startswith(MASK_PREFIX)},
         masks={name.removeprefix(MASK_PREFIX): t for name, t in tensors.items() if name.startswith(MASK_PREFIX)},
     )
-    if like is not None:
-        _check(state, path, like)
+    if network is not None:
+        _check(state, path, network)
     return state
 
 
-def _check(state: State, path: Location, like: Mapping[str, Tensor]) -> None:
-    """Raise StateError where a state's tensors have not the names and shapes of a network's, or its masks no weight."""
-    if state.tensors.keys() != like.keys() or not state.masks.keys() <= like.keys():
+def _check(state: State, path: Location, network: Mapping[str, Tensor]) -> None:
+    """Raise StateError unless a state's tensors and masks have the names and shapes of a network's tensors."""
+    if state.tensors.keys() != network.keys() or not state.masks.keys() <= network.keys():
         raise StateError(f"state {path} is of another network: its tensors have other names")
     for name, tensor in (*state.tensors.items(), *state.masks.items()):
-        if tensor.shape != like[name].shape:
-            found, wanted = tuple(tensor.shape), tuple(like[name].shape)
+        if tensor.shape != network[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(network[name].shape)
             raise StateError(f"state {path} is of another network: {name} has the shape {found}, not {wanted}")
 
 
@@ -98,9 +98,9 @@ def remove_state(folder: Location, digest: str) -> None:
 
 
 def remove_states(folder: Location, named: Collection[str], needed: Collection[str]) -> None:
-    """Remove those of the `named` states that are not `needed`, and what killed writers left of any `named` one.
+    """Remove the `named` states that are not `needed`, and what killed processes left of any `named` state.
 
-    What else lies in the folder is somebody else's and stays.
+    Other files in the folder stay.
     """
     for path in folder.iterdir() if folder.exists() else ():
         found = FILE.fullmatch(path.name)
@@ -109,6 +109,6 @@ def remove_states(folder: Location, named: Collection[str], needed: Collection[s
 
 
 def _remove(path: Location) -> None:
-    """Remove the file of a state: nothing through a link, nothing that is called otherwise or is no file."""
+    """Remove the file of a state; never anything behind a link, with another kind of name, or that is not a file."""
     if FILE.fullmatch(path.name) and (not isinstance(path, Path) or (is_folder(path.parent) and is_file(path))):
         path.unlink(missing_ok=True)

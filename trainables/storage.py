@@ -1,7 +1,7 @@
-"""Where results lie: a folder of this machine or one that hosts share, or a place in a bucket (s3://, gs://).
+"""Where results lie: a folder, of this machine or shared by several, or a location in a bucket (s3://, gs://).
 
-In: a path or URI as a user gives it. Out: a `Location`, which is read and written alike wherever it is, and
-`Replacing`: files are whole or not there. Credentials come from where the clouds' own tools have them, never from here.
+In: a path or URI from the user. Out: a `Location`, which is read and written in the same way wherever it is, and
+`Replacing`, which writes files that are complete or absent. Credentials come from where the clouds' tools have them.
 """
 
 import errno
@@ -23,21 +23,21 @@ T = TypeVar("T")
 
 SCHEMES = ("s3", "gs")
 PAUSES = (1.0, 4.0, 16.0)
-"""Seconds before a bucket is asked again, on top of what its client library tries."""
+"""Seconds until a bucket is asked again, besides what its client library tries."""
 
 SMALL, TABLE, STATE = 16 * 2**20, 2**30, 16 * 2**30
-"""Bytes that are read at most: of a manifest or another file of text, of a table, of a network. See `read`."""
+"""Most bytes that are read: of a manifest or other text file, of a table, of a state. See `read`."""
 
 
 class StorageError(ValueError):
-    """A place that cannot be one."""
+    """A path or URI that is not a location."""
 
 
 @dataclass(frozen=True, order=True)
 class Remote:
-    """A place in a bucket, with as much of pathlib.Path as results need; folders are there when something is in them.
+    """A location in a bucket, with the methods of pathlib.Path that results need. A folder exists if it has content.
 
-    Raises OSError, or FileNotFoundError, where Path would.
+    Methods raise OSError and FileNotFoundError as those of Path.
     """
 
     uri: str
@@ -66,34 +66,34 @@ class Remote:
 
     @property
     def parent(self) -> "Remote":
-        """The place that this one is in; a bucket is its own, as `/` is."""
+        """The location that this one is in; of a bucket the bucket itself, as for `/`."""
         parent = self.uri.rpartition("/")[0]
         return self if parent.endswith("/") else Remote(parent)
 
     def with_name(self, name: str) -> "Remote":
-        """Return the place beside this one that has this name."""
+        """Return the location of this name beside this one."""
         return self.parent / name
 
     def absolute(self) -> "Remote":
-        """Return itself: a URI depends on no working folder."""
+        """Return itself: a URI does not depend on the working folder."""
         return self
 
     def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
-        """Nothing: buckets have no folders to make."""
+        """Do nothing: a bucket needs no folders."""
 
     def exists(self) -> bool:
-        """Whether a file is there, or anything within it."""
+        """Return whether it is a file, or a folder with content."""
         return bool(self.ask(lambda files, path: files.get_file_info(path)).type.value)
 
     def iterdir(self) -> Iterator["Remote"]:
-        """Iterate over what is in it, one level deep."""
+        """Iterate over its content, one level deep."""
         from pyarrow.fs import FileSelector
 
         found = self.ask(lambda files, path: files.get_file_info(FileSelector(path, allow_not_found=True)))
         return (self / info.base_name for info in found)
 
     def glob(self, pattern: str) -> Iterator["Remote"]:
-        """Iterate over what matches, level by level: `*.parquet`, `*/manifest.json`."""
+        """Iterate over what matches a pattern such as `*.parquet` or `*/manifest.json`, level by level."""
         first, _, rest = pattern.partition("/")
         found = [path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, first)]
         return (match for path in found for match in path.glob(rest)) if rest else iter(found)
@@ -107,7 +107,7 @@ class Remote:
         return self.read_bytes().decode(encoding)
 
     def write_bytes(self, content: bytes) -> None:
-        """Write the file: it is there when all of it is."""
+        """Write the file. It appears when it is complete."""
 
         def write(files: Any, path: str) -> None:
             with files.open_output_stream(path) as stream:
@@ -116,7 +116,7 @@ class Remote:
         self.ask(write)
 
     def write_text(self, content: str, encoding: str = "utf-8") -> None:
-        """Write a text file, likewise."""
+        """Write a text file, as `write_bytes`."""
         self.write_bytes(content.encode(encoding))
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -128,7 +128,7 @@ class Remote:
                 raise
 
     def ask(self, what: Callable[[Any, str], T]) -> T:
-        """Ask the bucket, again after a while where it did not answer: a night's sweep outlives a minute's outage."""
+        """Ask the bucket; ask again after a pause if it did not answer, so that a sweep survives a short outage."""
         for pause in (*PAUSES, None):
             try:
                 files = _files(self.uri.partition("://")[0] + "://" + self.uri.partition("://")[2].partition("/")[0])
@@ -143,23 +143,23 @@ class Remote:
 Location = Path | Remote
 
 
-def locate(place: "str | Path | Remote") -> Location:
-    """Return the place that a user names by a path or a URI. Raises StorageError for what is none.
+def locate(name: "str | Path | Remote") -> Location:
+    """Return the location of a path or URI. Raises StorageError for what is neither.
 
-    A URI with credentials or options in it is refused: it would stand in manifests and logs.
+    A URI with credentials or options is refused, since manifests and logs would show it.
     """
-    text = str(place)
+    text = str(name)
     scheme, found, rest = text.partition("://")
     if text.startswith(tuple(f"{known}:/" for known in SCHEMES)) and not found:
-        raise StorageError(f"{text} is no path: {text.replace(':/', '://', 1)} has two slashes")
+        raise StorageError(f"{text} is not a path: {text.replace(':/', '://', 1)} has two slashes")
     if not found:
-        return place if isinstance(place, Remote) else expanded(Path(place))
+        return name if isinstance(name, Remote) else expanded(Path(name))
     if scheme not in SCHEMES:
         raise StorageError(f"{scheme}:// is not known: give a path, s3://BUCKET/PATH or gs://BUCKET/PATH")
     if "@" in rest or "?" in rest:
         raise StorageError(
             f"{scheme}:// without credentials and options: they come from the environment (AWS_PROFILE, "
-            "AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), since results say where they lie"
+            "AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, ...), since results state their location"
         )
     parts = rest.rstrip("/").split("/")
     if not re.fullmatch(r"[\w.-]+", parts[0]) or any(part in ("", ".", "..") for part in parts):
@@ -168,19 +168,19 @@ def locate(place: "str | Path | Remote") -> Location:
 
 
 def expanded(path: Path) -> Path:
-    """Return a path with ~ or ~USER replaced by that user's home. Raises StorageError for a user who is unknown."""
+    """Return a path with ~ or ~USER replaced by that user's home. Raises StorageError for an unknown user."""
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise StorageError(f"there is no user {path.parts[0]}: write ./{path} for a path that begins so") from error
+        raise StorageError(f"there is no user {path.parts[0]}: write ./{path} for a path that begins with ~") from error
 
 
 def read(path: Location, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes: `SMALL`, `TABLE` or `STATE`.
 
-    All that is read of a results folder is read here: a folder may come from a stranger. Raises OSError, naming the
-    file and what it is, for a link, which is not followed, for a folder, a pipe, a socket or a device, which are not
-    waited for, and for a larger file; FileNotFoundError where nothing is.
+    Everything in a results folder is read through this function, since a folder may come from a stranger. Links are not
+    followed, and pipes are not waited for. Raises OSError, with the file and what it is, for a link, folder, pipe,
+    socket or device, and for a larger file; FileNotFoundError if there is nothing.
     """
     if isinstance(path, Remote):
 
@@ -206,7 +206,7 @@ def read(path: Location, limit: int) -> bytes:
 
 
 def what_is(mode: int) -> str:
-    """Return what a file's mode, as `lstat` has it, says that it is: a file, a folder, a link, ..."""
+    """Return what something is by its mode, as `lstat` gives it: "a file", "a folder", "a link", ..."""
     for of_kind, name in (
         (stat.S_ISREG, "a file"),
         (stat.S_ISDIR, "a folder"),
@@ -220,12 +220,12 @@ def what_is(mode: int) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a regular file is there; a link to one is none."""
+    """Return whether a path is a regular file; a link to one is not."""
     return _is(stat.S_ISREG, path)
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a folder is there; a link to one is none."""
+    """Return whether a path is a folder; a link to one is not."""
     return _is(stat.S_ISDIR, path)
 
 
@@ -236,7 +236,7 @@ def _is(of_kind: Callable[[int], bool], path: Path) -> bool:
 
 
 def reason(error: OSError) -> str:
-    """Return what an error of a file system says, without the file's name, which the message about it has."""
+    """Return the message of a file system's error without the file's name, which our messages state anyway."""
     return error.strerror or " ".join(str(error).split())
 
 
@@ -253,10 +253,10 @@ def _check_size(path: Location, size: int, limit: int) -> None:
 
 
 class Replacing:
-    """Context: a local file's path, whose content takes the place of `path` when the block ends without an error.
+    """Context: the path of a temporary file, which replaces `path` when the block ends without an error.
 
-    Nothing is written in place: a link that lies at `path` is replaced and not followed, and other names that its file
-    has keep the old content.
+    So `path` is never half written. A link at `path` is replaced, not followed, and other names of the same file keep
+    the old content.
     """
 
     def __init__(self, path: Location) -> None:
@@ -265,7 +265,9 @@ class Replacing:
         self.partial = path.with_name(name) if isinstance(path, Path) else Path(tempfile.gettempdir()) / name
 
     def __enter__(self) -> Path:
-        os.close(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # whatever lies there is not ours
+        os.close(
+            os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        )  # never into a file that is there already
         return self.partial
 
     def __exit__(self, kind: object, *rest: object) -> None:
@@ -283,7 +285,7 @@ class Replacing:
 
 
 def copy(source: Location, target: Location) -> None:
-    """Have a file of one place be in another too: under a second name where that can be. Raises OSError as `read`."""
+    """Copy a file to another location; where possible as a second name of the same file. Raises OSError as `read`."""
     if isinstance(source, Path) and isinstance(target, Path) and is_file(source):
         with suppress(OSError):  # another disk, or there already
             os.link(source, target, follow_symlinks=False)
@@ -303,7 +305,7 @@ def _files(bucket: str) -> Any:
 
 
 def _passing(error: OSError) -> bool:
-    """Whether an error of a bucket may pass: the network or the service, not what was asked of it."""
+    """Return whether an error of a bucket may pass: it is of the network or the service, not of the request."""
     words = ("NETWORK", "TIMEOUT", "TIMED OUT", "SLOW_DOWN", "THROTTL", "UNAVAILABLE", "INTERNAL", "CONNECT")
     said = re.sub("'[^']*'", "", str(error)).upper()  # without the names of bucket and file, which may be such a word
     return not isinstance(error, FileNotFoundError) and any(word in said for word in words)

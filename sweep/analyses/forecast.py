@@ -240,7 +240,7 @@ class _Dealer:
     costs: tuple[PackCosts, PackCosts]
 
     def wall(self, rounds: Sequence[tuple[int, int]]) -> float:
-        """Return the time until all rounds are trained: one after another, or where no run waits for another, lanes_per_round.
+        """Return the time until all rounds are trained: in sequence, or, if no run waits for another, all at once.
 
         Then all workers have work until the longest chain or all work is done.
         """

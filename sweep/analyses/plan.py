@@ -189,7 +189,9 @@ def pilot(settings: Settings, runs: int) -> Spread:
     come out well, and as `check_network`.
     """
     if runs < FEWEST:
-        raise SettingsError(f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread")
+        raise SettingsError(
+            f"--pilot must be at least {FEWEST}, but got {runs}: fewer runs tell too little of the spread"
+        )
     grid = settings.grid.values
     if len(grid) < 2:
         raise SettingsError(f"a pilot takes a grid of at least 2 max_lr, but got {settings.max_lr}")

@@ -2,33 +2,26 @@
 
 import json as json_text
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.exceptions import UnknownOptionError
 
 from sweep.cli.console import err, out, print_json, print_text
+from sweep.cli.printing import command_line, print_results
 from sweep.config.groups import LocalFolder, LocationText
 from sweep.config.resolve import resolve
-from sweep.config.settings import Settings
 from sweep.errors import SweepError
-from sweep.experiments.schedules.settings import SchedulesSettings
-from sweep.experiments.tuning.settings import TuningSettings
-from trainables.storage import expanded
+from trainables.storage import Location, expanded
 
 if TYPE_CHECKING:
+    from sweep.cluster.catalog import CatalogEntry
     from sweep.cluster.jobs_api import Cluster
-    from sweep.cluster.submission import Submission
-
-KINDS: dict[str, type[Settings] | None] = {
-    "oracle": Settings,
-    "schedules": SchedulesSettings,
-    "tune": TuningSettings,
-    "compare": None,
-    "control": None,
-}
-"""Commands that can be submitted, with the settings that they resolve; None: they take a finished folder's."""
+    from sweep.cluster.records import Submission
+    from sweep.cluster.request import Asked
 
 Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -48,52 +41,37 @@ def register(app: App) -> None:
     ) -> int:
         """Run a command as a job on a Ray cluster: scyc-sweep submit -- oracle --model vgg19.
 
-        Results go to STORAGE/NAME. The same submit again attaches to the job, or goes on with what is unfinished, on
-        another cluster too.
+        Results go to STORAGE/NAME. The same submit again attaches to the job while it runs. After that it continues
+        what is unfinished, also on another cluster.
 
         Parameters
         ----------
         words
-            After --: oracle, schedules, tune, compare or control, and its arguments as on this machine. Of compare and
-            control the FOLDER, of tune the --oracle, may be a NAME of the storage.
+            After --: a command that trains (oracle, tune, schedules, compare, control) and its arguments. The FOLDER of
+            compare and control, and the --oracle of tune, may be a NAME of the storage.
         address
-            The head's dashboard, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS, else this machine's.
+            Address of the dashboard of the cluster's head, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS, else
+            this machine.
         storage
-            Where results go, which the submitter and all hosts of the cluster must see: a shared folder, s3://BUCKET/PATH
-            or gs://BUCKET/PATH.
+            Folder of all results. This machine and all hosts of the cluster must see it: a shared folder,
+            s3://BUCKET/PATH or gs://BUCKET/PATH.
         name
-            Name of the results. Default: as the folder is called on this machine.
+            Name of the results. Default: the name of the results folder on this machine.
         wait
             Print what the job prints, and end with its exit code.
         dry_run
-            Submit nothing: print the entrypoint and the runtime environment.
+            Submit nothing. Print what would be sent: the job's command, its environment and the settings.
 
         """
-        from sweep.cluster import submission
-
-        command, *rest = words or ("",)
-        for flag in ("--name", "--storage", "--wait", "--dry-run"):
-            if any(word.partition("=")[0] == flag for word in rest):
-                raise SweepError(f"{flag} stands before --")
-        if command not in KINDS:
-            raise SweepError(f"submit takes {', '.join(KINDS)} after --, but got {command or 'nothing'}")
-        _, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
-        kind, where = KINDS[command], submission.storage_of(storage)
-        settings = None
-        if kind is None and name is not None:
-            raise SweepError(f"--name: what {command} finds goes to the folder that it is given")
-        if kind is not None:
-            flags = bound.arguments.get("flags")
-            given = {} if flags is None else {each: getattr(flags, each) for each in flags.model_fields_set}
-            settings = resolve(given, bound.arguments.get("config"), kind=kind)
-        asked = submission.ask([command, *rest], command, bound.arguments, settings, where, name)
+        where, asked = asked_of(app, words, storage, name)
         if dry_run:
             _print_dry(asked, where)
             return 0
-        submission.check(asked, settings, where)
+        asked.check()
         from sweep.cluster.jobs_api import Cluster
 
         cluster = Cluster(address)
+        asked.at_once()
         job, how = cluster.submit(asked, where)
         err.print(f"{job.id}: {how}, results in {job.folder}", soft_wrap=True)
         if not wait:
@@ -104,6 +82,28 @@ def register(app: App) -> None:
         if not _follow(cluster, job.id, job.name):
             return 130
         return cluster.exit_code(job.id)
+
+    @app.command(show=False)
+    def job(request: Path, /) -> None:
+        """Carry out the request of a submission; the job that `submit` makes runs this command.
+
+        Parameters
+        ----------
+        request
+            The request, a JSON file.
+
+        """
+        from sweep.cluster.job import read_request, sweeps_of
+        from sweep.experiments.runner import run
+        from sweep.reporting.live import LiveView
+
+        asked = read_request(request)
+        for experiment, settings in sweeps_of(asked):
+            what = f"{experiment.name}: {settings.model} on {settings.dataset}, pruning {settings.pruning}"
+            err.print(f"{what}, results in {settings.folder}", soft_wrap=True)
+            with LiveView(err) as view:
+                results = run(experiment, settings, view, asked.command)
+            print_results(results)
 
     @app.command
     def status(
@@ -123,13 +123,15 @@ def register(app: App) -> None:
             Print a JSON list on stdout and nothing else.
 
         """
-        from sweep.cluster import catalog as stored
-        from sweep.cluster import submission, views
+        from sweep.cluster import views
+        from sweep.cluster.catalog import survey
+        from sweep.cluster.names import storage_of
+        from sweep.cluster.records import records
         from sweep.reporting import terminal
 
-        where = submission.storage_of(storage)
-        found = stored.survey(where, name)
-        jobs = _states(submission.records(where), address)
+        where = storage_of(storage)
+        found = survey(where, name)
+        jobs = _states(records(where), address)
         if json:
             print_json([_plain(each, jobs) for each in found])
         elif found:
@@ -195,11 +197,11 @@ def register(app: App) -> None:
             The networks too, which only `gradients` and further training need.
 
         """
-        from sweep.cluster import catalog as stored
-        from sweep.cluster import submission
+        from sweep.cluster import catalog
+        from sweep.cluster.names import storage_of
 
         target = expanded(to or Path("results") / name)
-        copied = stored.collect(submission.storage_of(storage), name, target, states)
+        copied = catalog.collect(storage_of(storage), name, target, states)
         err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
 
 
@@ -215,29 +217,66 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
     return True
 
 
-def _print_dry(asked: Any, storage: Any) -> None:
-    from sweep.cluster import submission
+def asked_of(app: App, words: Sequence[str], storage: str, name: str | None) -> "tuple[Location, Asked]":
+    """Return the storage, and what a command comes to there. Raises SweepError for what cannot be submitted."""
+    from sweep.cluster import request
+    from sweep.cluster.names import storage_of
+    from sweep.experiments.registry import EXPERIMENTS, settings_class
 
-    draft = submission.new(asked, 1, "")
-    with submission.parcel(asked) as folder:
+    command, where, typed = words[0] if words else "", storage_of(storage), command_line()
+    known = dict.fromkeys([*EXPERIMENTS, "control"])
+    if command not in known:
+        raise SweepError(f"submit takes {', '.join(known)} after --, but got {command or 'nothing'}")
+    try:
+        function, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
+    except UnknownOptionError as error:
+        flag = (error.token.keyword or error.token.value).partition("=")[0]
+        if flag in ("--name", "--storage", "--wait", "--dry-run"):
+            raise SweepError(f"{flag} stands before --") from error
+        raise
+    if function is not app[command].default_command:
+        raise SweepError("--help and --version train nothing: run them here")
+    arguments = bound.arguments
+    given = dict(arguments.get("flags") or {})
+    request.check_arguments(arguments, given)
+    if command not in ("compare", "control"):
+        settings = resolve(given, arguments.get("config"), kind=settings_class(command))
+        return where, request.ask_sweep(command, settings, where, name, typed)
+    if name is not None:
+        raise SweepError(f"--name: the results of {command} go to the folder that it is given")
+    folder, confirm = str(arguments["folder"]), arguments.get("confirm")
+    if command == "control":
+        return where, request.ask_control(folder, arguments.get("pruning"), given, where, typed)
+    runs = [*([None] if arguments.get("train") else []), *([] if confirm is None else [confirm])]
+    return where, request.ask_compare(folder, arguments.get("scyc"), runs, given, where, typed)
+
+
+def _print_dry(asked: "Asked", storage: Location) -> None:
+    from sweep.cluster.parcel import ENTRYPOINT, parcel
+    from sweep.cluster.records import Submission, environment
+
+    draft = Submission.of(asked, 1, "")
+    with parcel(asked.request) as folder:
         brought = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    print_text(draft.entrypoint + "\n")
+    print_text(ENTRYPOINT + "\n")
     content = {
         "submission_id": draft.id,
         "folder": draft.folder,
-        "runtime_env": {"working_dir": brought, "env_vars": submission.environment(draft, storage)},
+        "request": asked.request.model_dump(mode="json"),
+        "runtime_env": {"working_dir": brought, "env_vars": environment(draft, storage)},
     }
     print_text(json_text.dumps(content, indent=2) + "\n")
 
 
 def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str, str]":
     """Return the cluster, the id of the newest job of a name, and its results folder. Raises SweepError if none."""
-    from sweep.cluster import submission
     from sweep.cluster.jobs_api import Cluster
+    from sweep.cluster.names import folder_of, storage_of
+    from sweep.cluster.records import records
 
-    where = submission.storage_of(storage)
-    folder = str(submission.folder_of(where, name))
-    known = [each for each in submission.records(where) if each.name == name]
+    where = storage_of(storage)
+    folder = str(folder_of(where, name))
+    known = [each for each in records(where) if each.name == name]
     cluster = Cluster(address or (known[-1].address if known else None))
     jobs = cluster.jobs(folder)
     if not jobs:
@@ -245,17 +284,14 @@ def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str
     return cluster, str(jobs[-1].submission_id), folder
 
 
-def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:
+def _states(known: "list[Submission]", address: str | None) -> dict[str, str]:
     """Return what the newest job of each name is doing, as far as a head says so."""
-    newest = {each.name: each for each in records}
-    folders = {each.folder: each.name for each in records}  # another storage may have the same names
+    newest = {each.name: each for each in known}
+    folders = {each.folder: each.name for each in known}  # another storage may have the same names
     found: dict[str, str] = {}
     heads = {address} if address else {each.address for each in newest.values()}
     if heads:
-        from sweep.cluster.jobs_api import (  # seconds of imports, for nothing where nothing was submitted
-            FOLDER,
-            Cluster,
-        )
+        from sweep.cluster.jobs_api import FOLDER, Cluster  # seconds of imports, not needed where nothing was submitted
     for head in heads:
         try:
             jobs = Cluster(head).jobs()
@@ -273,7 +309,7 @@ def _states(records: "list[Submission]", address: str | None) -> dict[str, str]:
     return found
 
 
-def _plain(stored: Any, jobs: dict[str, str]) -> dict[str, Any]:
-    content = asdict(stored)
-    content["last"] = stored.last.isoformat() if stored.last else None
-    return content | {"job": jobs.get(stored.name.partition("/")[0])}
+def _plain(entry: "CatalogEntry", jobs: dict[str, str]) -> dict[str, Any]:
+    content = asdict(entry)
+    content["last"] = entry.last.isoformat() if entry.last else None
+    return content | {"job": jobs.get(entry.name.partition("/")[0])}

@@ -8,7 +8,6 @@ from cyclopts import Parameter
 from sweep.cli.console import err, print_json
 from sweep.cli.parameters import Flag, Flags, Json, Whole, takes_execution
 from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
-from sweep.config import named_scyc
 from sweep.config.groups import LocationText
 from sweep.errors import SweepError
 
@@ -59,15 +58,13 @@ def compare(
     """
     from search_spaces.paper import table_of
     from sweep.experiments.oracle import reference_views, table_views
+    from sweep.experiments.oracle.control import check_unchanged
     from sweep.experiments.oracle.experiment import write_comparison
     from sweep.experiments.oracle.results import OracleResults
-    from sweep.experiments.validation.experiment import settings_of
+    from sweep.experiments.validation.experiment import settings_of, trajectories_of
 
     results = OracleResults(folder)
-    texts = scyc or ([results.settings.scyc] if results.settings.scyc else [])
-    if not texts:
-        raise SweepError(f"{folder} was run without S-Cyc parameters: give --scyc, {named_scyc.FORMS}")
-    predicted = named_scyc.parse(texts, results.settings.model, results.settings.dataset, results.settings.scyc)
+    predicted = trajectories_of(results, scyc, training=train or confirm is not None)
     printed = table_of(results.settings.model, results.settings.dataset)
     if paper and printed is None:
         raise SweepError(
@@ -77,12 +74,12 @@ def compare(
     execution = flags or {}
     if execution and not asked:
         raise SweepError(f"--{next(iter(execution)).replace('_', '-')} belongs to --train and --confirm")
-    if asked and not predicted:
-        raise SweepError(f"--train and --confirm train what --scyc gives: {named_scyc.FORMS}")
     if asked:
         say_own_files(results.settings)
     for held_out_runs in asked:
         settings_of(results, predicted, held_out_runs, execution)  # raises for what is wrong before anything is written
+    if asked:
+        check_unchanged(results, execution)  # likewise
     write_comparison(results, predicted)
     if asked:
         _train_comparison(results, predicted, asked, execution, json)

@@ -114,4 +114,4 @@ def _keeps_lanes(words: list[str]) -> bool:
         case ["tune"]:
             return "--by fit" not in " ".join(words).replace("=", " ")
         case command:
-            return command == ["control"]
+            return command in (["control"], ["job"])

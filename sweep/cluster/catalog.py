@@ -1,6 +1,6 @@
-"""What lies in a storage: how far each sweep is, and copies of it. In: STORAGE. Out: `Stored`, from results alone.
+"""What lies in a storage: how far each sweep is, and copies of it. In: STORAGE. Out: `CatalogEntry`.
 
-No job and no log is asked, so it is known when the head is gone too.
+Results alone are read, no job and no log: a storage can be listed after its cluster is gone.
 """
 
 from collections.abc import Collection, Iterator
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sweep.cluster import submission
+from sweep.cluster.names import DATA, NAME, RECORDS, folder_of
+from sweep.cluster.records import records
 from sweep.errors import FolderError
 from sweep.experiments.registry import load
 from sweep.experiments.results import Results
@@ -21,32 +22,30 @@ from sweep.strategies.progress import Progress, seconds_left
 from trainables.storage import STATE, Location, Replacing, is_file, is_folder, read
 
 WITHIN = ("", "controls/*", "validation", "validation-held-out")
-"""Where the results folders of a name lie: its own, and those that other commands put into an oracle's."""
+"""Where the results folders of a name lie: its own, and in an oracle's those of its controls and validations."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class CatalogEntry:
     """One sweep of a storage."""
 
     name: str
     """NAME, or NAME/validation and the like."""
     kind: str
-    """As the manifest has it; nothing where the sweep has not begun."""
+    """Name of the experiment; empty where the sweep has not begun."""
     progress: Progress | None
     finished: bool
     last: datetime | None
-    """When its newest lane was finished, UTC."""
+    """When its newest lane was finished, in UTC."""
     seconds_left: float | None
-    """At the pace of the newest session; None where it says nothing of that."""
+    """At the pace of the newest session; None where that has no lane yet, or nothing is left to train."""
 
 
-def survey(storage: Location, name: str | None = None) -> list[Stored]:
-    """Return the sweeps of a storage, or of one name. Raises FolderError if there is none of that name."""
-    submitted = {each.name for each in submission.records(storage)}
-    there = (
-        {path.name for path in storage.iterdir() if submission.NAME.fullmatch(path.name)} if storage.exists() else ()
-    )
-    names = sorted({*submitted, *there} - {submission.RECORDS, submission.DATA}) if name is None else [name]
+def survey(storage: Location, name: str | None = None) -> list[CatalogEntry]:
+    """Return the sweeps of a storage, or of one name. Raises FolderError if no sweep has that name."""
+    submitted = {each.name for each in records(storage)}
+    there = {path.name for path in storage.iterdir() if NAME.fullmatch(path.name)} if storage.exists() else ()
+    names = sorted({*submitted, *there} - {RECORDS, DATA}) if name is None else [name]
     found = [each for one in names for each in _of(storage, one, one in submitted)]
     if name is not None and not found:
         known = f"; it has {', '.join(sorted(submitted))}" if submitted else ""
@@ -55,12 +54,13 @@ def survey(storage: Location, name: str | None = None) -> list[Stored]:
 
 
 def collect(storage: Location, name: str, to: Path, states: bool = False) -> list[str]:
-    """Copy the results of a name into a folder of this machine: all but states, and those too if asked for.
+    """Copy the results of a name into a folder of this machine, with `states` the networks too.
 
-    Returns what was copied. What is there already and equal stays; what is written meanwhile comes with the next call.
+    Returns the paths that were copied, within the folder. Files that are equal already are not copied again; what the
+    sweep writes meanwhile comes with the next call.
     Raises FolderError if there is nothing, or the folder cannot be written or holds another experiment.
     """
-    source = submission.folder_of(storage, name)
+    source = folder_of(storage, name)
     there, here = Folder(source).manifest(), Folder(to).manifest()
     if there is None:
         raise FolderError(f"{source} holds no results yet")
@@ -95,27 +95,27 @@ def collect(storage: Location, name: str, to: Path, states: bool = False) -> lis
 
 
 def _drop_moved(to: Path, there: Collection[Path]) -> None:
-    """Remove copies of rows' files that the sweep has moved since, and whose rows now lie in another file."""
-    for trials in [to / "lanes", *to.glob("*/trials"), *to.glob("controls/*/trials")]:
-        ledger = Ledger(trials, superseded=trials.with_name("superseded"))
+    """Remove copies of files of rows that the sweep has moved since, if all their rows lie in another file."""
+    for lanes in [to / "lanes", *to.glob("*/lanes"), *to.glob("controls/*/lanes")]:
+        ledger = Ledger(lanes, superseded=lanes.with_name("superseded"))
         for path, keys in ledger.files.items():
             elsewhere = {key for other, keys in ledger.files.items() if other in there for key in keys}
             if path not in there and elsewhere.issuperset(keys):
                 path.unlink()
 
 
-def _of(storage: Location, name: str, submitted: bool) -> list[Stored]:
-    """Return what lies under a name; of one that was submitted and has nothing yet, that."""
-    folder = submission.folder_of(storage, name)
+def _of(storage: Location, name: str, submitted: bool) -> list[CatalogEntry]:
+    """Return what lies under a name: one entry without progress where it was submitted and has no results yet."""
+    folder = folder_of(storage, name)
     found = []
-    for place in WITHIN:
-        for path in [folder] if not place else folder.glob(place) if folder.exists() else ():
+    for within in WITHIN:
+        for path in [folder] if not within else folder.glob(within) if folder.exists() else ():
             with suppress(FolderError):
-                found.append(_stored(load(path), "/".join([name, *str(path).removeprefix(str(folder)).split("/")[1:]])))
-    return found or ([Stored(name, "", None, False, None, None)] if submitted else [])
+                found.append(_entry(load(path), "/".join([name, *str(path).removeprefix(str(folder)).split("/")[1:]])))
+    return found or ([CatalogEntry(name, "", None, False, None, None)] if submitted else [])
 
 
-def _stored(results: Results, name: str) -> Stored:
+def _entry(results: Results, name: str) -> CatalogEntry:
     progress, finished = results.progress, results.finished
     times = sorted(time.to_pydatetime() for time in results.lanes["finished_at"])
     began = datetime.fromisoformat(results.manifest["started_at"])
@@ -123,18 +123,19 @@ def _stored(results: Results, name: str) -> Stored:
     left = None
     if session and not finished:
         left = seconds_left(progress, len(session), (session[-1] - began).total_seconds(), since(session[-1]))
-    return Stored(name, results.kind, progress, finished, times[-1] if times else None, left)
+    return CatalogEntry(name, results.kind, progress, finished, times[-1] if times else None, left)
 
 
 def since(time: datetime) -> float:
-    """Return the seconds since a time."""
+    """Return the seconds that have passed since a time."""
     return (datetime.now(UTC) - time).total_seconds()
 
 
 def _files(folder: Location, within: str) -> Iterator[tuple[Location, str]]:
-    """Iterate over the files in a folder, with their paths within it; without locks, half-written files and links.
+    """Yield the files in a folder, with their paths within it; no locks, no half-written files, no links.
 
-    A bucket may have keys such as NAME/../x or backslashes: what is called so leads out of a folder of this machine.
+    A bucket may hold keys with ".." or backslashes, which would lead out of a folder of this machine. They
+    are left out.
     """
     for path in folder.iterdir():
         name = f"{within}{path.name}"

@@ -1,4 +1,4 @@
-"""Jobs of a Ray cluster: submit, follow, stop. In: a `Submission`. Out: what Ray's Jobs API says of it.
+"""Jobs of a Ray cluster: submit, follow, stop. In: `Asked`. Out: `Submission`, and what Ray's Jobs API says of it.
 
 The job's driver runs on the cluster's head and is an ordinary sweep there: what survives is its results folder, not the
 job. So a job that ended before its sweep is simply submitted again.
@@ -20,11 +20,11 @@ from ray.dashboard.modules.job import sdk
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from sweep.cluster import submission
-from sweep.cluster.submission import Asked, Submission
+from sweep.cluster.parcel import ENTRYPOINT, parcel
+from sweep.cluster.records import Submission, environment, record_of, records, write_record
+from sweep.cluster.request import Asked
 from sweep.errors import SweepError, TrainingError
 from sweep.execution.on_ray.address import TOKEN_HINT, check_reachable
-from sweep.store.folder import Folder
 from trainables.storage import Location
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -73,8 +73,8 @@ class Cluster:
 
         Raises SweepError if another is at work in the folder.
         """
-        known = {each.id: each for each in submission.records(storage)}
-        draft = submission.new(asked, 1, self.address)
+        known = {each.id: each for each in records(storage)}
+        draft = Submission.of(asked, 1, self.address)
         here = self.jobs()
         for job in here:
             metadata = job.metadata or {}
@@ -87,20 +87,19 @@ class Cluster:
             return known.get(str(job.submission_id), draft), "attached"
         attempts = [each for each in known.values() if each.stem == draft.stem]
         own = [job for job in here if (job.metadata or {})[STEM] == draft.stem]
-        if own and own[-1].status == JobStatus.SUCCEEDED and str(own[-1].submission_id) in known:
-            manifest = Folder(asked.folder).manifest()
-            if manifest and manifest["finished_at"]:
-                return known[str(own[-1].submission_id)], "finished already"
+        newest = str(own[-1].submission_id) if own and own[-1].status == JobStatus.SUCCEEDED else ""
+        if newest in known and asked.finished:
+            return known[newest], "finished already"
         taken = {each.attempt for each in attempts} | {int((job.metadata or {})[ATTEMPT]) for job in own}
-        new = submission.new(asked, 1 + max(taken, default=0), self.address)
-        with submission.parcel(asked) as folder:
-            submission.write_record(storage, new)  # which the job looks for when it begins
-            env = {"working_dir": str(folder), "env_vars": submission.environment(new, storage)}
+        new = Submission.of(asked, 1 + max(taken, default=0), self.address)
+        with parcel(asked.request) as folder:
+            write_record(storage, new)  # which the job looks for when it begins
+            env = {"working_dir": str(folder), "env_vars": environment(new, storage)}
             try:
                 _answered(
                     self.address,
                     lambda: self.client.submit_job(
-                        entrypoint=new.entrypoint,
+                        entrypoint=ENTRYPOINT,
                         submission_id=new.id,
                         runtime_env=env,
                         metadata={NAME: new.name, FOLDER: new.folder, STEM: new.stem, ATTEMPT: str(new.attempt)},
@@ -108,7 +107,7 @@ class Cluster:
                 )
             except SweepError:
                 if not any(job.submission_id == new.id for job in self.jobs()):
-                    submission.record_of(storage, new.id).unlink(missing_ok=True)
+                    record_of(storage, new.id).unlink(missing_ok=True)
                     raise
                 return new, "attached"  # somebody submitted the same at the same time
         return new, "submitted"

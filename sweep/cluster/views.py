@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from sweep.cluster.catalog import Stored, since
+from sweep.cluster.catalog import CatalogEntry, since
 from sweep.reporting.numbers import duration
 from sweep.reporting.views import Cell, Column, Table, View
 
 
-def status(found: Sequence[Stored], jobs: Mapping[str, str]) -> View:
+def status(found: Sequence[CatalogEntry], jobs: Mapping[str, str]) -> View:
     """Return one row a sweep: how far it is, the best so far, and the time left. `jobs`: what each name's job does."""
     columns = [
         Column("name", align="left"),
@@ -32,7 +32,7 @@ def status(found: Sequence[Stored], jobs: Mapping[str, str]) -> View:
     return View("Sweeps of the storage", "", [Table(columns, rows)], pd.DataFrame(data))
 
 
-def _far(stored: Stored, job: str) -> list[Cell]:
+def _far(stored: CatalogEntry, job: str) -> list[Cell]:
     progress = stored.progress
     if progress is None:
         return [Cell("")] * 6

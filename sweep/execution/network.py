@@ -27,8 +27,8 @@ class Network:
 def check_network(settings: Settings) -> Network:
     """Return what is known of a network after one training step on made images.
 
-    Raises SettingsError where the network does not fit the data set's images or the batch size, where the pruning does not
-    fit the network, where the network cannot be trained, and where it cannot train in packs of `--lanes`.
+    Raises SettingsError where the network does not fit the data set's images or the batch size, where the pruning
+    does not fit the network, where the network cannot be trained, and where it cannot train in packs of `--lanes`.
     """
     data, training = outline_of(settings), settings.training()
     images = data.train_size(settings.split)

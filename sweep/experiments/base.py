@@ -28,7 +28,7 @@ class Reuse:
     digests: frozenset[str]
     """The states that lanes may start from; they are copied."""
     files: Mapping[Location, Sequence[str]] = field(default_factory=dict)
-    """Files of rows to copy, with the lane_ids that must be there afterwards; a folder is then whole without the other."""
+    """Files of rows to copy, with the lane_ids that must be there afterwards: the folder is then complete by itself."""
 
 
 def _unchanged(settings: Any, begun: Any) -> Any:

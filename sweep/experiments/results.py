@@ -108,8 +108,8 @@ class Results(ABC):
     def check_unchanged(self, settings: Settings, fingerprint: str | None = None) -> None:
         """Raise FolderError where lanes would not train as the folder's did: its network, data or settings changed.
 
-        `settings` are its settings as they are now (`changed`). Without the data's fingerprint the rest is checked, which
-        calls nothing of the user's.
+        `settings` are its settings as they are now (`changed`). Without the data's fingerprint only the rest is
+        checked, which calls none of the user's functions.
         """
         found = self.manifest["identity"]
         wanted = identity(settings, found["data"] if fingerprint is None else fingerprint)

@@ -104,7 +104,8 @@ def accuracies(axes: "Axes", oracle: pd.DataFrame, alpha: float = 1.0, named: bo
 def trajectory(oracle: pd.DataFrame, comparison: pd.DataFrame | None, title: str, level: str, path: Location) -> None:
     """Draw best max_lr and feasible region by percent remaining, with predictions; below them the accuracies.
 
-    `oracle` and `comparison` are tables of these names, `level` as `region` has it. Where runs decide for themselves, each run has its own line.
+    `oracle` and `comparison` are the tables of these names; `level` is as in `region`. If runs decide for themselves,
+    each run has its own line.
     Nothing is drawn before a cycle is decided.
     """
     if oracle.empty:

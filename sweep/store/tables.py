@@ -36,9 +36,7 @@ class Table:
             pa.field(name, kind, metadata={"type": str(kind), "unit": unit, "description": description})
             for name, kind, unit, description in self.columns
         ]
-        return pa.schema(
-            fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)}
-        )
+        return pa.schema(fields, metadata={"scyc_sweep_table": self.name, "schema_version": str(SCHEMA_VERSION)})
 
     def path(self, folder: Location) -> Location:
         """Return the table's file in a results folder."""

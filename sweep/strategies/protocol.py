@@ -108,7 +108,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def kept_states(self) -> set[str | None]:
-        """Return the digests to keep whatever the open lanes will say: of past winners, and of what packs start from."""
+        """Return the digests to keep whatever comes of the open lanes: past winners, and what packs start from."""
 
     @abstractmethod
     def may_win(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -302,9 +302,9 @@ def main() -> None:
                 rest = memory_table(measured, opened, size)
         rows.append(row_of(case, measured, settings.cycles + 1))
     report(
-        f"A simulated fleet, {PRESET} preset: {settings.cycles + 1} cycles of 255 lanes, {PACK_SECONDS / 60:.0f} minutes a "
-        f"pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, makespan ≤ {SHARE:g} of what the gates allow without "
-        "stragglers",
+        f"A simulated fleet, {PRESET} preset: {settings.cycles + 1} cycles of 255 lanes, "
+        f"{PACK_SECONDS / 60:.0f} minutes a pack.\nTargets: driver ≤ {MILLISECONDS:g} ms a pack, "
+        f"makespan ≤ {SHARE:g} of what the gates allow without stragglers",
         (
             "workers x lanes",
             "packs",

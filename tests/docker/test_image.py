@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 from packaging.specifiers import SpecifierSet
 from ray._common.utils import get_ray_address_file
@@ -42,9 +44,24 @@ def test_every_version_of_ray_or_of_ours_in_docker_is_the_same(
     assert ours == {project["version"]}
 
 
+def top_packages(docker: Path) -> list[str]:
+    """Return the packages that are installed, as pyproject.toml has setuptools find them; without those within them."""
+    found = tomllib.loads((docker.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    return [pattern.removesuffix("*") for pattern in found["include"]]
+
+
+def test_every_folder_with_code_is_a_package_that_is_installed(docker: Path) -> None:
+    root = docker.parent
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True).stdout.splitlines()
+    if not tracked:
+        pytest.skip("no checkout")
+    folders = {Path(name).parent for name in tracked if name.split("/")[0] in top_packages(docker)}
+    assert not [str(folder) for folder in folders if f"{folder}/__init__.py" not in tracked]
+
+
 def test_the_build_sees_what_is_installed_and_nothing_else(docker: Path, project: dict[str, Any]) -> None:
     rules = [line for line in (docker.parent / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
-    packages = tomllib.loads((docker.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = top_packages(docker)
     needed = {"pyproject.toml", "constraints.txt", project["readme"], *project["license-files"], *packages}
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == needed
@@ -54,7 +71,7 @@ def test_the_build_sees_what_is_installed_and_nothing_else(docker: Path, project
 
 def test_the_dependencies_are_installed_from_stand_ins_of_every_package(docker: Path) -> None:
     text = dockerfile(docker)
-    packages = tomllib.loads((docker.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = top_packages(docker)
     assert f"mkdir {' '.join(packages)} " in text
     for package in packages:
         assert f" {package}/__init__.py" in text

@@ -35,16 +35,16 @@ SWEEPS = {
     "oracle": {
         "": f"oracle {TINY} --scyc 0.04,0.1,1,4",
         "controls/random": "control results --pruning random",
-        "trained": "compare results --train",
+        "validation": "compare results --train",
     },
-    "tuning": {"": f"tune {TINY} --trials 4"},
+    "tune": {"": f"tune {TINY} --trials 4"},
     "schedules": {"": f"schedules {TINY} --schedules warmup-1 constant"},
 }
 """The commands that fill each results folder, by the folder within it that they fill."""
 MINE = {
     "results/notes.txt": "kept",
     "results/states/mine.txt": "kept too",
-    "results/trials/mine.csv": "1,2",
+    "results/lanes/mine.csv": "1,2",
     "outside/file.txt": "a file",
     "outside/folder/mine.txt": "a file in a folder",
     "outside/folder/cycle00-run00-0123456789abcdef.parquet": "called like a file of rows",
@@ -137,7 +137,7 @@ class Base:
                     yield f"{how}: imported a module of the user's"
                 now = contents("results")
                 lost = {precious[content]: content for content in precious.keys() - now.values()}
-                if (lost and not lanes(lost) <= lanes(now)) or any("trials/cycle" not in path for path in lost):
+                if (lost and not lanes(lost) <= lanes(now)) or any("lanes/cycle" not in path for path in lost):
                     yield f"{how}: lost {sorted(lost)}"
 
             for how, ended, right in zip(WAYS, opened(case.part), self.gave[case.part], strict=True):
@@ -167,8 +167,8 @@ def spare(path: str) -> bool:
 
     Rows get other names, controls.png is another command's, and chains train a lost network again when they go on.
     """
-    chain = "states" in path and ("trained" in path or not Path("results/oracle.parquet").exists())
-    return "trials/cycle" in path or "mine" in path or path.endswith((".lock", ".log", "controls.png")) or chain
+    chain = "states" in path and ("validation" in path or not Path("results/oracle.parquet").exists())
+    return "lanes/cycle" in path or "mine" in path or path.endswith((".lock", ".log", "controls.png")) or chain
 
 
 def lanes(files: dict[str, bytes]) -> set[str]:
@@ -253,6 +253,16 @@ def parsed(tokens: tuple[str, ...]) -> Callable[[], Any]:
     return partial(command, *given.args, **given.kwargs)
 
 
+class Parsed:
+    """The command line, which parses each command once."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(app)
+
+    def __call__(self, tokens: list[str], **options: Any) -> Any:
+        return parsed(tuple(tokens))()
+
+
 def opened(part: str) -> list[Ended]:
     """Show, report and load a results folder."""
     folder = f"results/{part}".removesuffix("/")
@@ -281,20 +291,21 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
-    from sweep.experiments import oracle, schedules, tuning, validation
+    from sweep.experiments import registry
+    from sweep.experiments.oracle import figures
 
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         # Nothing waits for the disk, and statsmodels collects no garbage in each of its tests.
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr("gc.collect", lambda generation=2: 0)
-        for room in (oracle, tuning, schedules, validation):
-            for name, draw in room.figures.FIGURES.items():
-                patch.setitem(room.figures.FIGURES, name, partial(drawn, draw))
+        for experiment in map(registry.experiment, registry.EXPERIMENTS):  # torch's libraries take more than MEMORY
+            for name, draw in experiment.figures.items():
+                patch.setitem(experiment.figures, name, partial(drawn, draw))
         for name in ("trajectory", "controls"):  # drawn by `compare` and `control` too
-            patch.setattr(oracle.figures, name, partial(drawn, getattr(oracle.figures, name)))
+            patch.setattr(figures, name, partial(drawn, getattr(figures, name)))
         patch.setattr(sys, "argv", sys.argv)
-        patch.setattr("sweep.cli.main.app", lambda tokens, **options: parsed(tuple(tokens))())
+        patch.setattr("sweep.cli.main.app", Parsed())
         for name, commands in SWEEPS.items():
             found[name] = base = Base(name, tmp_path_factory.mktemp(name))
             with chdir(base.home):

@@ -19,7 +19,9 @@ import pytest
 
 from sweep.store.lanes import LANES
 
-KINDS = ("schedules", "tuning", "oracle")
+KINDS = ("schedules", "tune", "oracle")
+OF_A_VALIDATION = ("oracle", "held_out", "choices", "trajectories")
+"""Settings that no other kind of sweep has."""
 Cases = Iterator[tuple[Any, ...]]
 
 
@@ -39,7 +41,8 @@ def flip(share: float, path: Path) -> None:
 
 def swap(path: Path) -> None:
     """Give a file the content of one beside it."""
-    others = [other for other in sorted(path.parent.glob(f"*{path.suffix}")) if other != path]
+    beside = sorted(other for other in path.parent.glob(f"*{path.suffix}") if other.is_file())
+    others = [other for other in beside if other != path]
     path.write_bytes(others[0].read_bytes() if others else b"{}")
 
 
@@ -94,9 +97,9 @@ TOGETHER = {*CONTENT, "missing", "empty", "a terabyte"}
 ABSENT = (
     ".driver.json",
     "superseded",
-    "confirmed",
+    "validation-held-out",
     "optuna-journal.log.lock",
-    "trials/cycle99-run00-0123456789abcdef.parquet",
+    "lanes/cycle99-run00-0123456789abcdef.parquet",
     f"states/{'0' * 64}.safetensors",
 )
 
@@ -127,7 +130,7 @@ def damaged_files(base: Any) -> Cases:
                     within = [path.relative_to(base.home) for path in group]
                     names = {path.name for path in group if sort in ("missing", "a folder")}
                     # As if that had not been run: by another command, or by this one, which makes it again.
-                    another = bool(names & {"controls", "trained"})
+                    another = bool(names & {"controls", "validation"})
                     fewer = bool(names & {"comparison.parquet", "manifest.json" if part else ""})
                     yield f"{within[-1]} {sort} {ways.index(way)}", partial(done, way, within), part, another, fewer
 
@@ -178,13 +181,14 @@ def edit(path: Path, key: tuple[Any, ...], values: list[Any], forged: bool) -> N
 
 def damaged_manifests(base: Any) -> Cases:
     """Every key missing, or with a wrong value; what several kinds of sweeps have is damaged in turn in each."""
-    part = "trained" if base.name == "oracle" else ""
+    part = "validation" if base.name == "oracle" else ""
     path = Path("results", part, "manifest.json")
     for number, key in enumerate(keys(json.loads((base.home / path).read_text()))):
         for turn, (sort, values) in enumerate(VALUES.items()):
             shared = not part and (number + turn) % 2 == KINDS.index(base.name)
             told = key[0] in ("versions", "identity") and (turn // 2 + number) % 2  # many keys that are only told
-            if key[0] == "plans" or (shared and not told):
+            own = part and key[0] == "settings" and key[-1] != "settings" and key[1] in OF_A_VALIDATION
+            if own or (shared and not told):
                 value = values[number % len(values)] if values else None
                 forged = number % len(VALUES) != turn
                 damage = partial(edit, path, key, [value][: len(values)], forged)

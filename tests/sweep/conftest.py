@@ -5,7 +5,7 @@ The simulation replaces training only. Strategy, ledger, tables and states' file
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Simulation:
     """Where a schedule has a truth of its own."""
     weights: str = "initial weights"
     """What the initial weights are drawn from, besides the run's seed."""
+    nothing_left: Callable[[int, int, str], bool] = lambda cycle, run, parent: False
+    """Whether nothing is left to prune of a state: of the lanes of that cycle and run that start from it."""
     trained: list[Pack] = field(default_factory=list)
 
     def train(self, pack: Pack) -> list[LaneResult]:
@@ -139,8 +141,21 @@ class Sweep:
 
     def train(self, strategy: Strategy, pack: Pack) -> None:
         """Train a pack, write it down and tell the strategy."""
-        ids = [strategy.id_of(pack, lane) for lane in pack.lanes]
-        strategy.ledger.append(pack, ids, self.simulation.train(pack), "cpu", "here")
+        for _ in self.parts(strategy, pack):
+            pass
+
+    def parts(self, strategy: Strategy, pack: Pack) -> Iterator[None]:
+        """Likewise, with a pause wherever rows were written and a kill would leave others unwritten."""
+        nothing_left = self.simulation.nothing_left
+        ended = [lane for lane in pack.lanes if lane.parent and nothing_left(pack.cycle, pack.run, lane.parent)]
+        for parent in dict.fromkeys(lane.parent for lane in ended):
+            strategy.end(replace(pack, lanes=tuple(lane for lane in ended if lane.parent == parent)), "all is pruned")
+            yield
+        trained = replace(pack, lanes=tuple(lane for lane in pack.lanes if lane not in ended))
+        if trained.lanes:
+            ids = [strategy.id_of(trained, lane) for lane in trained.lanes]
+            strategy.ledger.append(trained, ids, self.simulation.train(trained), "cpu", "here")
+            yield
         strategy.tell(pack)
 
     def run(self, oracle: GreedyOracle | None = None) -> GreedyOracle:
@@ -202,7 +217,7 @@ def make_tuning(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sweep
 
     def make(truth: Truth, *, test_accuracy: Truth | None = None, lanes_per_pack: int = 3, **given: object) -> Sweep:
         folder = tmp_path_factory.mktemp("tuning")
-        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "lanes": 10}
+        base: dict[str, object] = {"max_lr": "0.01:1:x5", "cycles": 4, "runs": 2, "steps": 10, "trials": 10}
         settings = resolve(base | given, kind=TuningSettings)
         simulation = Simulation(truth, settings.training(), folder / "states")
         if test_accuracy:

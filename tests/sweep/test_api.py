@@ -29,7 +29,7 @@ def test_an_oracle_is_built_with_the_flags_as_arguments_and_shows_how_far_it_is(
     assert oracle.finished and list(oracle.oracle["cycle"]) == [0, 1]
     assert capsys.readouterr().out == ""
     again = sweep.build_oracle(**SMALL | {"runs": 1, "cycles": 0}, out=tmp_path / "o")
-    assert len(again.trials) == 4
+    assert len(again.lanes) == 4
     assert "cycle 0 of 0: 0 of 4 lanes" in capsys.readouterr().out
 
 
@@ -71,6 +71,6 @@ def test_the_notebook_runs_from_top_to_bottom(oracle: OracleResults, monkeypatch
 
 
 def test_a_fit_takes_an_oracle_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.experiments.runner.run_fit", lambda settings: (None, settings.oracle))
+    monkeypatch.setattr("sweep.experiments.tuning.fitting.run_fit", lambda settings: (None, settings.oracle))
     assert sweep.fit_scyc("s3://bucket/digits") == "s3://bucket/digits"
     assert sweep.fit_scyc(Path("results/digits")) == "results/digits"

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainables.data import published
-from trainables.data import users_data
-from trainables.networks.models import Shape
+from trainables.data import published, users_data
 from trainables.data.published import DATASETS, Outline, PartError, rounded
+from trainables.networks.models import Shape
 from trainables.spec import SplitName, derive_seed
 
 CROP_PADDING = 4

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sweep.config.resolve import changed
-from sweep.config.settings import Settings
+from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import SweepError
 from sweep.experiments.oracle import figures
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.oracle.tables import TREND
+from sweep.store.folder import Folder
 from trainables.spec import FILTER_CRITERIA
 
 
@@ -26,11 +27,8 @@ def control_settings(
     """Return the settings of each control, whose folder lies in the oracle's.
 
     `execution` are settings of `EXECUTION` that replace the oracle's. Raises SweepError for a control that would
-    control nothing, and for what is no longer what the oracle trained.
+    control nothing.
     """
-    from sweep.execution.network import check_network  # torch, which results do not need
-
-    check_unchanged(oracle, execution)
     for name in controls:
         if name == "none" and oracle.settings.rewind != "none":
             raise SweepError(
@@ -39,7 +37,7 @@ def control_settings(
             )
         if ("global_magnitude" if name == "imp" else name) == oracle.settings.training().pruning:
             raise SweepError(f"--pruning {name} is the pruning of the oracle in {oracle.folder.path}")
-    found = {
+    return {
         name: changed(
             oracle.settings,
             {
@@ -52,9 +50,6 @@ def control_settings(
         )
         for name in controls
     }
-    for settings in found.values():
-        check_network(settings)  # all that can be wrong is found before the first is trained
-    return found
 
 
 def check_unchanged(oracle: OracleResults, execution: Mapping[str, Any]) -> None:
@@ -72,15 +67,36 @@ def run_controls(
     execution: Mapping[str, Any],
     run: Callable[[str, OracleSettings], object],
 ) -> OracleResults:
-    """Run an oracle again with other pruning, each control in a folder of its own; write the trend table and a picture.
+    """Run an oracle again with other pruning, each control in a folder of its own; return the oracle with them.
 
-    `run(name, settings)` carries one out. Raises as `control_settings`.
+    `run(name, settings)` carries one out. Raises as `control_settings`, and where a control cannot be trained.
     """
-    for name, settings in control_settings(oracle, controls, execution).items():
+    from sweep.execution.network import check_network  # torch, which results do not need
+
+    check_unchanged(oracle, execution)
+    wanted = control_settings(oracle, controls, execution)
+    for settings in wanted.values():
+        check_network(settings)  # all that can be wrong is found before the first is trained
+    for name, settings in wanted.items():
         run(name, settings)
-    results = OracleResults(oracle.folder.path)
-    write_trend(results)
-    return results
+    return OracleResults(oracle.folder.path)
+
+
+def oracle_of(folder: Folder) -> OracleResults | None:
+    """Return the oracle that a folder holds a control of, by where it lies; None: it is no control."""
+    beside = Folder(folder.path.absolute().parent.parent)
+    if folder.path.absolute().parent != beside.controls:
+        return None
+    found = beside.manifest()
+    return OracleResults(beside.path) if found is not None and found["kind"] == OracleResults.kind else None
+
+
+def extend(settings: OracleSettings, begun: OracleSettings | None) -> OracleSettings:
+    """Return the settings unchanged. Raises FolderError for a control whose oracle trained another network or data."""
+    oracle = oracle_of(Folder(settings.folder))
+    if oracle is not None:
+        check_unchanged(oracle, {name: getattr(settings, name) for name in EXECUTION})
+    return settings
 
 
 def write_trend(results: OracleResults) -> None:

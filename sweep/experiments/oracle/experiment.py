@@ -8,7 +8,7 @@ from search_spaces.scyc import SCyc
 from search_spaces.trajectories import Trajectory
 from sweep.config.named_scyc import OWN
 from sweep.experiments.base import Experiment
-from sweep.experiments.oracle import figures, views
+from sweep.experiments.oracle import control, figures, views
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.oracle.strategy import GreedyOracle
@@ -39,6 +39,9 @@ def _finish(results: OracleResults) -> None:
         from sweep.analyses.gradients import write_gradients  # torch, which results do not need
 
         write_gradients(results)
+    oracle = control.oracle_of(results.folder)
+    if oracle is not None:
+        control.write_trend(oracle)
 
 
 EXPERIMENT = Experiment(
@@ -54,5 +57,6 @@ EXPERIMENT = Experiment(
     views=views.VIEWS,
     figures=figures.FIGURES,
     answers=views.answers,
+    extend=control.extend,
     finish=_finish,
 )

@@ -115,10 +115,9 @@ class _Chain:
 
     def note_ended(self) -> None:
         """Note whether a run has nothing left to prune: then the chain ends, as no decision of all runs can follow."""
-        runs = sorted({row["run"] for row in self.rows() if row["status"] == "ended"})
-        if runs and not self.ended:
+        if not self.ended and any(row["status"] == "ended" for row in self.rows()):
             self.ended = True
-            self._note(f"run {', '.join(map(str, runs))} has nothing left to prune: the chain ends")
+            self._note("nothing is left to prune: the chain ends")  # in which runs depends on what was under way
 
     def _has_states(self, row: dict[str, Any]) -> bool:
         """Whether what is kept of a winner is there: its network, what it started from, what cycle 0 is rewound to."""

@@ -115,7 +115,7 @@ class SchedulesSettings(Settings):
 
     @property
     def peak_states(self) -> int:
-        """See `Settings`: of every chain the newest two or all, and of a grid every lane, beside the chains at the end."""
+        """See `Settings`: the newest two states of every chain, or all; and every lane of a grid beside the chains."""
         points = len(self.grid.values)
         grids = points * max(1, len(self.grids))
         chains = self.lanes_per_round * (self.cycles + 1 if self.histograms else 2)

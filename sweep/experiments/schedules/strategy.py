@@ -82,9 +82,10 @@ class ScheduleComparison(ChainStrategy):
             if entry.tuned_on != "last":
                 continue
             base = self.chains[settings.base.name]
-            if len(base) <= settings.cycles:
+            ended = any(row["status"] == "ended" for row in self.rows_of_chain(base))
+            if len(base) <= settings.cycles or ended:
                 raise TrainingError(
-                    f"{entry.name} is tuned at cycle {settings.cycles}, but warmup-1's chain ended before; give "
+                    f"{entry.name} is tuned at cycle {settings.cycles}, but warmup-1's chain ended; give "
                     f"--schedules {entry.name}=MAX_LR"
                 )
             found = yield from self._tune(settings.cycles, {entry.schedule: base[:-1]}, f"{entry.name}'s max_lr")

@@ -30,8 +30,8 @@ def finished_oracle(settings: TuningSettings, fitting: bool = False) -> OracleRe
     if words_that_fit:
         wanted = f"cycle {settings.target}" if fitting else f"{settings.runs} runs and cycle {settings.target}"
         raise FolderError(
-            f"{settings.oracle} has {oracle.settings.runs} runs and cycles up to {cycles}, but this takes {wanted}: give "
-            f"{' '.join(words_that_fit)}, or extend the oracle"
+            f"{settings.oracle} has {oracle.settings.runs} runs and cycles up to {cycles}, but this takes {wanted}: "
+            f"give {' '.join(words_that_fit)}, or extend the oracle"
         )
     return oracle
 

@@ -19,7 +19,7 @@ Rate = Annotated[float, Field(gt=0)]
 class Given(BaseModel):
     """What an oracle says of cycle 0: every max_lr that it trained, and its choice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     points: tuple[Rate, ...] = Field(strict=False)  # a manifest has it as a list
     epsilon: Rate

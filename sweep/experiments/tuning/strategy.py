@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from search_spaces.scyc import SCyc
-from sweep.errors import TrainingError
+from sweep.errors import FolderError, TrainingError
 from sweep.experiments.tuning.optuna_search import Ending, Journal, Search, Trial, open_journal
 from sweep.experiments.tuning.settings import Given, TuningSettings
 from sweep.store.identity import identity
@@ -112,8 +112,10 @@ class Tuning(ChainStrategy):
         elif settings.by == "joint":
             yield from self._search("joint", ["epsilon", "delta", "q", "beta"], {}, self._scyc)
         else:
-            if self.settings.given is not None:
-                epsilon = yield from self._given_epsilon(self.settings.given)
+            if settings.takes_over:
+                if settings.given is None:
+                    raise FolderError(f"the settings name the oracle {settings.oracle}, but not its cycle 0 (given)")
+                epsilon = yield from self._given_epsilon(settings.given)
             else:
                 yield from self._search("epsilon", ["epsilon"], {}, lambda p: (Link(p["epsilon"]),))
                 epsilon = self._best_of("epsilon")

@@ -1,9 +1,12 @@
 """Validation as an experiment: trajectories trained beside an oracle's choices, on its runs or on held-out seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search_spaces.scyc import SCyc
 from search_spaces.trajectories import Trajectory
+from sweep.config import named_scyc
+from sweep.config.settings import EXECUTION
 from sweep.errors import FolderError, SweepError
 from sweep.experiments.base import Experiment, Reuse
 from sweep.experiments.oracle.control import check_unchanged
@@ -16,6 +19,21 @@ from sweep.experiments.validation.tables import VERDICTS
 from sweep.store.lanes import STATES
 
 
+def trajectories_of(oracle: OracleResults, scyc: Sequence[str] | None, training: bool) -> dict[str, SCyc]:
+    """Return the predictions to compare an oracle with, by name; `scyc` None: the S-Cyc of the oracle's settings.
+
+    Raises SweepError where there is none: `none` stands for the oracle alone, with which nothing is trained.
+    """
+    settings = oracle.settings
+    texts = scyc or ([settings.scyc] if settings.scyc else [])
+    if not texts:
+        raise SweepError(f"{oracle.folder.path} was run without S-Cyc parameters: give --scyc, {named_scyc.FORMS}")
+    found = named_scyc.parse(texts, settings.model, settings.dataset, settings.scyc)
+    if training and not found:
+        raise SweepError(f"--train and --confirm train what --scyc gives: {named_scyc.FORMS}")
+    return found
+
+
 def settings_of(
     oracle: OracleResults,
     predicted: Mapping[str, Trajectory],
@@ -25,7 +43,7 @@ def settings_of(
     """Return the settings that train trajectories beside an oracle's choices.
 
     `held_out_runs`: on so many held-out seeds; None: on the oracle's own runs. `execution` are settings of `EXECUTION`
-    that replace the oracle's. Raises SweepError for what cannot be trained, or is no longer what the oracle trained.
+    that replace the oracle's. Raises SweepError for what cannot be trained.
     """
     settings, closed = oracle.settings, oracle.replay.closed
     if held_out_runs is not None and held_out_runs < 1:
@@ -34,7 +52,6 @@ def settings_of(
         raise SweepError(f"{oracle.folder.path} has an oracle for each run; --train takes one with --decide shared")
     if not closed:
         raise FolderError(f"{oracle.folder.path} has no decided cycle yet")
-    check_unchanged(oracle, execution)
     cycles = range(len(closed))
     return ValidationSettings.of(
         settings,
@@ -56,7 +73,11 @@ def settings_of(
 
 
 def extend(settings: ValidationSettings, begun: ValidationSettings | None) -> ValidationSettings:
-    """Return the settings with the trajectories and runs that a folder has: new ones stand beside them."""
+    """Return the settings with the trajectories and runs that a folder has: new ones stand beside them.
+
+    Raises FolderError where network or data are no longer what the oracle trained.
+    """
+    check_unchanged(OracleResults(settings.oracle), {name: getattr(settings, name) for name in EXECUTION})
     if begun is None or begun.choices != settings.choices:
         return settings
     both = {**begun.trajectories, **settings.trajectories}

@@ -100,8 +100,8 @@ def verdict_table(found: Validation, closed: Sequence[ClosedCycle], rules: Rules
     """Return the verdicts: a row for each trajectory and cycle, and when all are trained one for the mean over cycles.
 
     On the oracle's own runs a prediction is one more point beside the grid, and its interval is as careful as theirs,
-    since the best of them was chosen on these runs (`statistics.intervals`). On held-out runs nothing was chosen: it is a
-    paired t interval. The equivalence test's margin is the tolerance.
+    since the best of them was chosen on these runs (`statistics.intervals`). On held-out seeds nothing was chosen:
+    there it is a paired t interval. The equivalence test's margin is the tolerance.
     """
     cycles = {cycle.cycle: cycle for cycle in closed}
     rows: list[dict[str, Any]] = []

@@ -11,8 +11,12 @@ import pytest
 
 from search_spaces.ranges import Range
 from search_spaces.scyc import SCyc
-from sweep.analyses.fit import Exponential, Line, fit, region_of
-from sweep.statistics.selection import ClosedCycle, Rules, choose, curve_table, mean_scores, oracle_table
+from search_spaces.trajectories import Exponential, Line
+from sweep.analyses import fit as fitting
+from sweep.analyses.fit import Fits, region_of
+from sweep.experiments.oracle.tables import CURVES, ORACLE
+from sweep.statistics.selection import ClosedCycle, Rules, choose, mean_scores
+from sweep.statistics.summaries import curve_rows, oracle_rows
 
 RULES = Rules(0.5, "absolute", 0.95)
 
@@ -61,9 +65,17 @@ def oracle(
         choice = choose(mean_scores(rows), 0.5, "absolute")
         assert choice is not None
         closed.append(ClosedCycle(cycle, None, len(GRID), rows, choice))
-    settings = SimpleNamespace(prune_rate=0.2, cycles=CYCLES, tolerance=0.5, tolerance_kind="absolute", confidence=0.95)
-    table, curves = oracle_table(closed, RULES), curve_table(closed, RULES)
-    return SimpleNamespace(replay=SimpleNamespace(closed=closed), settings=settings, oracle=table, curves=curves)
+    table, curves = ORACLE.frame(oracle_rows(closed, RULES)), CURVES.frame(curve_rows(closed, RULES))
+    return SimpleNamespace(closed=closed, oracle=table, curves=curves)
+
+
+def fit(found: Any, ranges: dict[str, Range], given: dict[str, SCyc], seed: int) -> Fits:
+    """Fit to the cycles of an oracle, with its table as the test has it."""
+    closed, frames = found.closed, fitting._frames
+    with pytest.MonkeyPatch.context() as patch:
+        own = found.oracle, found.curves
+        patch.setattr(fitting, "_frames", lambda of, rules: own if of is closed else frames(of, rules))
+        return fitting.fit(closed, RULES, 0.2, ranges, given, seed)
 
 
 def of(table: pd.DataFrame, curve: str) -> dict[str, Any]:

@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 
 from search_spaces.scyc import SCyc
-from sweep import load
-from sweep.cluster import catalog as stored
+from sweep import confirm, control, load
+from sweep.cluster import catalog
 from sweep.cluster.catalog import collect, survey
-from sweep.cluster.submission import Submission, write_record
+from sweep.cluster.records import Submission, write_record
 from sweep.config.settings import Settings
 from sweep.errors import FolderError, SettingsError
+from sweep.experiments.oracle.experiment import EXPERIMENT
 from sweep.experiments.oracle.results import OracleResults
-from sweep.experiments.runner import run_control, run_oracle, run_validation
+from sweep.experiments.runner import run
 from sweep.store.ledger import Ledger
 from sweep.strategies.progress import Progress
 from trainables import storage as places
@@ -39,16 +40,16 @@ class Killed(BaseException):
 
 
 def submitted(storage: Path, name: str, attempt: int = 1) -> None:
-    write_record(storage, Submission(name, "oracle", "0" * 8, attempt, f"{storage}/{name}", "python -m sweep", NOWHERE))
+    write_record(storage, Submission(name, "oracle", "0" * 8, attempt, f"{storage}/{name}", NOWHERE))
 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures: None) -> Path:
     """A finished oracle with a control and a confirmation, one that was killed, one not begun, and other things."""
     folder = tmp_path_factory.mktemp("storage")
-    oracle = run_oracle(tiny(folder / "done"))
-    run_control(oracle, ["random"], {})
-    run_validation(oracle, {"scyc": SCyc(0.04, 0.1, 1, 4)}, 1, {})
+    run(EXPERIMENT, tiny(folder / "done"))
+    control(folder / "done", ["random"], progress=False)
+    confirm(folder / "done", {"scyc": SCyc(0.04, 0.1, 1, 4)}, 1, progress=False)
     append, done = Ledger.append, list[Any]()
 
     def two(*arguments: Any) -> Any:
@@ -60,7 +61,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ledger, "append", two)
         with pytest.raises(Killed):
-            run_oracle(tiny(folder / "killed"))
+            run(EXPERIMENT, tiny(folder / "killed"))
     for name in ("waiting", "done"):
         submitted(folder, name)
     (folder / "data").mkdir()
@@ -75,18 +76,18 @@ def storage(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, quick_pictures
 class TestSurvey:
     def test_every_sweep_is_told_and_nothing_else(self, storage: Path) -> None:
         found = {each.name: each for each in survey(storage)}
-        assert list(found) == ["done", "done/controls/random", "done/confirmed", "killed", "waiting"]
+        assert list(found) == ["done", "done/controls/random", "done/validation-held-out", "killed", "waiting"]
         assert {name: each.kind for name, each in found.items()} == {
             "done": "oracle",
             "done/controls/random": "oracle",
-            "done/confirmed": "trained",
+            "done/validation-held-out": "compare",
             "killed": "oracle",
             "waiting": "",
         }
         assert {name for name, each in found.items() if each.finished} == {
             "done",
             "done/controls/random",
-            "done/confirmed",
+            "done/validation-held-out",
         }
 
     def test_it_says_how_far_each_is(self, storage: Path) -> None:
@@ -105,7 +106,11 @@ class TestSurvey:
         assert (waiting.progress, waiting.last, waiting.seconds_left, waiting.finished) == (None, None, None, False)
 
     def test_one_name_is_told_alone_with_what_is_in_it(self, storage: Path) -> None:
-        assert [each.name for each in survey(storage, "done")] == ["done", "done/controls/random", "done/confirmed"]
+        assert [each.name for each in survey(storage, "done")] == [
+            "done",
+            "done/controls/random",
+            "done/validation-held-out",
+        ]
         assert [each.name for each in survey(storage, "waiting")] == ["waiting"]
 
     @pytest.mark.parametrize("name", ["gone", "foreign", "notes.txt"])
@@ -114,7 +119,7 @@ class TestSurvey:
             survey(storage, name)
         assert str(raised.value) == f"{storage} has no sweep named {name}; it has done, waiting"
 
-    @pytest.mark.parametrize("name", ["../x", "..", "", "submissions", "done/confirmed"])
+    @pytest.mark.parametrize("name", ["../x", "..", "", "submissions", "done/validation-held-out"])
     def test_nor_does_one_lead_out_of_the_storage(self, storage: Path, name: str) -> None:
         with pytest.raises(SettingsError, match="--name takes letters"):
             survey(storage, name)
@@ -141,15 +146,15 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def seconds_left(monkeypatch: pytest.MonkeyPatch, lanes: list[int], ago: float, **changes: Any) -> float | None:
     """The time left of a sweep of 10 lanes, 4 done, whose session began at noon; lanes end so many seconds after."""
-    monkeypatch.setattr(stored, "since", lambda time: ago)
+    monkeypatch.setattr(catalog, "since", lambda time: ago)
     results = SimpleNamespace(
         kind="oracle",
         progress=Progress(0, 1, 4, 10, 0, None, None),
-        trials=pd.DataFrame({"finished_at": pd.to_datetime([NOON + timedelta(seconds=lane) for lane in lanes])}),
+        lanes=pd.DataFrame({"finished_at": pd.to_datetime([NOON + timedelta(seconds=lane) for lane in lanes])}),
         manifest={"started_at": "2026-01-01T12:00:00+00:00"},
         finished=changes.get("finished", False),
     )
-    return stored._stored(results, "name").seconds_left  # type: ignore[arg-type]
+    return catalog._entry(results, "name").seconds_left  # type: ignore[arg-type]
 
 
 class TestTimeLeft:
@@ -180,7 +185,7 @@ class TestStatus:
         assert {name: each["job"] for name, each in found.items()} == {
             "done": "head gone",
             "done/controls/random": "head gone",
-            "done/confirmed": "head gone",
+            "done/validation-held-out": "head gone",
             "killed": None,
             "waiting": "head gone",
         }
@@ -207,7 +212,7 @@ class TestStatus:
         assert rows["done"].startswith("done oracle head gone 1 of 1 8 of 8 0.2154 ") and " finished " in rows["done"]
         assert rows["killed"].startswith("killed oracle 1 of 1 6 of 8 0.2154 ") and rows["killed"].endswith(" s ago")
         assert rows["waiting"] == "waiting not begun head gone"
-        assert rows["done/confirmed"].startswith("done/confirmed trained ")
+        assert rows["done/validation-held-out"].startswith("done/validation-held-out compare ")
 
     @pytest.mark.parametrize(
         ("words", "said"),
@@ -257,7 +262,12 @@ class TestCollect:
             if "states" not in Path(name).parts and Path(name).name != ".lock"
         }
         assert files_of(tmp_path / "here") == wanted and copied == sorted(wanted)
-        assert {"manifest.json", "oracle.parquet", "shortfalls.png", "confirmed/verdicts.parquet"} <= wanted.keys()
+        assert {
+            "manifest.json",
+            "oracle.parquet",
+            "shortfalls.png",
+            "validation-held-out/verdicts.parquet",
+        } <= wanted.keys()
         assert "controls/random/manifest.json" in wanted
         results = load(tmp_path / "here")
         assert (
@@ -274,7 +284,7 @@ class TestCollect:
         assert {Path(name).parts[0] for name in wanted if name.endswith(".safetensors")} == {
             "states",
             "controls",
-            "confirmed",
+            "validation-held-out",
         }
 
     def test_again_it_copies_what_is_new_or_other_and_leaves_the_rest(self, storage: Path, tmp_path: Path) -> None:
@@ -324,7 +334,7 @@ class TestCollect:
     def test_a_folder_that_holds_another_experiment_is_left_as_it_is(
         self, storage: Path, tmp_path: Path, tiny: Tiny, quick_pictures: None
     ) -> None:
-        run_oracle(tiny(tmp_path / "here", seed=7, cycles=0))
+        run(EXPERIMENT, tiny(tmp_path / "here", seed=7, cycles=0))
         before = files_of(tmp_path / "here")
         with pytest.raises(FolderError, match=r"here holds lanes of another experiment \(--seed was 7, now 0\)"):
             collect(storage, "done", tmp_path / "here")
@@ -347,10 +357,10 @@ class TestCollect:
         self, tmp_path: Path, tiny: Tiny, quick_pictures: None
     ) -> None:
         source = tmp_path / "s" / "done"
-        run_oracle(tiny(source, runs=2, cycles=0))
+        run(EXPERIMENT, tiny(source, runs=2, cycles=0))
         collect(tmp_path / "s", "done", tmp_path / "here")
         for runs in (1, 2):
-            run_oracle(tiny(source, runs=runs, cycles=0))
+            run(EXPERIMENT, tiny(source, runs=runs, cycles=0))
             lost = min((source / "lanes").iterdir())
             content = lost.read_bytes()
             lost.unlink()  # what the source lost stays in the copy
@@ -360,7 +370,7 @@ class TestCollect:
                 sorted(each.name for each in (place / "lanes").iterdir()) for place in (source, tmp_path / "here")
             )
             assert found == wanted
-            assert load(tmp_path / "here").trials.equals(load(source).trials)
+            assert load(tmp_path / "here").lanes.equals(load(source).lanes)
 
     def test_a_file_that_goes_meanwhile_is_not_missed(
         self, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -376,7 +386,7 @@ class TestCollect:
                 path.unlink(missing_ok=True)  # the sweep has closed its cycle
             return read(path, limit)
 
-        monkeypatch.setattr(stored, "read", racing)
+        monkeypatch.setattr(catalog, "read", racing)
         assert collect(tmp_path / "s", "done", tmp_path / "here", states=True) == ["manifest.json"]
 
     @pytest.mark.parametrize("name", ["notes", "notes/page.txt", "notes/deep", "oracle.parquet", "lanes"])
@@ -423,6 +433,6 @@ def test_what_lies_in_a_storage_is_told_without_ray(storage: Path) -> None:
         [sys.executable, "-c", f"{code}; print('ray' in sys.modules)", str(storage)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(stored.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(catalog.__file__).parents[2])},
     )
     assert done.stdout.split() == ["5", "False"], done.stderr

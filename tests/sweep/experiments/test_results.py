@@ -1,4 +1,4 @@
-"""OracleResults open as DataFrames, of a sweep that goes on as of one that is done. The sweep here is real, and tiny."""
+"""Results open as DataFrames, of a sweep that goes on as of one that is done. The sweep here is real, and tiny."""
 
 import shutil
 from collections.abc import Callable
@@ -12,10 +12,11 @@ import sweep
 from search_spaces.scyc import SCyc
 from sweep.config.settings import Settings
 from sweep.errors import FolderError, TrainingError
+from sweep.experiments.oracle.experiment import EXPERIMENT
 from sweep.experiments.oracle.results import OracleResults
-from sweep.experiments.runner import run_oracle
-from sweep.store import tables
+from sweep.experiments.runner import run
 from sweep.store.folder import Folder
+from sweep.store.lanes import LANES
 from sweep.store.provenance import new_manifest
 from sweep.strategies.progress import Progress
 
@@ -44,7 +45,7 @@ def tiny(make_spec: Callable[..., Settings]) -> Callable[..., Settings]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Settings]) -> OracleResults:
-    return run_oracle(tiny(tmp_path_factory.mktemp("finished") / "out"))
+    return run(EXPERIMENT, tiny(tmp_path_factory.mktemp("finished") / "out"))
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +54,14 @@ def unfinished(
 ) -> OracleResults:
     """Interrupted when two lanes were missing."""
     out = tmp_path_factory.mktemp("unfinished") / "out"
-    lanes = len(finished.trials)
+    lanes = len(finished.lanes)
 
     def interrupt(progress: Progress) -> None:
         if progress.cycle == 1 and progress.lanes_done >= lanes - 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_oracle(tiny(out), interrupt)
+        run(EXPERIMENT, tiny(out), interrupt)
     return sweep.load(out)
 
 
@@ -69,17 +70,17 @@ class TestFinished:
         path = finished.folder.path
         pd.testing.assert_frame_equal(sweep.load(str(path)).oracle, sweep.load(path).oracle)
 
-    def test_trials_have_a_row_for_every_lane_in_order(self, finished: OracleResults) -> None:
-        trials = finished.trials
-        assert list(trials.columns) == tables.schema("lanes").names
-        keys = trials[["cycle", "run", "max_lr"]].to_numpy().tolist()
-        assert keys == sorted(keys) and not trials[["cycle", "run", "max_lr"]].duplicated().any()
-        assert trials["lane_id"].is_unique and trials["lane_id"].str.fullmatch("[0-9a-f]{64}").all()
+    def test_lanes_have_a_row_for_every_lane_in_order(self, finished: OracleResults) -> None:
+        lanes = finished.lanes
+        assert list(lanes.columns) == LANES.schema.names
+        keys = lanes[["cycle", "run", "max_lr"]].to_numpy().tolist()
+        assert keys == sorted(keys) and not lanes[["cycle", "run", "max_lr"]].duplicated().any()
+        assert lanes["lane_id"].is_unique and lanes["lane_id"].str.fullmatch("[0-9a-f]{64}").all()
         assert {(0, 0, 0.01), (0, 1, 0.1), (1, 0, 0.1), (1, 1, 1.0)} <= {tuple(key) for key in keys}
 
     def test_scores_are_the_first_best_evaluations_after_the_warmup(self, finished: OracleResults) -> None:
         warmup = finished.settings.warmup_steps
-        for row in finished.trials.to_dict("records"):
+        for row in finished.lanes.to_dict("records"):
             after = [
                 (val, -step, test)
                 for step, val, test in zip(
@@ -93,11 +94,13 @@ class TestFinished:
     def test_the_oracle_has_a_row_for_every_cycle_and_equals_the_file(self, finished: OracleResults) -> None:
         assert finished.oracle["cycle"].tolist() == [0, 1]
         assert finished.oracle["runs"].tolist() == [2, 2]
-        assert finished.oracle["lanes"].sum() == len(finished.trials)
-        pd.testing.assert_frame_equal(pd.read_parquet(finished.folder.oracle), finished.oracle, check_dtype=False)
+        assert finished.oracle["lanes"].sum() == len(finished.lanes)
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(finished.folder.path / "oracle.parquet"), finished.oracle, check_dtype=False
+        )
 
-    def test_the_curve_agrees_with_a_plain_group_by_of_the_trials(self, finished: OracleResults) -> None:
-        expected = finished.trials.groupby(["cycle", "max_lr"])["val_accuracy"].agg(["mean", "std"]).reset_index()
+    def test_the_curve_agrees_with_a_plain_group_by_of_the_lanes(self, finished: OracleResults) -> None:
+        expected = finished.lanes.groupby(["cycle", "max_lr"])["val_accuracy"].agg(["mean", "std"]).reset_index()
         curves = finished.curves
         assert curves[["cycle", "max_lr"]].to_numpy().tolist() == expected[["cycle", "max_lr"]].to_numpy().tolist()
         assert curves["val_accuracy_mean"].tolist() == pytest.approx(expected["mean"].tolist())
@@ -109,7 +112,7 @@ class TestFinished:
             best = curve[curve["max_lr"] == row["best_max_lr"]]
             assert best["val_accuracy_mean"].item() == curve["val_accuracy_mean"].max() == row["val_accuracy_mean"]
 
-    def test_the_comparison_is_that_of_the_spec_s_parameters(self, finished: OracleResults) -> None:
+    def test_the_comparison_is_that_of_the_settings_parameters(self, finished: OracleResults) -> None:
         scyc = SCyc.parse("0.035,0.05,1,4")
         assert finished.comparison["scyc_max_lr"].tolist() == scyc.trajectory(1, 0.2)
         pd.testing.assert_frame_equal(finished.compare({"S-Cyc": scyc}), finished.comparison, check_dtype=False)
@@ -117,7 +120,7 @@ class TestFinished:
     def test_it_says_that_it_is_finished(self, finished: OracleResults) -> None:
         assert finished.finished
         progress = finished.progress
-        assert progress.lanes_done == progress.lanes_planned == len(finished.trials)
+        assert progress.lanes_done == progress.lanes_planned == len(finished.lanes)
 
     def test_opening_writes_nothing(self, finished: OracleResults) -> None:
         def files() -> dict[Path, int]:
@@ -140,14 +143,14 @@ class TestUnfinished:
         assert unfinished.curves["cycle"].unique().tolist() == [0]
 
     def test_all_finished_lanes_are_there(self, unfinished: OracleResults, finished: OracleResults) -> None:
-        assert len(finished.trials) - 2 == len(unfinished.trials)
+        assert len(finished.lanes) - 2 == len(unfinished.lanes)
         columns = ["lane_id", "cycle", "run", "max_lr", "val_accuracy", "test_accuracy", "state"]
-        theirs = finished.trials[finished.trials["lane_id"].isin(unfinished.trials["lane_id"])]
-        pd.testing.assert_frame_equal(unfinished.trials[columns], theirs[columns].reset_index(drop=True))
+        theirs = finished.lanes[finished.lanes["lane_id"].isin(unfinished.lanes["lane_id"])]
+        pd.testing.assert_frame_equal(unfinished.lanes[columns], theirs[columns].reset_index(drop=True))
 
     def test_progress_says_how_far_it_is(self, unfinished: OracleResults, finished: OracleResults) -> None:
         progress = unfinished.progress
-        assert (progress.cycle, progress.cycles, progress.lanes_done) == (1, 1, len(finished.trials) - 2)
+        assert (progress.cycle, progress.cycles, progress.lanes_done) == (1, 1, len(finished.lanes) - 2)
         assert progress.best_max_lr == finished.oracle["best_max_lr"][0]
 
     def test_without_a_comparison_it_says_how_to_get_one(self, unfinished: OracleResults) -> None:
@@ -162,7 +165,7 @@ class TestUnfinished:
     def test_a_sweep_that_has_only_begun_has_empty_tables(self, tmp_path: Path, tiny: Callable[..., Settings]) -> None:
         Folder(tmp_path).write_manifest(new_manifest("oracle", tiny(tmp_path), "fingerprint", [], None))
         begun = sweep.load(tmp_path)
-        assert begun.trials.empty and begun.oracle.empty and begun.curves.empty and not begun.finished
+        assert begun.lanes.empty and begun.oracle.empty and begun.curves.empty and not begun.finished
 
 
 class TestGoingOn:
@@ -172,14 +175,14 @@ class TestGoingOn:
         out = tmp_path / "out"
         shutil.copytree(unfinished.folder.path, out)
         lanes: list[int] = []
-        done = run_oracle(tiny(out), lambda progress: lanes.append(progress.lanes_done))
-        assert lanes[0] == len(unfinished.trials) and lanes[-1] == len(finished.trials)
-        before = unfinished.trials.set_index("lane_id")["finished_at"]
-        assert done.trials.set_index("lane_id")["finished_at"][before.index].equals(before)  # none trained again
+        done = run(EXPERIMENT, tiny(out), lambda progress: lanes.append(progress.lanes_done))
+        assert lanes[0] == len(unfinished.lanes) and lanes[-1] == len(finished.lanes)
+        before = unfinished.lanes.set_index("lane_id")["finished_at"]
+        assert done.lanes.set_index("lane_id")["finished_at"][before.index].equals(before)  # none trained again
         timeless = [name for name in finished.oracle.columns if name != "wall_seconds"]
         pd.testing.assert_frame_equal(done.oracle[timeless], finished.oracle[timeless])
         times = ["wall_seconds", "finished_at"]
-        pd.testing.assert_frame_equal(done.trials.drop(columns=times), finished.trials.drop(columns=times))
+        pd.testing.assert_frame_equal(done.lanes.drop(columns=times), finished.lanes.drop(columns=times))
         pd.testing.assert_frame_equal(done.comparison, finished.comparison)
 
     def test_cycles_before_one_in_which_everything_diverged_can_still_be_shown(self, make_sweep: Any) -> None:
@@ -208,7 +211,7 @@ class TestRefused:
         with pytest.raises(FolderError, match="use a newer scyc-sweep"):
             sweep.load(tmp_path)
 
-    def test_a_foreign_file_among_the_trials_is_named(self, tmp_path: Path, make_spec: Callable[..., Settings]) -> None:
+    def test_a_foreign_file_among_the_lanes_is_named(self, tmp_path: Path, make_spec: Callable[..., Settings]) -> None:
         Folder(tmp_path).write_manifest(new_manifest("oracle", make_spec(), "fingerprint", [], None))
         (tmp_path / "lanes").mkdir()
         pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "lanes" / "mine.parquet")

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.scyc import SCyc
-from sweep.statistics.comparison import compare, interpolate
-from sweep.store import tables
+from search_spaces.trajectories import Trajectory
+from sweep.experiments.oracle.tables import COMPARISON, ORACLE
+from sweep.statistics import comparison
+from sweep.statistics.comparison import interpolate
 
 FLAT = SCyc(epsilon=0.04, delta=0.0, q=0, beta=4)
 """Predicts 0.04 in every cycle."""
 
 
 def oracle_row(cycle: int = 0, run: int | None = None, **changes: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {name: None for name, *_ in tables.ORACLE}
+    row: dict[str, Any] = dict.fromkeys(ORACLE.schema.names)
     return (
         row
         | {
@@ -42,11 +44,17 @@ def curve(points: dict[float, tuple[float | None, float | None]], cycle: int = 0
     return pd.DataFrame(rows).astype({"run": "Int32", "val_accuracy_mean": float, "test_accuracy_mean": float})
 
 
+def compare(oracle: Any, curves: Any, trajectories: dict[str, Trajectory], prune_rate: float) -> pd.DataFrame:
+    rows = comparison.compare(oracle, curves, trajectories, prune_rate)
+    assert all(list(row) == COMPARISON.schema.names for row in rows)  # a table has no room for others
+    return COMPARISON.frame(rows)
+
+
 CURVE = {0.01: (80.0, 79.0), 0.1: (90.0, 88.0), 1.0: (60.0, 62.0)}
 
 
 def compared(scyc: SCyc = FLAT, oracle: Any = None, curves: Any = None) -> dict[str, Any]:
-    table = tables.frame("oracle", [oracle or oracle_row()])
+    table = ORACLE.frame([oracle or oracle_row()])
     (row,) = compare(table, curve(CURVE) if curves is None else curves, {"S-Cyc": scyc}, 0.2).to_dict("records")
     return row
 
@@ -143,7 +151,7 @@ def test_beyond_the_grid_accuracies_and_gaps_are_empty_and_the_distance_is_not()
 
 def test_each_cycle_is_compared_with_its_own_prediction_and_its_own_curve() -> None:
     scyc = SCyc(epsilon=0.04, delta=0.06, q=1, beta=4)
-    oracle = tables.frame("oracle", [oracle_row(cycle) for cycle in range(4)])
+    oracle = ORACLE.frame([oracle_row(cycle) for cycle in range(4)])
     curves = pd.concat([curve({0.01: (cycle, 0.0), 1.0: (cycle, 0.0)}, cycle) for cycle in range(4)])
     found = compare(oracle, curves, {"S-Cyc": scyc}, 0.2)
     assert found["cycle"].tolist() == [0, 1, 2, 3]
@@ -154,14 +162,14 @@ def test_each_cycle_is_compared_with_its_own_prediction_and_its_own_curve() -> N
 
 
 def test_the_pruning_rate_enters_the_prediction() -> None:
-    oracle = tables.frame("oracle", [oracle_row(3)])
+    oracle = ORACLE.frame([oracle_row(3)])
     scyc = SCyc(epsilon=0.04, delta=0.06, q=1, beta=4)
     found = [compare(oracle, curve(CURVE, 3), {"S-Cyc": scyc}, rate)["scyc_max_lr"].item() for rate in (0.2, 0.5)]
     assert found == [scyc.max_lr(3, 0.2), scyc.max_lr(3, 0.5)] and found[0] < found[1]
 
 
 def test_every_trajectory_is_compared_with_every_row() -> None:
-    oracle = tables.frame("oracle", [oracle_row(cycle) for cycle in range(2)])
+    oracle = ORACLE.frame([oracle_row(cycle) for cycle in range(2)])
     curves = pd.concat([curve(CURVE, cycle) for cycle in range(2)])
     found = compare(oracle, curves, {"one": FLAT, "two": SCyc(0.05, 0.0, 0, 4)}, 0.2)
     assert found[["trajectory", "cycle", "scyc_max_lr"]].to_numpy().tolist() == [
@@ -173,7 +181,7 @@ def test_every_trajectory_is_compared_with_every_row() -> None:
 
 
 def test_runs_that_decide_for_themselves_are_compared_with_their_own_curves() -> None:
-    oracle = tables.frame("oracle", [oracle_row(run=0, val_accuracy_mean=50.0), oracle_row(run=1, feasible_low=0.03)])
+    oracle = ORACLE.frame([oracle_row(run=0, val_accuracy_mean=50.0), oracle_row(run=1, feasible_low=0.03)])
     curves = pd.concat([curve({0.01: (40.0, 0.0), 1.0: (40.0, 0.0)}, run=0), curve(CURVE, run=1)])
     found = compare(oracle, curves, {"S-Cyc": SCyc(0.1, 0.0, 0, 4)}, 0.2)
     assert found["run"].tolist() == [0, 1]
@@ -183,5 +191,5 @@ def test_runs_that_decide_for_themselves_are_compared_with_their_own_curves() ->
 
 
 def test_an_oracle_without_rows_compares_to_a_table_without_rows() -> None:
-    found = compare(tables.frame("oracle", []), pd.DataFrame(), {"S-Cyc": FLAT}, 0.2)
-    assert found.empty and list(found.columns) == [name for name, *_ in tables.COMPARISON]
+    found = compare(ORACLE.frame([]), pd.DataFrame(), {"S-Cyc": FLAT}, 0.2)
+    assert found.empty and list(found.columns) == COMPARISON.schema.names

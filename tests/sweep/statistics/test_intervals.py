@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from sweep.experiments.oracle.tables import CURVES, ORACLE
 from sweep.statistics.intervals import (
     above_zero_p,
     equivalence_p,
@@ -30,10 +31,9 @@ from sweep.statistics.selection import (
     Rules,
     accuracies_by_run,
     choose,
-    curve_table,
     mean_scores,
-    oracle_table,
 )
+from sweep.statistics.summaries import curve_rows, oracle_rows
 
 Array = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ class TestIntervals:
         upper = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
         lower = stats.ttest_rel(ours, theirs).confidence_interval(0.975)
         found = judge({0.1: theirs, 0.2: ours}, 0.2, 0.5, 0.95)[0.1]
-        assert found.lead == pytest.approx(2.0625)
+        assert found.shortfall == pytest.approx(2.0625)
         assert (found.low, found.high) == pytest.approx((lower.low, upper.high))
 
     def test_of_three_points_six_may_be_called_worse_and_two_fall_short(self) -> None:
@@ -164,9 +164,9 @@ class TestIntervals:
     def test_by_hand_with_two_runs(self) -> None:
         # Differences 1 and 3: mean 2, deviation sqrt(2), standard error 1; t of one degree of freedom, 0.975: 12.706.
         found = judge({0.1: [89.0, 88.0], 0.2: [90.0, 91.0]}, 0.2, 0.5, 0.95)
-        assert found[0.1].lead == 2.0
+        assert found[0.1].shortfall == 2.0
         assert (found[0.1].low, found[0.1].high) == pytest.approx((0.0, 14.706), abs=1e-3)
-        assert not found[0.1].told and found[0.1].verdict == "undecided"
+        assert not found[0.1].worse and found[0.1].verdict == "undecided"
 
     def test_the_correction_divides_the_error_among_statements(self) -> None:
         assert quantile(0.025, 600, 5) == pytest.approx(stats.t.ppf(1 - 0.025 / 600, 4))
@@ -183,9 +183,9 @@ class TestIntervals:
     def test_the_tolerance_itself_is_inside(self, low: float, high: float, expected: str) -> None:
         assert verdict(low, high, 0.5) == expected
 
-    def test_one_run_gives_a_lead_and_nothing_that_is_sure(self) -> None:
+    def test_one_run_gives_a_shortfall_and_nothing_that_is_sure(self) -> None:
         found = judge({0.1: [89.0], 0.2: [90.0]}, 0.2, 0.5, 0.95)
-        assert found[0.1].lead == 1.0
+        assert found[0.1].shortfall == 1.0
         assert all(point.low is point.high is point.worse is point.verdict is None for point in found.values())
 
     def test_a_single_point_is_the_best_for_certain(self) -> None:
@@ -194,21 +194,23 @@ class TestIntervals:
     def test_runs_that_differ_by_the_same_image_make_nothing_sure(self) -> None:
         # Both runs are better by exactly two images: no spread at all, which is an accident of counting images.
         found = judge({0.1: [320 * IMAGE, 324 * IMAGE], 0.2: [322 * IMAGE, 326 * IMAGE]}, 0.2, 0.5, 0.95)
-        assert not found[0.1].told
+        assert not found[0.1].worse
 
     def test_what_cannot_be_best_does_not_widen_what_falls_short(self) -> None:
-        # The last point is surely dominated, but so noisy that its interval against the second reaches above the first's.
+        # The last point is surely worse, but so noisy that its interval against the second reaches above the first's.
         quiet = np.array([[90.0, 89.9], [90.1, 89.8], [89.9, 89.95], [90.05, 90.0], [90.0, 89.9], [89.95, 89.9]])
         noisy = np.array([[60.0], [85.0], [62.0], [86.0], [61.0], [84.0]])
         alone = stats.ttest_rel(noisy[:, 0], quiet[:, 1]).confidence_interval(0.975)
         assert alone.high > -5 and shortfalls(np.hstack([quiet, noisy]), 0.95)[1][1] < 1.0
 
     @given(st.lists(st.lists(st.floats(0, 100), min_size=4, max_size=4), min_size=2, max_size=5))
-    def test_the_lead_lies_below_the_upper_end_and_the_best_is_never_told(self, values: list[list[float]]) -> None:
+    def test_the_shortfall_lies_below_the_upper_end_and_the_best_is_never_worse(
+        self, values: list[list[float]]
+    ) -> None:
         accuracies = {0.1 * (index + 1): [run[index] for run in values] for index in range(4)}
         best = max(accuracies, key=lambda point: np.mean(accuracies[point]))
         found = judge(accuracies, best, 0.5, 0.95)
-        assert not found[best].told
+        assert not found[best].worse
         for point in found.values():
             assert point.low is not None and point.high is not None
             assert 0 <= point.low <= point.high + 1e-9
@@ -352,7 +354,7 @@ class TestTables:
         random = np.random.default_rng(3)
         means = np.array([80.0, 95.0, 96.0, 95.9, 80.0])
         rows = rows_of(means + 0.02 * random.standard_normal((8, 5)))
-        (found,) = oracle_table([closed(rows)], RULES).to_dict("records")
+        (found,) = ORACLE.frame(oracle_rows([closed(rows)], RULES)).to_dict("records")
         assert (found["feasible_low"], found["feasible_high"]) == (POINTS[2], POINTS[3])
         assert [found[name] for name in ("below_low", "low_bound", "high_bound", "above_high")] == [
             "outside",
@@ -365,51 +367,54 @@ class TestTables:
 
     def test_of_noise_alone_every_point_may_be_feasible(self) -> None:
         rows = rows_of(simulated(FLAT[1], 5, np.random.default_rng(4)))
-        (found,) = oracle_table([closed(rows)], RULES).to_dict("records")
+        (found,) = ORACLE.frame(oracle_rows([closed(rows)], RULES)).to_dict("records")
         assert (found["possible_low"], found["possible_high"], found["n_not_worse"]) == (POINTS[0], POINTS[-1], 25)
         assert {found[name] for name in ("low_bound", "high_bound")} == {"undecided"}
 
     def test_a_relative_tolerance_is_turned_into_points_of_the_best(self) -> None:
         rows = rows_of(np.array([[50.0, 48.8], [50.0, 48.8], [50.0, 48.8], [50.02, 48.8]]))
         verdicts = {
-            kind: curve_table([closed(rows)], Rules(3.0, kind, 0.95))["verdict"].tolist()
+            kind: CURVES.frame(curve_rows([closed(rows)], Rules(3.0, kind, 0.95)))["verdict"].tolist()
             for kind in ("absolute", "relative")
         }
         assert verdicts["absolute"] == ["inside", "inside"]
         assert verdicts["relative"] == ["inside", "inside"]
-        assert curve_table([closed(rows)], Rules(2.0, "relative", 0.95))["verdict"].tolist() == ["inside", "outside"]
+        assert CURVES.frame(curve_rows([closed(rows)], Rules(2.0, "relative", 0.95)))["verdict"].tolist() == [
+            "inside",
+            "outside",
+        ]
 
-    def test_what_diverged_is_outside_and_told(self) -> None:
+    def test_what_diverged_is_outside_and_worse_than_the_best(self) -> None:
         rows = rows_of(simulated(FLAT[1], 3, np.random.default_rng(5)))
         rows[-1] |= {"val_accuracy": None, "test_accuracy": None, "status": "diverged"}
-        last = curve_table([closed(rows)], RULES).iloc[-1]
+        last = CURVES.frame(curve_rows([closed(rows)], RULES)).iloc[-1]
         assert last["worse_than_best"] and last["verdict"] == "outside" and np.isnan(last["shortfall"])
 
     def test_a_higher_confidence_decides_less(self) -> None:
         rows = rows_of(simulated(PEAKED[1], 10, np.random.default_rng(6)))
-        told = [
-            curve_table([closed(rows)], Rules(0.5, "absolute", level))["worse_than_best"].sum()
+        worse = [
+            CURVES.frame(curve_rows([closed(rows)], Rules(0.5, "absolute", level)))["worse_than_best"].sum()
             for level in (0.6, 0.95, 0.999)
         ]
-        assert all(more >= fewer for more, fewer in pairwise(told)) and told[0] > told[-1]
+        assert all(more >= fewer for more, fewer in pairwise(worse)) and worse[0] > worse[-1]
 
     def test_test_accuracies_have_no_part_in_what_is_sure(self) -> None:
         rows = rows_of(simulated(PEAKED[1], 5, np.random.default_rng(7)))
         turned = [row | {"test_accuracy": 100 * row["run"] / 7 - row["max_lr"]} for row in rows]
         reported = ["test_accuracy_mean", "test_accuracy_std"]
-        for table in (oracle_table, curve_table):
-            ours, theirs = (table([closed(each)], RULES).drop(columns=reported) for each in (rows, turned))
+        for table, made in ((ORACLE, oracle_rows), (CURVES, curve_rows)):
+            ours, theirs = (table.frame(made([closed(each)], RULES)).drop(columns=reported) for each in (rows, turned))
             assert ours.equals(theirs)
 
     def test_at_the_grids_edge_and_of_one_run_nothing_is_said(self) -> None:
         rows = rows_of(np.array([[90.0, 80.0], [91.0, 82.0], [90.5, 81.5]]))
-        (found,) = oracle_table([closed(rows)], RULES).to_dict("records")
+        (found,) = ORACLE.frame(oracle_rows([closed(rows)], RULES)).to_dict("records")
         assert pd.isna(found["below_low"]) and found["low_bound"] == "inside"
         one = closed(rows_of(np.array([[90.0, 80.0]])))
         one.rows[1]["val_accuracy"], one.rows[1]["status"] = None, "diverged"  # type: ignore[index]
-        (found,) = oracle_table([one], RULES).to_dict("records")
+        (found,) = ORACLE.frame(oracle_rows([one], RULES)).to_dict("records")
         assert pd.isna(found["n_not_worse"]) and pd.isna(found["possible_low"]) and pd.isna(found["low_bound"])
-        assert curve_table([one], RULES)[["worse_than_best", "verdict"]].isna().all(axis=None)
+        assert CURVES.frame(curve_rows([one], RULES))[["worse_than_best", "verdict"]].isna().all(axis=None)
 
     def test_runs_are_paired_whatever_the_order_of_rows(self) -> None:
         rows = rows_of(simulated(PEAKED[1], 5, np.random.default_rng(9)))
@@ -418,5 +423,5 @@ class TestTables:
     def test_a_relative_tolerance_is_of_the_mean_of_the_best(self) -> None:
         # 2 % of the mean 50 is 1 point; of the highest, 60, it would be 1.2.
         rows = rows_of(np.array([[40.0, 38.9, 39.999], [60.0, 58.9, 59.998], [50.0, 48.88, 49.999]]))
-        verdicts = curve_table([closed(rows)], Rules(2.0, "relative", 0.95))["verdict"].tolist()
+        verdicts = CURVES.frame(curve_rows([closed(rows)], Rules(2.0, "relative", 0.95)))["verdict"].tolist()
         assert verdicts == ["inside", "outside", "inside"]

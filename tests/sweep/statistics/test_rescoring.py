@@ -12,6 +12,7 @@ import sweep
 from sweep.config.resolve import resolve
 from sweep.config.settings import Settings
 from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.oracle.tables import RESCORED
 from sweep.statistics.rescoring import judged, rescored, rules
 from sweep.statistics.selection import ClosedCycle, choose, mean_scores
 
@@ -56,7 +57,8 @@ def closed(rows: list[dict[str, Any]], settings: Settings) -> ClosedCycle:
 def by_rule(rows: list[dict[str, Any]], **given: Any) -> dict[str, tuple[float, float, float]]:
     settings = resolve({"preset": "mlp", "runs": 2, "max_lr": "0.1,0.2,0.3", **given})  # a constant rate: no warmup
     found = rescored([closed(rows, settings)], settings)
-    return {row.rule: (row.best_max_lr, row.feasible_low, row.feasible_high) for row in found.itertuples()}
+    assert all(list(row) == RESCORED.schema.names for row in found)  # a table has no room for others
+    return {row["rule"]: (row["best_max_lr"], row["feasible_low"], row["feasible_high"]) for row in found}
 
 
 def test_by_its_own_rule_an_oracle_comes_out_as_it_was_run(oracle: OracleResults) -> None:
@@ -155,4 +157,4 @@ def test_only_an_oracle_can_be_judged_again(here: Run, tmp_path: Path) -> None:
     settings = {name: value for name, value in SMALL.items() if name != "cycles"}
     sweep.compare_schedules(**settings, cycles=0, schedules=("constant=0.1",), out=tmp_path / "s")
     result = here("show", tmp_path / "s", "--rescore")
-    assert result.returncode == 2 and "--rescore needs an oracle with a decided cycle" in result.stderr
+    assert result.returncode == 2 and "--rescore needs an oracle, but " in result.stderr

@@ -641,8 +641,10 @@ class TestEnds:
         while (pack := oracle.ask()).cycle < 1:
             sweep.train(oracle, pack)
         oracle.end(pack, "layer fc2 lost its last weight")
+        oracle.tell(pack)
         assert oracle.ask() is None and oracle.finished
-        assert oracle.ended == [f"cycle 1, run {pack.run}: layer fc2 lost its last weight"]
+        assert oracle.ended == [f"cycle 1, run {pack.run}: nothing was left to prune"]
+        assert oracle.decided[-1] == "cycle 1: nothing is left to prune: the chain ends"
         assert [c.cycle for c in oracle.closed] == [0]
 
     def test_the_end_of_one_chain_leaves_the_others_going(self, make_sweep: MakeSweep) -> None:
@@ -651,9 +653,10 @@ class TestEnds:
         while (pack := oracle.ask()) is not None:
             if (pack.cycle, pack.run) == (1, 0):
                 oracle.end(pack, "nothing left")
+                oracle.tell(pack)
             else:
                 sweep.train(oracle, pack)
-        assert oracle.finished and oracle.ended == ["cycle 1, run 0: nothing left"]
+        assert oracle.finished and oracle.ended == ["cycle 1, run 0: nothing was left to prune"]
         assert sorted((c.run, c.cycle) for c in oracle.closed) == [(0, 0), (1, 0), (1, 1), (1, 2)]
 
 

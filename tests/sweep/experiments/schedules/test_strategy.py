@@ -221,6 +221,15 @@ class TestChains:
         with pytest.raises(TrainingError, match="give --schedules warmup-2=MAX_LR"):
             run(sweep)
 
+    @pytest.mark.parametrize("cycle", [1, 2])
+    def test_nor_where_nothing_is_left_to_prune_before_or_there(
+        self, make_comparison: MakeComparison, cycle: int
+    ) -> None:
+        sweep = make_comparison(rising, schedules=("constant=0.1", "warmup-2"))
+        sweep.simulation.nothing_left = lambda at, run, parent: (at, run) == (cycle, 1)
+        with pytest.raises(TrainingError, match="warmup-1's chain ended; give --schedules warmup-2=MAX_LR"):
+            run(sweep)
+
     def test_warmup_2_is_tuned_where_warmup_1_diverges_in_the_last_cycle_alone(
         self, make_comparison: MakeComparison
     ) -> None:
@@ -410,7 +419,7 @@ class TestEntries:
         assert SchedulesSettings.model_validate(settings.model_dump()).entries == settings.entries
 
     @pytest.mark.parametrize(
-        ("settings", "states"),
+        ("given", "states"),
         [
             # A run: four grids of 5; six schedules; initial weights and one to spare.
             ({}, 20 + 6 + 2),

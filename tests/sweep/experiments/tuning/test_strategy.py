@@ -11,11 +11,11 @@ import pytest
 
 from search_spaces.scyc import SCyc
 from sweep.config.resolve import resolve
-from sweep.errors import SettingsError, TrainingError
+from sweep.errors import FolderError, SettingsError, TrainingError
 from sweep.execution.jobs import Jobs
 from sweep.execution.outcomes import ChainEnded, Trained
-from sweep.experiments.tuning.settings import TuningSettings
-from sweep.experiments.tuning.strategy import Given, Tuning
+from sweep.experiments.tuning.settings import Given, TuningSettings
+from sweep.experiments.tuning.strategy import Tuning
 from sweep.strategies.chains import Chain, Link
 from trainables.spec import Pack, Schedule
 
@@ -168,7 +168,7 @@ class TestOracleInHand:
     def begun(self, make_tuning: MakeTuning, tmp_path: Any, **settings: object) -> Any:
         """A tuning whose ledger has the cycle 0 of an oracle: the grid in both runs, and in a third, not asked for."""
         sweep = make_tuning(hot, oracle=tmp_path, trials=6, **settings)
-        sweep.given = Given(self.POINTS, epsilon=0.1)
+        sweep.settings = sweep.settings.model_copy(update={"given": Given(points=self.POINTS, epsilon=0.1)})
         first = sweep.tuning()
         for run_ in (0, 1, 2):
             pack = first._pack(run_, [(Link(point),) for point in self.POINTS])
@@ -191,6 +191,10 @@ class TestOracleInHand:
         assert {t.params["epsilon"] for t in tuning.trials if t.stage != "epsilon"} == {0.1}
         assert [t.stage for t in tuning.trials if t.stage != "epsilon"] == ["delta"] * 3 + ["shape"] * 3
         assert all(pack.cycle > 0 for pack in sweep.simulation.trained)
+
+    def test_without_its_cycle_0_it_is_one_line(self, make_tuning: MakeTuning, tmp_path: Any) -> None:
+        with pytest.raises(FolderError, match=f"name the oracle {tmp_path}, but not its cycle 0"):
+            make_tuning(hot, oracle=tmp_path, trials=6).tuning().ask()
 
     def test_a_winner_whose_network_is_lost_is_trained_again_and_stays_the_winner(
         self, make_tuning: MakeTuning, tmp_path: Any
@@ -479,6 +483,10 @@ class TestSpec:
     def test_wrong_settings_are_refused_with_rule_and_value(self, flags: dict[str, object], message: str) -> None:
         with pytest.raises(SettingsError, match=message):
             resolve(flags, kind=TuningSettings)
+
+    def test_a_tuning_of_more_lanes_than_memory_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match=r"a cycle may have at most 200,000 lanes .* but got 25,000,000"):
+            resolve({"trials": 10_000, "runs": 5_000, "by": "joint"}, kind=TuningSettings)
 
     def test_rates_are_searched_over_the_grid_unless_told_otherwise(self) -> None:
         ranges = resolve({"delta": "0.01:0.1"}, kind=TuningSettings).ranges()

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ from scipy import stats
 
 import sweep
 from search_spaces.scyc import SCyc
+from search_spaces.trajectories import Trajectory
 from sweep.errors import SweepError
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.strategy import GreedyOracle
-from sweep.experiments.runner import run_validation
-from sweep.experiments.validation.strategy import Plans, Validation
+from sweep.experiments.runner import run
+from sweep.experiments.validation.experiment import EXPERIMENT, settings_of
+from sweep.experiments.validation.results import ValidationResults
+from sweep.experiments.validation.settings import ValidationSettings
+from sweep.experiments.validation.strategy import Validation
 from sweep.experiments.validation.tables import verdict_table
 from sweep.statistics.selection import Rules
 from sweep.store.ledger import Ledger
+from sweep.strategies.protocol import Context
 from trainables.spec import derive_seed
 
 MakeSweep = Callable[..., Any]
@@ -43,6 +49,12 @@ def swept(make_sweep: MakeSweep, truth: Any = truth, **settings: Any) -> tuple[A
     return made, made.run()
 
 
+def validated(results: OracleResults, scyc: dict[str, Trajectory], runs: int | None) -> ValidationResults:
+    """Train trajectories beside an oracle, on so many held-out runs or on its own."""
+    found: ValidationResults = run(EXPERIMENT, settings_of(results, scyc, runs, {}))
+    return found
+
+
 class Beside:
     """A trained comparison in a folder of its own, as a new process would make it."""
 
@@ -51,12 +63,21 @@ class Beside:
     ) -> None:
         self.made, self.oracle, self.lanes_per_pack = made, oracle, lanes_per_pack
         self.folder = made.folder / ("validation-held-out" if held_out else "validation")
-        self.plans = Plans(tuple(c.choice.best_max_lr for c in oracle.closed), rates or RATES, held_out)
+        self.settings = ValidationSettings.of(
+            made.settings,
+            {
+                "oracle": str(made.folder),
+                "held_out": held_out,
+                "choices": tuple(c.choice.best_max_lr for c in oracle.closed),
+                "trajectories": rates or RATES,
+            },
+        )
         rows = [] if held_out else [row for closed in oracle.closed for row in closed.best_rows]
         self.starts = frozenset(
             row[name] for row in rows for name in ("state", "parent_state", "rewind_state") if row[name]
         )
         self.simulation = type(made.simulation)(made.simulation.truth, made.settings.training(), self.folder / "states")
+        self.sweep = replace(made, folder=self.folder, simulation=self.simulation, settings=self.settings)
         self.link()
 
     def link(self) -> None:
@@ -66,23 +87,18 @@ class Beside:
 
     def strategy(self) -> Validation:
         ledger = Ledger(self.folder / "lanes")
-        if not self.plans.held_out:
+        if not self.settings.held_out:
             ledger.rows = self.oracle.ledger.rows | ledger.rows
+        has = self.simulation.has
         return Validation(
-            self.made.settings,
-            "fingerprint of the data",
-            ledger,
-            self.lanes_per_pack,
-            self.simulation.has,
-            self.plans,
-            self.starts,
+            Context(self.settings, "fingerprint of the data", ledger, self.lanes_per_pack, has, reused=self.starts)
         )
 
     def run(self, packs: int = 10_000) -> Validation:
         """Go on for so many packs; states that are not needed go, as in a real sweep."""
         strategy = self.strategy()
         while packs and (pack := strategy.ask()) is not None:
-            self.made.train.__func__(self, strategy, pack)
+            self.sweep.train(strategy, pack)
             for digest in self.simulation.kept() - strategy.needed_states():
                 self.simulation.lose(digest)
             packs -= 1
@@ -328,11 +344,11 @@ class TestOnDigits:
         result = here("compare", folder, "--train", "--confirm", "2")
         assert result.returncode == 0, result.stderr
         assert "S-Cyc, trained on 2 runs of the oracle" in result.stdout
-        assert "S-Cyc, trained on 2 held-out runs" in result.stdout
+        assert "S-Cyc, trained on 2 runs with held-out seeds" in result.stdout
         results = OracleResults(folder)
         for found, held_out in ((results.validation, False), (results.held_out_validation, True)):
-            assert found.finished and found.replay.plans.held_out is held_out
-            written = pd.read_parquet(found.folder.verdicts)
+            assert found.finished and found.settings.held_out is held_out
+            written = pd.read_parquet(found.folder.path / "verdicts.parquet")
             assert written["cycle"].fillna(-1).tolist() == [0, 1, 2, -1]
             assert (found.folder.path / "gaps.png").exists()
         assert here("show", folder).returncode == 0  # the oracle is as it was
@@ -349,15 +365,15 @@ class TestOnDigits:
         results = OracleResults(folder)
         first = results.oracle.iloc[0]
         other = next(p for p in results.curves[results.curves["cycle"] == 0]["max_lr"] if p != first["best_max_lr"])
-        found = run_validation(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None, {}).verdicts
+        found = validated(results, {"point": SCyc(other, 0.0, 0, 1.0)}, None).verdicts
         for row in found[found["cycle"].notna() & (found["trajectory"] == "point")].itertuples():
             curve = results.curves[(results.curves["cycle"] == row.cycle) & (results.curves["max_lr"] == other)].iloc[0]
             assert row.val_gap == pytest.approx(curve["shortfall"], abs=1e-6)
 
     def test_a_folder_keeps_its_trajectories_and_runs(self, folder: Path) -> None:
         results, one, other = OracleResults(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
-        first = run_validation(results, {"one": one}, 3, {}).verdicts
-        both = run_validation(results, {"other": other}, 2, {}).verdicts
+        first = validated(results, {"one": one}, 3).verdicts
+        both = validated(results, {"other": other}, 2).verdicts
         assert list(dict.fromkeys(both["trajectory"]))[-2:] == ["one", "other"] and set(both["runs"]) == {3}
         pd.testing.assert_frame_equal(
             both[both["trajectory"] == "one"].reset_index(drop=True),
@@ -367,7 +383,7 @@ class TestOnDigits:
     def test_a_name_is_of_its_newest_rates_even_if_nothing_is_left_to_train(self, folder: Path) -> None:
         results, one, other = OracleResults(folder), SCyc(0.05, 0.0, 0, 1.0), SCyc(0.08, 0.0, 0, 1.0)
         for rates in (one, other, one):
-            found = run_validation(results, {"name": rates}, None, {}).verdicts
+            found = validated(results, {"name": rates}, None).verdicts
             assert found[found["trajectory"] == "name"]["scyc_max_lr"].iloc[0] == rates.epsilon
 
     def test_settings_of_where_it_trains_may_be_others(self, here: Run, folder: Path) -> None:
@@ -394,25 +410,28 @@ class TestOnDigits:
     def test_runs_that_decide_for_themselves_have_no_chain_in_common(self, tmp_path: Path) -> None:
         results = sweep.build_oracle(**SMALL | {"cycles": 0, "decide": "per_run"}, out=tmp_path / "o")
         with pytest.raises(SweepError, match="--decide shared"):
-            run_validation(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None, {})
+            validated(results, {"S-Cyc": SCyc(0.05, 0.0, 0, 1.0)}, None)
 
     def test_a_tolerance_of_nothing_is_drawn_too(self, tmp_path: Path) -> None:
         results = sweep.build_oracle(**SMALL | {"cycles": 0, "tolerance": 0.0}, out=tmp_path / "o")
-        found = run_validation(results, {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, None, {})  # a warning would be an error
+        found = validated(results, {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, None)  # a warning would be an error
         assert (found.folder.path / "gaps.png").exists()
 
     def test_within_its_folder_it_can_be_shown(self, here: Run, folder: Path) -> None:
-        run_validation(OracleResults(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2, {})
+        validated(OracleResults(folder), {"S-Cyc": SCyc(0.05, 0.05, 1, 4)}, 2)
         assert here("show", ".", cwd=folder / "validation-held-out").returncode == 0
 
 
 def test_an_oracle_with_more_runs_leaves_what_was_trained_as_it_was_and_says_so(here: Run, tmp_path: Path) -> None:
     folder = sweep.build_oracle(**SMALL | {"cycles": 1}, out=tmp_path / "o").folder.path
-    before = run_validation(OracleResults(folder), {"one": SCyc(0.05, 0.05, 1, 4)}, None, {})
+    before = validated(OracleResults(folder), {"one": SCyc(0.05, 0.05, 1, 4)}, None)
     assert not before.stale
     sweep.build_oracle(**SMALL | {"cycles": 1, "runs": 3}, out=folder)
-    after = OracleResults(folder).trained
+    after = OracleResults(folder).validation
     assert after.stale
     pd.testing.assert_frame_equal(after.verdicts, before.verdicts)
-    assert "has more runs: run compare again" in here("show", folder / "validation").stdout
+    assert (
+        "the oracle has changed since (other choices or more runs): run compare again"
+        in here("show", folder / "validation").stdout
+    )
     assert here("report", folder, "-o", tmp_path / "r.html").returncode == 0

@@ -21,8 +21,8 @@ from sweep.cli.main import app
 from sweep.config.named_scyc import read
 from sweep.errors import SweepError
 from sweep.experiments.tuning.results import TuningResults
-from sweep.experiments.tuning.settings import TuningFlags, TuningSettings
-from sweep.store import tables
+from sweep.experiments.tuning.settings import TuningSettings
+from sweep.experiments.tuning.tables import CHAIN, TUNING
 from sweep.store.folder import Folder
 from trainables.storage import copy
 
@@ -70,8 +70,8 @@ def load(folder: Path) -> TuningResults:
 
 def timeless(folder: Path) -> tuple[pd.DataFrame, ...]:
     results = load(folder)
-    trials = results.lanes.drop(columns=["wall_seconds", "finished_at"])
-    return results.tuning.drop(columns="seconds"), results.chain, trials
+    lanes = results.lanes.drop(columns=["wall_seconds", "finished_at"])
+    return results.tuning.drop(columns="seconds"), results.chain, lanes
 
 
 def assert_equal_tables(one: Path, other: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_tuning_leaves_tables_winner_journal_and_picture(tuned: Path) -> None:
     names = {path.name for path in tuned.iterdir()} - {".lock", "stdout"}
     assert names == {
         "manifest.json",
-        "trials",
+        "lanes",
         "states",
         "tuning.parquet",
         "chain.parquet",
@@ -104,11 +104,11 @@ def test_a_tuning_leaves_tables_winner_journal_and_picture(tuned: Path) -> None:
         "optuna-journal.log",
     }
     assert (tuned / "tuning.png").read_bytes().startswith(b"\x89PNG")
-    table = tables.read("tuning", tuned / "tuning.parquet")
+    table = TUNING.read(TUNING.path(tuned))
     assert list(table["stage"]) == ["epsilon"] * 2 + ["delta"] * 2 + ["shape"] * 2
-    assert table["new_steps"].sum() == load(tuned).trials["steps"].sum()
+    assert table["new_steps"].sum() == load(tuned).lanes["steps"].sum()
     pd.testing.assert_frame_equal(table, load(tuned).tuning)
-    chain = tables.read("chain", tuned / "chain.parquet")
+    chain = CHAIN.read(CHAIN.path(tuned))
     assert list(chain["cycle"]) == [0, 1, 2, 3] and set(chain["runs"]) == {2}
 
 
@@ -132,12 +132,12 @@ def test_the_screen_shows_trials_winner_and_cost(tuned: Path) -> None:
     text = (tuned / "stdout").read_text()
     for row in load(tuned).tuning.to_dict("records"):
         assert f"{row['value']:.2f}" in text and f"{row['new_steps']:,}" in text
-    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')} (epsilon, delta, q, beta);" in " ".join(text.split())
+    assert f"winner: S-Cyc {read(tuned / 'scyc.toml')} (epsilon, delta, q, beta); " in " ".join(text.split())
 
 
 def test_show_prints_the_table_of_trials_as_json(here: Run, tuned: Path) -> None:
     shown = json.loads(here("show", tuned, "--format", "json").stdout)
-    assert list(shown) == [name for name, *_ in tables.TUNING]
+    assert list(shown) == TUNING.schema.names
     assert shown["value"] == list(load(tuned).tuning["value"])
 
 
@@ -149,22 +149,22 @@ def test_killed_it_goes_on_to_the_same_study_and_trains_nothing_twice(
     if flags:
         whole = tmp_path / "whole"
         assert here(*arguments(out=whole, **flags)).returncode == 0
-    count = len(list((whole / "trials").iterdir()))
+    count = len(list((whole / "lanes").iterdir()))
     for packs in (count // 2,) if flags else (1, count - 2):
         folder = tmp_path / str(packs)
         process = start(*arguments(out=folder, **flags))
         deadline = time.monotonic() + 120
-        while len(list((folder / "trials").glob("*.parquet"))) < packs:
+        while len(list((folder / "lanes").glob("*.parquet"))) < packs:
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        before = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+        before = {path.name: path.stat().st_mtime_ns for path in (folder / "lanes").glob("*.parquet")}
         assert len(before) < count
         assert not (folder / "scyc.toml").exists()
         result = here(*arguments(out=folder, **flags))
         assert result.returncode == 0, result.stderr
-        after = {path.name: path.stat().st_mtime_ns for path in (folder / "trials").glob("*.parquet")}
+        after = {path.name: path.stat().st_mtime_ns for path in (folder / "lanes").glob("*.parquet")}
         assert {name: after[name] for name in before} == before and len(after) == count
         assert_equal_tables(folder, whole)
         ended = {name: [s for s in states if s != "FAIL"] for name, states in studies(folder).items()}
@@ -186,7 +186,7 @@ def test_an_oracle_in_hand_gives_cycle_0_and_nothing_of_it_is_trained(here: Run,
     given = results.tuning[results.tuning["stage"] == "epsilon"]
     assert given["new_steps"].sum() == 0 and len(given) >= 5
     assert set(results.tuning["epsilon"][len(given) :]) == {first["best_max_lr"]}
-    theirs = sweep.load(oracle).trials
+    theirs = sweep.load(oracle).lanes
     assert set(results.lanes.query("cycle == 0")["lane_id"]) == set(theirs.query("cycle == 0")["lane_id"])
     assert "the oracle's" in result.stdout
     again = here(*arguments(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5"))
@@ -202,7 +202,7 @@ def test_a_take_over_that_is_interrupted_goes_on(oracle: Path, tmp_path: Path, m
         if len(copied) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweep.experiments.runner.copy", interrupt)
+    monkeypatch.setattr("sweep.experiments.states.copy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tune(out=tmp_path / "t", oracle=oracle, max_lr="0.01:1:x5")
     monkeypatch.undo()
@@ -234,7 +234,7 @@ def test_a_fit_reaches_the_grid_s_extensions_and_keeps_to_ranges_and_folders(
     fits = sweep.fit_scyc(tmp_path / "o", out=tmp_path / "f")
     assert fits.table["inside"].max() > 0
     assert sweep.fit_scyc(oracle, out=tmp_path / "g", epsilon="0.2:0.3").scyc.epsilon >= 0.2
-    with pytest.raises(SweepError, match="holds an earlier tuning"):
+    with pytest.raises(SweepError, match="holds the results of `tune`, not of `oracle`"):
         sweep.fit_scyc(oracle, out=tuned)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
@@ -250,7 +250,7 @@ def test_another_schedule_is_tuned_by_one_rate_into_a_file_of_its_name(here: Run
     assert (tmp_path / "t" / "cyclical.toml").exists() and not (tmp_path / "t" / "scyc.toml").exists()
     shown = here("show", tmp_path / "t")
     assert shown.returncode == 0
-    assert f"winner: cyclical, max_lr {results.winner.params['max_lr']:.4g}" in shown.stdout
+    assert f"winner: cyclical, max_lr {results.winner.params['max_lr']:.4g}; " in shown.stdout
 
 
 def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
@@ -269,7 +269,7 @@ def test_a_fit_writes_the_winner_beside_its_oracle_and_compare_takes_it(
     assert list(dict.fromkeys(rows["trajectory"])) == ["o/scyc.toml", "0.05,0,0,4"]
     inside = [i for name, i in zip(rows["trajectory"], rows["inside"], strict=True) if name == "o/scyc.toml"]
     assert sum(inside) == table["inside"][0]
-    assert "0.05,0,0,4: inside the feasible region in" in here("show", folder).stdout
+    assert "0.05,0,0,4: inside the feasible region in " in here("show", folder).stdout
 
 
 def test_the_paper_s_table_stands_beside_an_oracle_of_its_network_with_its_contradictions(
@@ -357,10 +357,10 @@ class TestRefusedOracles:
         assert "--batch-size was 32, now 16" in line and "give another --oracle" in line
 
     def test_a_tuning_is_no_oracle_nor_the_other_way_round(self, oracle: Path, tuned: Path, tmp_path: Path) -> None:
-        assert "holds an earlier tuning, not what `oracle` leaves" in self.refused(tuned, tmp_path)
-        with pytest.raises(SweepError, match="holds an earlier tuning, not what `oracle` leaves"):
+        assert "holds the results of `tune`, not of `oracle`" in self.refused(tuned, tmp_path)
+        with pytest.raises(SweepError, match="holds the results of `tune`, not of `oracle`"):
             app(["compare", str(tuned), "--scyc", "0.1,0.1,1,4"], exit_on_error=False, print_error=False)
-        with pytest.raises(SweepError, match="holds an earlier oracle, not what `tune` leaves"):
+        with pytest.raises(SweepError, match="holds the results of `oracle`, not of `tune`"):
             tune(out=oracle)
 
 
@@ -378,7 +378,9 @@ def test_a_study_of_another_experiment_is_left_untouched(tmp_path: Path) -> None
 def test_every_setting_that_means_something_to_a_tuning_is_a_flag_with_help(here: Run) -> None:
     text = here("tune", "--help", env={"COLUMNS": "200"}).stdout
     meaningless = {"scyc", "decide", "tolerance", "tolerance_kind", "confidence", "histograms"}
-    assert set(TuningFlags.model_fields) == set(TuningSettings.model_fields) - meaningless
-    for name, field in TuningFlags.model_fields.items():
+    assert {*meaningless, "given"} == TuningSettings.NOT_FLAGS
+    for name, field in TuningSettings.model_fields.items():
+        if name in TuningSettings.NOT_FLAGS:
+            continue
         assert re.search(rf"--{name.replace('_', '-')}\b", text), name
         assert field.description and " ".join(field.description.split()[:3]) in " ".join(text.split())

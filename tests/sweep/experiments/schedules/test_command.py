@@ -15,7 +15,7 @@ import pytest
 import sweep
 from sweep import load
 from sweep.experiments.schedules.results import SchedulesResults
-from sweep.store import tables
+from sweep.experiments.schedules.tables import RATES, RUNS, SCHEDULES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -45,10 +45,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_equal(one: Path, other: Path) -> None:
     """Everything measured and decided is equal, bit for bit; only times may differ."""
     ours, theirs = load(one), load(other)
-    pd.testing.assert_frame_equal(ours.trials.drop(columns=TIMES), theirs.trials.drop(columns=TIMES), check_exact=True)
-    for name in ("schedules", "rates"):
-        tables_ = (tables.read(name, folder / f"{name}.parquet") for folder in (one, other))
-        pd.testing.assert_frame_equal(*tables_, check_exact=True)
+    pd.testing.assert_frame_equal(ours.lanes.drop(columns=TIMES), theirs.lanes.drop(columns=TIMES), check_exact=True)
+    for table in (SCHEDULES, RATES):
+        found = (table.read(table.path(folder)) for folder in (one, other))
+        pd.testing.assert_frame_equal(*found, check_exact=True)
     states = [{path.name for path in (folder / "states").iterdir()} for folder in (one, other)]
     assert states[0] == states[1]
 
@@ -56,7 +56,7 @@ def assert_equal(one: Path, other: Path) -> None:
 def test_tables_picture_and_manifest_are_written_and_open_again(whole: Path) -> None:
     results = load(whole)
     assert isinstance(results, SchedulesResults) and results.finished
-    table = tables.read("schedules", whole / "schedules.parquet")
+    table = SCHEDULES.read(SCHEDULES.path(whole))
     assert list(table.groupby("schedule", sort=False).size().items()) == [
         (name, 3) for name in ("constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc")
     ]
@@ -101,8 +101,8 @@ def test_killed_it_goes_on_to_the_same_tables(start: Start, whole: Path, tmp_pat
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not load(tmp_path / "s").finished
-    before = load(tmp_path / "s").trials.set_index("lane_id")
-    after = compare(out=tmp_path / "s").trials.set_index("lane_id")
+    before = load(tmp_path / "s").lanes.set_index("lane_id")
+    after = compare(out=tmp_path / "s").lanes.set_index("lane_id")
     again = before["finished_at"] != after["finished_at"][before.index]
     assert set(before["cycle"][again]) <= {0}  # where a chain begins with what a grid let go of
     assert_equal(tmp_path / "s", whole)
@@ -110,7 +110,7 @@ def test_killed_it_goes_on_to_the_same_tables(start: Start, whole: Path, tmp_pat
 
 def test_more_schedules_and_cycles_extend_a_folder_which_keeps_those_it_has(whole: Path, tmp_path: Path) -> None:
     compare(out=tmp_path / "s", schedules=("constant", "scyc"), cycles=1)
-    before = load(tmp_path / "s").trials
+    before = load(tmp_path / "s").lanes
     results = compare(out=tmp_path / "s", schedules=("slr=0.1",))
     assert list(dict.fromkeys(results.schedules["schedule"])) == ["constant", "scyc", "slr=0.1"]
     assert set(results.schedules["cycle"]) == {0, 1, 2}
@@ -118,7 +118,7 @@ def test_more_schedules_and_cycles_extend_a_folder_which_keeps_those_it_has(whol
     kept = results.lanes[results.lanes["lane_id"].isin(before["lane_id"])]
     assert set(kept["finished_at"]) == set(before["finished_at"])
     ours = results.schedules.set_index(["schedule", "cycle"])
-    theirs = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
+    theirs = SCHEDULES.read(SCHEDULES.path(whole)).set_index(["schedule", "cycle"])
     for name in ("constant", "scyc"):
         assert list(ours.loc[name]["test_accuracy_mean"]) == list(theirs.loc[name]["test_accuracy_mean"])
 
@@ -128,43 +128,48 @@ def test_the_screen_has_a_row_a_cycle_a_column_a_schedule_and_says_what_its_mark
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("mlp on digits, pruning imp (rewound), 2 runs, seed 0")
-    names = list(load(whole).settings.schedules)
-    headings = " ".join(lines[: next(index for index, line in enumerate(lines) if set(line.strip()) == {"─"})])
-    assert names == ["constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc"]
-    assert all(name in headings.split() for name in names)
-    table = load(whole).schedules.set_index(["schedule", "cycle"])
-    cells = next(line for line in lines if line.split()[:2] == ["2", "64"]).split()[2:]
-    assert [float(cell.split("±")[0]) for cell in cells] == [
-        round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in names
+    marked = here("show", whole, "--format", "markdown").stdout.splitlines()
+    rows = [
+        [cell.strip().replace("\\", "") for cell in line.strip("|").split("|")]
+        for line in marked
+        if line.startswith("|")
     ]
-    assert [cell[-1] == "*" for cell in cells] == [bool(table.loc[name, 2]["best"]) for name in names]
-    text = " ".join(result.stdout.split())
-    assert "*: the best mean test accuracy of the cycle; =: not significantly different from it (paired t-test" in text
-    assert "with 2 runs the test finds only very large differences" in text
+    headings = [heading.partition(" ")[0] for heading in rows[0][2:]]
+    assert headings == ["constant", "decay", "cyclical", "warmup-1", "warmup-2", "scyc"]
+    table = load(whole).schedules.set_index(["schedule", "cycle"])
+    cells = next(row for row in rows if row[:2] == ["2", "64"])[2:]
+    assert next(line for line in lines if line.split()[:2] == ["2", "64"]).split()[2:] == cells
+    assert [float(cell.split("±")[0]) for cell in cells] == [
+        round(table.loc[name, 2]["test_accuracy_mean"], 2) for name in headings
+    ]
+    assert [cell[-1] == "*" for cell in cells] == [bool(table.loc[name, 2]["best"]) for name in headings]
+    said = " ".join(result.stdout.split())
+    assert "*: the best mean test accuracy of the cycle; =: not significantly different from it (paired t-test" in said
+    assert "with 2 runs the test finds only very large differences" in said
     assert "max_lr of scyc: epsilon 0.035, delta 0.05, q 1, beta 4 (the preset's)" in result.stdout
     assert "max_lr of warmup-2: grid at cycle 2, after warmup-1" in result.stdout
 
 
-def test_trials_are_in_an_order_that_does_not_depend_on_when_they_were_finished(whole: Path) -> None:
-    trials = load(whole).trials
-    keys = list(trials[["cycle", "run", "max_lr", "schedule", "lane_id"]].itertuples(index=False, name=None))
+def test_lanes_are_in_an_order_that_does_not_depend_on_when_they_were_finished(whole: Path) -> None:
+    lanes = load(whole).lanes
+    keys = list(lanes[["cycle", "run", "max_lr", "schedule", "lane_id"]].itertuples(index=False, name=None))
     assert keys == sorted(keys)
-    assert trials.duplicated(["cycle", "run", "max_lr"]).any()  # several schedules at one max_lr
+    assert lanes.duplicated(["cycle", "run", "max_lr"]).any()  # several schedules at one max_lr
 
 
 def test_runs_are_what_the_table_is_made_of(whole: Path) -> None:
-    table = tables.read("schedules", whole / "schedules.parquet").set_index(["schedule", "cycle"])
-    runs = tables.read("runs", whole / "runs.parquet")
+    table = SCHEDULES.read(SCHEDULES.path(whole)).set_index(["schedule", "cycle"])
+    runs = RUNS.read(RUNS.path(whole))
     means = runs.groupby(["schedule", "cycle"])["test_accuracy"].mean()
     assert means.to_dict() == pytest.approx(table["test_accuracy_mean"].to_dict())
-    assert set(runs["lane_id"]) <= set(load(whole).trials["lane_id"])
+    assert set(runs["lane_id"]) <= set(load(whole).lanes["lane_id"])
 
 
 def test_a_rate_on_the_edge_of_its_grid_is_said_loudly(here: Run, tmp_path: Path) -> None:
     flags = {"max_lr": "0.001,0.002", "cycles": 0, "steps": 136, "out": tmp_path / "s"}
     shown = " ".join(here(*arguments("constant", **flags)).stdout.split())
-    assert "constant's 0.008 lies on the EDGE of its grid at cycle 0, 0.001 to 0.008" in shown
-    rates = tables.read("rates", tmp_path / "s" / "rates.parquet")
+    assert "max_lr 0.008 of constant lies at the edge of its grid at cycle 0, 0.001 to 0.008" in shown
+    rates = RATES.read(RATES.path(tmp_path / "s"))
     assert rates["at_edge"].all()
 
 
@@ -175,7 +180,7 @@ def test_an_s_cyc_that_diverged_is_said_to_have(here: Run, tmp_path: Path) -> No
 
 def test_json_is_one_object_of_columns(here: Run, whole: Path) -> None:
     content = json.loads(here("show", whole, "--format", "json").stdout)
-    assert set(content) == {name for name, *_ in tables.SCHEDULES}
+    assert set(content) == set(SCHEDULES.schema.names)
     assert len(content["schedule"]) == 18
 
 
@@ -185,7 +190,7 @@ def test_many_schedules_stand_in_several_tables(here: Run, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     assert "warmup-1" in result.stdout and "clr" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 110
-    assert "one run says nothing of how sure that is" in result.stdout
+    assert "one run does not say how certain that is" in result.stdout
 
 
 def test_a_plan_counts_what_is_trained(here: Run, whole: Path, tmp_path: Path) -> None:
@@ -196,7 +201,7 @@ def test_a_plan_counts_what_is_trained(here: Run, whole: Path, tmp_path: Path) -
     assert plan["steps"] == plan["lanes"] * 34
     assert not (tmp_path / "s").exists()
     # A grid may grow.
-    assert 0.5 * plan["lanes"] < len(load(whole).trials) < 1.5 * plan["lanes"]
+    assert 0.5 * plan["lanes"] < len(load(whole).lanes) < 1.5 * plan["lanes"]
 
 
 def test_retraining_of_another_length_is_planned_and_trained_so(here: Run, tmp_path: Path) -> None:
@@ -212,7 +217,7 @@ def test_folders_of_other_kinds_are_refused(here: Run, whole: Path) -> None:
         flags = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         result = here(command, *flags, "--out", whole)
         assert result.returncode == 2
-        assert "holds an earlier comparison of schedules" in result.stderr
+        assert f"holds the results of `schedules`, not of `{command}`" in result.stderr
     assert here("compare", whole).returncode == 2
 
 

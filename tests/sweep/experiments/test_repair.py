@@ -17,21 +17,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sweep
+from search_spaces.scyc import SCyc
 from sweep.config.resolve import resolve
 from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.execution.worker import Worker
-from sweep.experiments import runner as run_module
-from sweep.experiments.oracle.figures import FIGURES
+from sweep.experiments import registry, runner
 from sweep.experiments.oracle.results import OracleResults
+from sweep.experiments.oracle.tables import COMPARISON, CURVES, ORACLE, TREND
 from sweep.experiments.results import Results
-from sweep.experiments.runner import run_oracle, run_schedules, run_tuning, run_validation
-from sweep.experiments.schedules.settings import SchedulesSettings
-from sweep.experiments.tuning.settings import TuningSettings
+from sweep.experiments.validation.experiment import settings_of
 from sweep.statistics.comparison import fits
-from sweep.store import tables
 from sweep.store.folder import Folder
 from sweep.store.lanes import LANES
+from sweep.store.ledger import Ledger
 from sweep.strategies.progress import Progress
 from trainables.spec import Pack
 
@@ -51,7 +50,15 @@ SETTINGS: dict[str, Any] = {
 
 
 def spec_of(out: Path, **changes: Any) -> Settings:
-    return resolve(SETTINGS | {"out": str(out)} | changes)
+    return settings_for("oracle", out, **changes)
+
+
+def settings_for(name: str, out: Path, **changes: Any) -> Any:
+    return resolve(SETTINGS | {"out": str(out)} | changes, kind=registry.settings_class(name))
+
+
+def run(name: str, *arguments: Any, **more: Any) -> Any:
+    return runner.run(registry.experiment(name), *arguments, **more)
 
 
 @pytest.fixture
@@ -70,13 +77,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, float]]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, quick_pictures: None) -> Path:
     """A finished oracle that nobody changes."""
     out = tmp_path_factory.mktemp("finished") / "o"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in FIGURES:
-            patch.setitem(FIGURES, name, lambda results, path: None)
-        run_oracle(spec_of(out), command=["scyc-sweep", "oracle", "--out", "o"])
+    run("oracle", spec_of(out), command=["scyc-sweep", "oracle", "--out", "o"])
     return out
 
 
@@ -104,15 +108,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def check_plain_readers(folder: Path, results: Results) -> None:
-    """Whoever opens `trials` without this project sees what `results.lanes` says, and each lane once."""
+    """Whoever opens `lanes` without this project sees what `results.lanes` says, and each lane once."""
     order = ["cycle", "run", "max_lr", "schedule", "lane_id"]
     wanted = results.lanes[[*order, "val_accuracy", "state"]].reset_index(drop=True)
     plain = pd.read_parquet(folder / "lanes").sort_values(order)[wanted.columns].reset_index(drop=True)
     assert plain.astype(object).where(plain.notna(), None).equals(wanted.astype(object).where(wanted.notna(), None))
     assert plain["lane_id"].is_unique
-    [(rows, lanes)] = duckdb.sql(
-        f"SELECT count(*), count(DISTINCT lane_id) FROM '{folder}/trials/*.parquet'"
-    ).fetchall()
+    [(rows, lanes)] = duckdb.sql(f"SELECT count(*), count(DISTINCT lane_id) FROM '{folder}/lanes/*.parquet'").fetchall()
     assert rows == lanes == len(wanted)
 
 
@@ -136,7 +138,7 @@ class TestSuperseded:
         ]
         for change in changes:
             before = len(trained)
-            results = run_oracle(spec_of(out, **change))
+            results = run("oracle", spec_of(out, **change))
             check_plain_readers(out, results)
             assert not results.lanes.duplicated(cell).any()
             everything |= set(results.lanes["lane_id"])
@@ -164,7 +166,7 @@ class TestSuperseded:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run_oracle(spec_of(folder, max_lr="0.03,0.1,0.2"), look)
+            run("oracle", spec_of(folder, max_lr="0.03,0.1,0.2"), look)
         assert len(seen) > 3
         check_plain_readers(folder, sweep.load(folder))
         assert not sweep.load(folder).finished
@@ -173,11 +175,11 @@ class TestSuperseded:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, trained: list[Any]
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(run_module.Ledger, "tidy", lambda ledger, current: None)
-            run_oracle(spec_of(folder, max_lr="0.03,0.2"))
+            patch.setattr(Ledger, "tidy", lambda ledger, current: None)
+            run("oracle", spec_of(folder, max_lr="0.03,0.2"))
         lanes = len(trained)
-        assert len(pd.read_parquet(folder / "lanes")) > len(sweep.load(folder).trials)
-        results = run_oracle(spec_of(folder, max_lr="0.03,0.2"))
+        assert len(pd.read_parquet(folder / "lanes")) > len(sweep.load(folder).lanes)
+        results = run("oracle", spec_of(folder, max_lr="0.03,0.2"))
         assert len(trained) == lanes
         check_plain_readers(folder, results)
 
@@ -187,10 +189,10 @@ class TestSuperseded:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run_oracle(spec_of(tmp_path / "o", lanes=1, runs=1, max_lr="0.1,0.10001,0.10002,0.2"), interrupt)
+            run("oracle", spec_of(tmp_path / "o", lanes=1, runs=1, max_lr="0.1,0.10001,0.10002,0.2"), interrupt)
         begun = {path.stem for path in (tmp_path / "o" / "states").iterdir()}
         assert len(begun) > 2  # of lanes that are as good, and the initial weights
-        results = run_oracle(spec_of(tmp_path / "o", runs=1, max_lr="0.03,0.2"))
+        results = run("oracle", spec_of(tmp_path / "o", runs=1, max_lr="0.03,0.2"))
         left = {path.stem for path in (tmp_path / "o" / "states").iterdir()}
         assert left & begun == set(results.lanes.query("cycle == 0")["parent_state"])
 
@@ -207,12 +209,12 @@ class TestLostStates:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run_oracle(spec_of(out), interrupt)
+            run("oracle", spec_of(out), interrupt)
         path = min((out / "lanes").iterdir())
         lost = len(pd.read_parquet(path))
         path.unlink()
         assert len(trained) == done[0]
-        results = run_oracle(spec_of(out))
+        results = run("oracle", spec_of(out))
         assert len(trained) == sum(counts) + lost
         pd.testing.assert_frame_equal(timeless(results), timeless(sweep.load(finished)))
         assert states(out) == states(finished)
@@ -222,7 +224,7 @@ class TestLostStates:
     ) -> None:
         winner = OracleResults(finished).replay.closed[0].best_rows[1]
         (folder / "states" / f"{winner['state']}.safetensors").unlink()
-        run_oracle(spec_of(folder))
+        run("oracle", spec_of(folder))
         assert (0, 1, winner["max_lr"]) in trained  # with its pack
         assert {lane[:2] for lane in trained} == {(0, 1)} and len(trained) == winner["lanes_in_pack"]
         assert states(folder) == states(finished)
@@ -233,23 +235,21 @@ class TestLostStates:
     ) -> None:
         (folder / "lanes").rename(folder.parent / "elsewhere")
         before = files(folder)
-        with pytest.raises(
-            FolderError, match=r"trials is missing, and manifest.json counts \d+ finished lanes: put it"
-        ):
-            run_oracle(spec_of(folder))
+        with pytest.raises(FolderError, match=r"lanes is missing, and manifest.json counts \d+ finished lanes: put it"):
+            run("oracle", spec_of(folder))
         with pytest.raises(FolderError, match=r"lacks (\d+) of its \1 finished lanes \(of cycles 0, 1, 2\)"):
             sweep.load(folder)
         assert files(folder) == before and trained == []
         (folder.parent / "elsewhere").rename(folder / "lanes")
-        run_oracle(spec_of(folder))
+        run("oracle", spec_of(folder))
         assert trained == []
 
     def test_what_no_row_names_stays(self, folder: Path) -> None:
         names = ["notes.txt", f"{'a' * 64}.safetensors", "mine.safetensors"]
         for name in names:
             (folder / "states" / name).write_text("mine")
-        run_oracle(spec_of(folder, runs=1))
-        run_oracle(spec_of(folder, cycles=3))
+        run("oracle", spec_of(folder, runs=1))
+        run("oracle", spec_of(folder, cycles=3))
         assert all((folder / "states" / name).read_text() == "mine" for name in names)
 
     @given(data=st.data())
@@ -265,7 +265,9 @@ class TestLostStates:
         rows = OracleResults(finished).rows.rows.values()
         wanted = {row["lane_id"] for path in lost_files for row in LANES.read_rows(path)}
         winners = {row["lane_id"] for closed in OracleResults(finished).replay.closed for row in closed.best_rows}
-        gone = {path.stem for path in lost_states}
+        # Whatever is trained in cycle 0 brings its run's initial weights back.
+        back = {row["parent_state"] for row in rows if row["cycle"] == 0 and row["lane_id"] in wanted}
+        gone = {path.stem for path in lost_states} - back
         wanted |= {
             row["lane_id"]
             for row in rows
@@ -282,7 +284,7 @@ class TestLostStates:
         for path in lost_states:
             path.unlink()
         trained.clear()
-        results = run_oracle(spec_of(folder))
+        results = run("oracle", spec_of(folder))
         expected = sorted((r["cycle"], r["run"], r["max_lr"]) for r in rows if r["lane_id"] in wanted)
         assert sorted(trained) == expected
         pd.testing.assert_frame_equal(
@@ -291,8 +293,8 @@ class TestLostStates:
         )
         assert states(folder) == states(finished)
         check_plain_readers(folder, results)
-        for name in ("oracle", "curves", "trend", "comparison"):
-            ours, theirs = (tables.read(name, place / f"{name}.parquet") for place in (folder, finished))
+        for table in (ORACLE, CURVES, TREND, COMPARISON):
+            ours, theirs = (table.read(table.path(place)) for place in (folder, finished))
             pd.testing.assert_frame_equal(*(t.drop(columns=TIMES, errors="ignore") for t in (ours, theirs)))
 
 
@@ -305,7 +307,7 @@ class TestLostRows:
             lambda: sweep.load(folder),
             lambda: OracleResults(folder).oracle,
             lambda: OracleResults(folder).comparison,
-            lambda: OracleResults(folder).trials,
+            lambda: OracleResults(folder).lanes,
             lambda: OracleResults(folder).compare({}),
         ):
             with pytest.raises(FolderError) as raised:
@@ -331,7 +333,7 @@ class TestLostRows:
         )
         rows = LANES.read_rows(sorted((finished / "lanes").iterdir())[1])
         with caplog.at_level(logging.WARNING):
-            results = run_oracle(spec_of(folder))
+            results = run("oracle", spec_of(folder))
         assert [record.getMessage() for record in caplog.records] == [
             f"{path} is damaged: its content does not match its name; "
             "its lanes are lost, and trained again if they are needed"
@@ -342,7 +344,7 @@ class TestLostRows:
         check_plain_readers(folder, results)
 
     def test_a_damaged_superseded_file_hinders_no_reader_of_the_tables(self, folder: Path, trained: list[Any]) -> None:
-        run_oracle(spec_of(folder, runs=1))
+        run("oracle", spec_of(folder, runs=1))
         path = min((folder / "superseded").iterdir())
         path.write_bytes(b"PAR1")
         results = sweep.load(folder)
@@ -350,7 +352,7 @@ class TestLostRows:
         with pytest.raises(FolderError, match="is damaged"):
             _ = results.superseded
         lost = path.name[:13]
-        run_oracle(spec_of(folder))
+        run("oracle", spec_of(folder))
         assert trained and {f"cycle{cycle:02d}-run{run:02d}" for cycle, run, _ in trained} == {lost}
 
     def test_a_lane_of_another_version_of_the_training_code_is_refused(
@@ -368,10 +370,10 @@ class TestLostManifest:
         (folder / "manifest.json").unlink()
         with pytest.raises(FolderError, match="but rows of one: the command that trained them makes it again"):
             sweep.load(folder)
-        results = run_oracle(spec_of(folder, lanes="auto"))
+        results = run("oracle", spec_of(folder, lanes="auto"))
         assert trained == [] and results.finished
         assert results.manifest["lanes_per_pack"] == OracleResults(finished).manifest["lanes_per_pack"] == 2
-        pd.testing.assert_frame_equal(results.lanes, sweep.load(finished).trials)
+        pd.testing.assert_frame_equal(results.lanes, sweep.load(finished).lanes)
         assert states(folder) == states(finished)
 
     @pytest.mark.parametrize("changes", [{"steps": 34}, {"seed": 1}, {"hidden": (9,)}])
@@ -379,16 +381,16 @@ class TestLostManifest:
         (folder / "manifest.json").unlink()
         before = files(folder)
         with pytest.raises(FolderError, match=r"no manifest\.json, and no finished lanes of this experiment"):
-            run_oracle(spec_of(folder, **changes))
+            run("oracle", spec_of(folder, **changes))
         assert files(folder) == before
 
     def test_a_damaged_one_stops_the_command_and_the_way_back_works(self, folder: Path, trained: list[Any]) -> None:
         path = folder / "manifest.json"
         path.write_text(path.read_text().replace("fixed", "mixed").replace('"runs": 2', '"runs": 3'))
         with pytest.raises(FolderError, match=r"does not fit its digest.*remove it and run the sweep's command again"):
-            run_oracle(spec_of(folder))
+            run("oracle", spec_of(folder))
         path.unlink()
-        assert run_oracle(spec_of(folder)).finished and trained == []
+        assert run("oracle", spec_of(folder)).finished and trained == []
 
 
 class TestComparison:
@@ -402,7 +404,7 @@ class TestComparison:
     def test_one_that_is_older_than_its_oracle_is_made_again(self, folder: Path, finished: Path) -> None:
         wanted = OracleResults(finished).comparison
         for other in (wanted.iloc[:-1], wanted.assign(best_max_lr=0.3), wanted.iloc[:0]):
-            tables.write("comparison", other, folder / "comparison.parquet")
+            COMPARISON.write(other, COMPARISON.path(folder))
             assert not fits(other, OracleResults(folder).oracle)
             pd.testing.assert_frame_equal(OracleResults(folder).comparison, wanted, check_dtype=False)
 
@@ -417,24 +419,21 @@ class TestComparison:
 
 
 class TestOtherKinds:
-    @pytest.fixture(params=["tuning", "takeover", "schedules", "validation", "validation-held-out"])
+    @pytest.fixture(params=["tune", "takeover", "schedules", "validation", "validation-held-out"])
     def build(self, request: pytest.FixtureRequest, tmp_path: Path, finished: Path) -> Callable[[], Results]:
         out = tmp_path / "k"
-        settings = SETTINGS | {"out": str(out)}
         if request.param in ("validation", "validation-held-out"):
             oracle = Path(shutil.copytree(finished, tmp_path / "o"))
-            runs = None if request.param == "trained" else 1
-            predicted = {"S-Cyc": sweep_scyc()}
-            return lambda: run_validation(OracleResults(oracle), predicted, runs, {"engine": "inline", "device": "cpu"})
+            runs = None if request.param == "validation" else 1
+            predicted = {"S-Cyc": SCyc.parse("0.05,0.2,0,4")}
+            where = {"engine": "inline", "device": "cpu"}
+            return lambda: run("compare", settings_of(OracleResults(oracle), predicted, runs, where))
         if request.param == "schedules":
-            names = ("scyc", "constant")
-            return lambda: run_schedules(resolve(settings | {"schedules": names}, kind=SchedulesSettings))
-        tuning = settings | {"lanes": 4}
-        if request.param == "takeover":
-            tuning |= {"oracle": str(finished)}
-        return lambda: run_tuning(resolve(tuning, kind=TuningSettings))
+            return lambda: run("schedules", settings_for("schedules", out, schedules=("scyc", "constant")))
+        given = {"oracle": str(finished)} if request.param == "takeover" else {}
+        return lambda: run("tune", settings_for("tune", out, trials=4, **given))
 
-    def test_lost_rows_are_told_and_trained_again_to_the_same_tables(
+    def test_lost_rows_are_said_and_trained_again_to_the_same_tables(
         self, build: Callable[[], Results], trained: list[Any]
     ) -> None:
         results = build()
@@ -465,12 +464,6 @@ class TestOtherKinds:
         again = build()
         assert trained == []
         pd.testing.assert_frame_equal(timeless(again), timeless(sweep.load(folder)))
-
-
-def sweep_scyc() -> Any:
-    from search_spaces.scyc import SCyc
-
-    return SCyc.parse("0.05,0.2,0,4")
 
 
 @pytest.fixture(scope="module", autouse=True)

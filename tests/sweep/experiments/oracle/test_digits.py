@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sweep import load
-from sweep.store.tables import COMPARISON, ORACLE, TRIALS
+from sweep.experiments.oracle.tables import COMPARISON, ORACLE
+from sweep.store.lanes import LANES
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,10 @@ def test_the_default_is_the_whole_oracle_of_design(digits: Path) -> None:
 def test_stdout_is_the_oracle_table_and_the_files_are_its_schema(digits: Path) -> None:
     results = load(digits / "results" / "digits")
     printed = json.loads((digits / "stdout").read_text())
-    assert list(printed) == [name for name, *_ in ORACLE]
+    assert list(printed) == ORACLE.schema.names
     assert printed["best_max_lr"] == list(results.oracle["best_max_lr"])
-    assert list(results.lanes.columns) == [name for name, *_ in TRIALS]
-    assert list(results.comparison.columns) == [name for name, *_ in COMPARISON]
+    assert list(results.lanes.columns) == LANES.schema.names
+    assert list(results.comparison.columns) == COMPARISON.schema.names
     assert results.comparison["scyc_max_lr"].iloc[[0, -1]].tolist() == pytest.approx([0.035, 0.085], rel=1e-4)
 
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,8 @@ def planted(path: Path, kind: str, outside: Path) -> str:
         os.mkfifo(path)
         return "a named pipe"
     if kind == "socket":
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(str(path.relative_to(Path.cwd())))  # such names are short
+        with socket.socket(socket.AF_UNIX) as one, chdir(path.parent):  # such names are short
+            one.bind(path.name)
         return "a socket"
     path.symlink_to(moved if kind == "link" else outside / "nowhere")
     return "a link"

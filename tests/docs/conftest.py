@@ -1,0 +1,86 @@
+"""What the tests of the documentation share: its pages, their code blocks and commands."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`\n]+)`")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    language: str
+    text: str
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def pages() -> dict[Path, str]:
+    """The text of README and of all pages of docs/."""
+    return {
+        path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    }
+
+
+@pytest.fixture(scope="session")
+def blocks(pages: dict[Path, str]) -> list[Block]:
+    return [Block(page, language, body) for page, text in pages.items() for _, language, body in BLOCK.findall(text)]
+
+
+@pytest.fixture(scope="session")
+def prose(pages: dict[Path, str]) -> dict[Path, str]:
+    """The pages without their blocks."""
+    return {page: BLOCK.sub("", text) for page, text in pages.items()}
+
+
+@pytest.fixture(scope="session")
+def inline(prose: dict[Path, str]) -> list[tuple[Path, str]]:
+    """What stands between backquotes in the prose."""
+    return [(page, code) for page, text in prose.items() for code in INLINE.findall(text)]
+
+
+@pytest.fixture(scope="session")
+def typed(blocks: list[Block], inline: list[tuple[Path, str]]) -> list[tuple[Path, list[str]]]:
+    """Every command that a reader may type, as words: those of shell blocks, and scyc-sweep's in the prose."""
+    found = [(page, shlex.split(code)) for page, code in inline if re.match(r"(scyc-sweep|python) [\w-]", code)]
+    for block in blocks:
+        if block.language == "sh":
+            found += [(block.page, words) for words in _commands(block.text)]
+    return found
+
+
+@pytest.fixture
+def own_files(blocks: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Write the files of a user's own that the pages show, into a folder that is then the working folder."""
+
+    def write() -> Path:
+        for block in blocks:
+            named = re.match(r"# (\w+\.py)\n", block.text)
+            if block.language == "python" and named:
+                (tmp_path / named[1]).write_text(block.text)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return write
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and words[-1] == "&":
+            words.pop()
+        if words:
+            yield words
