@@ -1,10 +1,16 @@
 """A third party's experiment, `toy.py`: one file and one entry of the registry, and every command knows it."""
 
 import json
+import os
 import re
+import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +19,8 @@ import pandas as pd
 import pytest
 
 from sweep.cli.main import app
+from sweep.cluster.document import Request
+from sweep.cluster.parcel import ENTRYPOINT, parcel
 from sweep.config.resolve import resolve
 from sweep.experiments import registry
 from sweep.experiments.registry import EXPERIMENTS
@@ -146,3 +154,74 @@ def test_it_is_listed_among_the_results_of_a_storage(here: Run) -> None:
     result = here("status", "--storage", "all", "--json")
     assert result.returncode == 0, result.stderr
     assert '"t"' in result.stdout and "finished" in result.stdout
+
+
+def test_submitted_it_is_a_document_that_names_its_module_which_travels_too(here: Run) -> None:
+    result = here("submit", "--dry-run", "--storage", "all", "--name", "t", "--", "toy", *FLAGS)
+    assert result.returncode == 0, result.stderr
+    command, _, sent = result.stdout.partition("\n")
+    request = json.loads(sent)["request"]
+    assert command == ENTRYPOINT
+    [document] = request["documents"]
+    assert (document["experiment"], document["reference"]) == ("toy", "toy:EXPERIMENT")
+    assert document["settings"]["rates"] == [0.05, 0.2, 0.5] and document["settings"]["out"].endswith("all/t")
+    assert "toy.py" in json.loads(sent)["runtime_env"]["working_dir"]
+
+
+def test_its_job_needs_what_travelled_with_it_and_nothing_else(tmp_path: Path) -> None:
+    here = trained(out="here")
+    settings = resolve(SETTINGS | {"out": str(tmp_path / "all" / "t")}, kind=registry.settings_class("toy"))
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with parcel(Request.of(["scyc-sweep", "submit"], [("toy", settings)])) as folder:
+        assert (folder / "toy.py").read_text() == FILE.read_text()
+        (tmp_path / "toy.py").unlink()
+        command = [sys.executable, *shlex.split(ENTRYPOINT)[1:]]
+        job = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    assert job.returncode == 0, job.stderr
+    there = registry.load(tmp_path / "all" / "t")
+    assert there.finished and there.manifest["command"] == "scyc-sweep submit"
+    pd.testing.assert_frame_equal(lanes(there), lanes(here))
+
+
+@pytest.mark.ray
+def test_a_real_ray_runs_its_job(here: Run, tmp_path: Path, ray_head: str) -> None:
+    submit = ["submit", "--address", ray_head, "--storage", tmp_path / "all", "--name", "t", "--wait", "--", "toy"]
+    result = here(*submit, *("ray" if word == "inline" else word for word in FLAGS))
+    assert result.returncode == 0, result.stderr + result.stdout
+    pd.testing.assert_frame_equal(lanes(registry.load(tmp_path / "all" / "t")), lanes(trained(out="here")))
+
+
+@pytest.fixture
+def ray_head(tmp_path: Path) -> Iterator[str]:
+    """The address of the dashboard of a Ray of one host, on loopback."""
+    port, dashboard, client = (free_port() for _ in range(3))
+    ports = ["--port", str(port), "--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
+    where = ["--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1", "--num-cpus", "2"]
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats"]
+    log = (tmp_path / "ray.log").open("w")
+    head = subprocess.Popen([*command, *ports, *where], stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(f"http://127.0.0.1:{dashboard}/api/version"):
+            assert head.poll() is None and time.monotonic() < deadline, (tmp_path / "ray.log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(timeout=60)
+        log.close()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False

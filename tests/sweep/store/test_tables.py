@@ -13,7 +13,7 @@ import pytest
 from sweep.analyses import fit, gradient_tables
 from sweep.errors import DamagedError, FolderError
 from sweep.experiments.registry import EXPERIMENTS
-from sweep.store import tables
+from sweep.store import lanes, tables
 from sweep.store.tables import Table
 
 COLUMNS = {
@@ -63,7 +63,7 @@ def all_tables() -> dict[str, Table]:
     modules = [entry.experiment.partition(":")[0].rpartition(".")[0] + ".tables" for entry in EXPERIMENTS.values()]
     found = [
         each
-        for module in (tables, fit, gradient_tables, *map(import_module, modules))
+        for module in (lanes, fit, gradient_tables, *map(import_module, modules))
         for each in vars(module).values()
         if isinstance(each, Table)
     ]
