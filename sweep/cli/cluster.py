@@ -1,4 +1,4 @@
-"""The commands for a Ray cluster: parse, call, print, as `sweep.cli.main` does for the rest."""
+"""The commands for a Ray cluster: submit, status, logs, stop, collect, and `job`, which a submitted job runs."""
 
 import json as json_text
 import shlex
@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 from sweep.cli.console import err, out, print_json, print_text
-from sweep.cli.printing import command_line, print_results
+from sweep.cli.parameters import Flag
+from sweep.cli.printing import command_line, print_results, say, say_own_files
 from sweep.config.groups import LocalFolder, LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from sweep.cluster.request import Asked
 
 Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
-Flag = Annotated[bool, Parameter(negative="")]
+OWN_FLAGS = ("--name", "--storage", "--wait", "--dry-run")
+"""Flags of `submit` that no command after -- has."""
 
 
 def register(app: App) -> None:
-    """Add the commands to the command line, whose own they submit."""
+    """Add the commands to the command line; `submit` parses the other commands of it."""
 
     @app.command
     def submit(
@@ -100,7 +102,8 @@ def register(app: App) -> None:
         asked = read_request(request)
         for experiment, settings in sweeps_of(asked):
             what = f"{experiment.name}: {settings.model} on {settings.dataset}, pruning {settings.pruning}"
-            err.print(f"{what}, results in {settings.folder}", soft_wrap=True)
+            say(f"{what}, results in {settings.folder}")
+            say_own_files(settings)
             with LiveView(err) as view:
                 results = run(experiment, settings, view, asked.command)
             print_results(results)
@@ -109,18 +112,21 @@ def register(app: App) -> None:
     def status(
         name: str | None = None, /, *, storage: Storage = "results", address: str | None = None, json: Flag = False
     ) -> None:
-        """Say how far the sweeps of a storage are, from their results; with a reachable head, of their jobs too.
+        """Print how far the sweeps of a storage are. Only results are read; no cluster need run.
+
+        If the head of the cluster answers, the state of each job is printed too.
 
         Parameters
         ----------
         name
-            One sweep. Default: all of the storage.
+            Name of one sweep. Default: all sweeps of the storage.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where the sweep was submitted to; a head that is gone is passed over.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to; if it does not answer,
+            the job is listed as `head gone`.
         json
-            Print a JSON list on stdout and nothing else.
+            Print one JSON list on stdout and nothing else there.
 
         """
         from sweep.cluster import views
@@ -141,18 +147,18 @@ def register(app: App) -> None:
 
     @app.command
     def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> int:
-        """Print what the newest job of a name has printed.
+        """Print what the newest job of a sweep has printed.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         follow
-            Go on until the job ends.
+            Continue to print until the job ends. Ctrl-C ends the printing, not the job.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where it was submitted to.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to.
 
         """
         cluster, job, _ = _newest(name, storage, address)
@@ -163,16 +169,16 @@ def register(app: App) -> None:
 
     @app.command
     def stop(name: str, /, *, storage: Storage = "results", address: str | None = None) -> None:
-        """Stop the job of a name. What is finished is kept: the same submit goes on.
+        """Stop the job of a sweep. All finished lanes are kept; the same submit continues the sweep.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where it was submitted to.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to.
 
         """
         cluster, _, folder = _newest(name, storage, address)
@@ -183,18 +189,20 @@ def register(app: App) -> None:
     def collect(
         name: str, /, *, to: LocalFolder | None = None, storage: Storage = "results", states: Flag = False
     ) -> None:
-        """Copy the results of a name to this machine: tables, pictures, manifest.
+        """Copy the results of a sweep to this machine: tables, figures and manifest.
+
+        Files that are equal already are not copied again. A sweep that runs can be copied too.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         to
             Folder to copy to. Default: results/NAME.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         states
-            The networks too, which only `gradients` and further training need.
+            Copy the trained networks too. Only `scyc-sweep gradients` and further training need them.
 
         """
         from sweep.cluster import catalog
@@ -206,7 +214,7 @@ def register(app: App) -> None:
 
 
 def _follow(cluster: "Cluster", job: str, name: str) -> bool:
-    """Print what a job prints until it ends; return whether it did, or Ctrl-C ended this alone."""
+    """Print what a job prints until it ends. Return False if Ctrl-C ended the printing, and not the job."""
     try:
         for lines in cluster.follow(job):
             print_text(lines)
@@ -218,7 +226,7 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
 
 
 def asked_of(app: App, words: Sequence[str], storage: str, name: str | None) -> "tuple[Location, Asked]":
-    """Return the storage, and what a command comes to there. Raises SweepError for what cannot be submitted."""
+    """Return the storage, and what a command asks for there. Raises SweepError for what cannot be submitted."""
     from sweep.cluster import request
     from sweep.cluster.names import storage_of
     from sweep.experiments.registry import EXPERIMENTS, settings_class
@@ -231,7 +239,7 @@ def asked_of(app: App, words: Sequence[str], storage: str, name: str | None) -> 
         function, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     except UnknownOptionError as error:
         flag = (error.token.keyword or error.token.value).partition("=")[0]
-        if flag in ("--name", "--storage", "--wait", "--dry-run"):
+        if flag in OWN_FLAGS:
             raise SweepError(f"{flag} stands before --") from error
         raise
     if function is not app[command].default_command:
@@ -285,7 +293,7 @@ def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str
 
 
 def _states(known: "list[Submission]", address: str | None) -> dict[str, str]:
-    """Return what the newest job of each name is doing, as far as a head says so."""
+    """Return the state of the newest job of each name, or `head gone` where its head does not answer."""
     newest = {each.name: each for each in known}
     folders = {each.folder: each.name for each in known}  # another storage may have the same names
     found: dict[str, str] = {}
