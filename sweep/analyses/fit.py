@@ -68,7 +68,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of curve: what it has to be told, and within which ranges."""
+    """A kind of curve: its parameters and their ranges."""
 
     ranges: tuple[Range, ...]
     build: Callable[[Sequence[float]], Trajectory]

@@ -13,7 +13,7 @@ import pandas as pd
 from search_spaces.trajectories import Trajectory
 
 ON_BOUND = 1e-9
-"""Relative difference in max_lr below which a prediction lies on a bound: far below the grid's six digits."""
+"""Relative difference in max_lr below which a prediction counts as equal to a bound; a grid has six digits."""
 
 
 def compare(

@@ -1,8 +1,8 @@
-"""How sure a cycle's table is, and what such statements are made of. Pure.
+"""Confidence intervals and tests for the max_lr values of a cycle. Pure.
 
-In: accuracies of each max_lr, run by run. Out: leads with intervals, verdicts.
-All max_lr values of a run share its split, batches, augmentation and dropout: they are compared run by run. Next:
-`sweep.statistics.selection` sets what comes out beside the best max_lr and the feasible region.
+In: accuracies of each max_lr, run by run. Out: shortfalls with intervals, verdicts.
+All max_lr values of a run share its split, batches, augmentation and dropout, so comparisons are paired by run. Next:
+`sweep.statistics.summaries` puts the results beside the best max_lr and the feasible region.
 """
 
 import math
@@ -19,9 +19,9 @@ Verdict = Literal["inside", "outside", "undecided"]
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-9
-"""Percent points below which two accuracies are one."""
+"""Percent points below which two accuracies count as equal."""
 MOST_IMAGES = 1_000_000
-"""That a validation or test part may have."""
+"""The largest validation or test part."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Point:
     """What is known of one max_lr of a cycle. All in percent points of validation accuracy."""
 
     shortfall: float
-    """Mean of the best max_lr minus this one's."""
+    """Mean accuracy of the best max_lr minus that of this one."""
     low: float | None
-    """How far it falls short of the best one there is, whichever that may be: at least so far; None for one run."""
+    """Lower end of the interval of its shortfall from the truly best max_lr, whichever that is; None for one run."""
     high: float | None
-    """At most so far."""
+    """Upper end of that interval."""
     worse: bool | None
     """Whether it is significantly worse than the best; None for one run."""
     verdict: Verdict | None
@@ -45,19 +45,21 @@ def judge(
 ) -> dict[float, Point]:
     """Return what is known of each max_lr: its shortfall with an interval, and the verdict that follows.
 
-    `accuracies` has for each max_lr one value a run, all in the same order; `tolerance` is in percent points. With
-    `confidence` all statements of a cycle hold at once, and the best one may be any: of 25 equal points none is called
-    worse, although one of them always has the highest mean. One run gives no interval.
+    `accuracies` has for each max_lr one value per run, all in the same order; `tolerance` is in percent points. The
+    intervals of a cycle hold simultaneously with probability `confidence`, whichever max_lr is truly best: of 25 equal
+    points none is called worse, although one of them always has the highest mean. One run gives no interval.
     """
     points = sorted(accuracies)
     values = np.array([accuracies[point] for point in points], dtype=float).T
-    leads = values[:, points.index(best_max_lr)].mean() - values.mean(axis=0)
+    shortfall = values[:, points.index(best_max_lr)].mean() - values.mean(axis=0)
     if len(values) < 2:
-        return {point: Point(float(lead), None, None, None, None) for point, lead in zip(points, leads, strict=True)}
+        return {
+            point: Point(float(each), None, None, None, None) for point, each in zip(points, shortfall, strict=True)
+        }
     low, high = shortfalls(values, confidence)
     return {
-        point: Point(float(lead), float(a), float(b), bool(a > 0), verdict(a, b, tolerance))
-        for point, lead, a, b in zip(points, leads, low, high, strict=True)
+        point: Point(float(each), float(a), float(b), bool(a > 0), verdict(a, b, tolerance))
+        for point, each, a, b in zip(points, shortfall, low, high, strict=True)
     }
 
 

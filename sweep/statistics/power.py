@@ -1,6 +1,6 @@
-"""How many runs it takes to be sure. Pure. In: accuracies run by run. Out: their spread, runs.
+"""How many runs detect a difference. Pure. In: accuracies run by run. Out: their spread, runs.
 
-The spread is that of paired differences between max_lr values: what all runs share does not count.
+The spread is the standard deviation of paired differences between max_lr values: what runs share cancels out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from sweep.statistics.intervals import Array
 from sweep.statistics.selection import ClosedCycle, accuracies_by_run
 
 POWER = 0.8
-"""How often a difference as large as the tolerance is to be told."""
+"""Probability with which a difference as large as the tolerance is to be detected."""
 MOST_RUNS = 10_000
 
 
@@ -39,7 +39,7 @@ def spread_of_points(points: Sequence[Sequence[float]]) -> float | None:
 
 
 def runs_needed(spread: float, difference: float, points: int, confidence: float) -> int | None:
-    """Return the fewest runs with which a max_lr worse by `difference` is told from the best 8 times in 10.
+    """Return the fewest runs with which a max_lr worse by `difference` is significantly worse with power 0.8.
 
     `spread` and `difference` in percent points. `points` max_lr values are judged together, as the lower ends of
     `intervals.shortfalls` are; of two there is one comparison, two-sided. None where no number of runs that

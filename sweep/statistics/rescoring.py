@@ -1,7 +1,7 @@
-"""What an oracle's table would say under other rules. In: closed cycles. Out: a row for each rule and cycle.
+"""How an oracle's table depends on its rules. In: closed cycles. Out: a row for each rule and cycle.
 
-Nothing is trained: every evaluation was kept. The chain stays the one that was run, so a rule says how each cycle would
-have been judged, not where another choice would have led. Next: `reference_views` of the oracle counts what changes.
+Nothing is trained: all evaluations were kept. The chain stays the one that was trained. So a rule says how each cycle
+would have been judged, not where another choice would have led.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Rule:
 
 def rules(settings: Settings) -> list[Rule]:
     """Return the oracle's own rule, and those that differ from it in one thing."""
-    own = Rule("as it was run", settings.score, settings.tolerance, settings.tolerance_kind)
+    own = Rule("the oracle's rule", settings.score, settings.tolerance, settings.tolerance_kind)
     score: ScoreName = "last" if settings.score == "best" else "best"
     kind: ToleranceKind = "relative" if settings.tolerance_kind == "absolute" else "absolute"
     found = [own, replace(own, name=f"score {score}", score=score), replace(own, name=f"tolerance {kind}", kind=kind)]

@@ -1,7 +1,7 @@
-"""Does max_lr rise as weights go, and does the rise outlast its controls? Pure. In: closed cycles. Out: a table.
+"""Does max_lr rise over the cycles, and faster than in the controls? Pure. In: closed cycles. Out: rows of a table.
 
-Every run is judged by itself, on its own curve, so that runs are independent witnesses; what all runs together chose is
-one number a cycle and has no spread. Next: `sweep.experiments.oracle.trend_views` says what came out.
+Each run is judged by its own curve, so that runs are independent. The choice that all runs make together is one number
+per cycle and has no spread. Next: `sweep.experiments.oracle.trend_views` says what came out.
 """
 
 import math
@@ -29,7 +29,7 @@ def trend_rows(chains: Mapping[str, Sequence[ClosedCycle]], rules: Rules) -> lis
     test on the runs, one-sided, and of a t-test of their slopes, two-sided. The larger counts, with Holm's correction
     over the quantities: Page's test takes cycles of a run for exchangeable, and is fooled by runs that drift; the
     slopes take only runs for independent. Of a control the row has also by how much faster the oracle's grows, paired
-    by run; a rise `exceeds_control` it where there is one and it is surely faster.
+    by run; a row says `exceeds_control` if the oracle rises significantly, and significantly faster.
     """
     return trends({name: per_run(closed, rules) for name, closed in chains.items()}, rules.confidence)
 

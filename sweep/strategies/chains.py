@@ -128,7 +128,7 @@ class ChainStrategy(Strategy):
     def packs(self, chains: Sequence[Chain]) -> list[Pack]:
         """Return the packs of the last cycle of these chains, in nearly equal parts, and for each part all runs.
 
-        The parts depend on the chains alone and not on what is finished: a sweep that goes on trains the same packs.
+        The parts depend on the chains alone and not on what is finished: a resumed sweep trains the same packs.
         Raises _LostError, having forgotten what has to come again, where a lane's start state is gone.
         """
         packs = list(in_packs(chains, self.lanes_per_pack, self.runs, self._pack))

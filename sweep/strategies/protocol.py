@@ -42,7 +42,7 @@ class Strategy(ABC):
     """What hands out packs until there is no more to learn.
 
     A strategy keeps no memory of its own: everything it decides it decides again, the same, from the ledger's rows, so
-    that a killed, extended or finished sweep all go on the same way.
+    that a killed, an extended and a finished sweep all continue in the same way.
     """
 
     def __init__(self, context: Context) -> None:
@@ -81,7 +81,7 @@ class Strategy(ABC):
     def end(self, pack: Pack, reason: str) -> None:
         """Write rows for lanes that cannot be trained, as nothing is left to prune: their chains end.
 
-        They start from one state. The pack is told as any other when the rest of it is back.
+        They start from one state. `tell` is called for the pack, as for any other, when the rest of it is back.
         """
         logging.getLogger(__name__).warning("cycle %s, run %s: %s: its chain ends", pack.cycle, pack.run, reason)
         results = [
@@ -211,7 +211,7 @@ class Strategy(ABC):
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
         if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
-            other = "another version of torch draws other numbers; go on with the version in manifest.json"
+            other = "another version of torch draws other numbers; use the version in manifest.json"
             if ":" in self.training.model:
                 other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"
             raise TrainingError(

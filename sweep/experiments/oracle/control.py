@@ -6,8 +6,6 @@ from typing import Any
 from sweep.config.resolve import changed
 from sweep.config.settings import EXECUTION, Settings
 from sweep.errors import SweepError
-from sweep.execution.dataset import dataset_of
-from sweep.execution.network import check_network
 from sweep.experiments.oracle import figures
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.oracle.settings import OracleSettings
@@ -56,6 +54,8 @@ def control_settings(
 
 def check_unchanged(oracle: OracleResults, execution: Mapping[str, Any]) -> None:
     """Raise FolderError where network or data are no longer those of an oracle that others are to be trained beside."""
+    from sweep.execution.dataset import dataset_of  # torch, which results do not need
+
     now = changed(oracle.settings, execution)
     oracle.check_unchanged(now)
     oracle.check_unchanged(now, dataset_of(now).fingerprint)
@@ -71,6 +71,8 @@ def run_controls(
 
     `run(name, settings)` carries one out. Raises as `control_settings`, and where a control cannot be trained.
     """
+    from sweep.execution.network import check_network  # torch, which results do not need
+
     check_unchanged(oracle, execution)
     wanted = control_settings(oracle, controls, execution)
     for settings in wanted.values():

@@ -6,7 +6,6 @@ import pandas as pd
 
 from search_spaces.scyc import SCyc
 from search_spaces.trajectories import Trajectory
-from sweep.analyses.gradients import write_gradients
 from sweep.config.named_scyc import OWN
 from sweep.experiments.base import Experiment
 from sweep.experiments.oracle import control, figures, views
@@ -37,6 +36,8 @@ def _finish(results: OracleResults) -> None:
     scyc = results.settings.scyc
     _compare(results, {OWN: SCyc.parse(scyc)} if scyc else {})
     if results.settings.histograms:
+        from sweep.analyses.gradients import write_gradients  # torch, which results do not need
+
         write_gradients(results)
     oracle = control.oracle_of(results.folder)
     if oracle is not None:

@@ -45,7 +45,7 @@ class OracleResults(MeasuredResults):
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Accuracy against max_lr, and how far each max_lr is surely from the best, for each decided cycle."""
+        """Accuracy by max_lr, with the shortfall from the best and its interval, for each decided cycle."""
         return CURVES.frame(curve_rows(self.replay.closed, self.rules))
 
     @cached_property

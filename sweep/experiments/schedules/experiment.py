@@ -1,6 +1,5 @@
 """The comparison of schedules as an experiment."""
 
-from sweep.analyses.gradients import write_gradients
 from sweep.errors import FolderError
 from sweep.experiments.base import Experiment
 from sweep.experiments.schedules import figures, views
@@ -22,6 +21,8 @@ def extend(settings: SchedulesSettings, begun: SchedulesSettings | None) -> Sche
 
 def _finish(results: SchedulesResults) -> None:
     if results.settings.histograms:
+        from sweep.analyses.gradients import write_gradients  # torch, which results do not need
+
         write_gradients(results)
 
 

@@ -24,7 +24,7 @@ from trainables.schedules import rates as rates_of
 from trainables.spec import Schedule, TrainSpec
 
 SIGNIFICANT = 0.05
-"""A schedule whose p lies below is told from the best of its cycle."""
+"""A schedule with a smaller p is significantly different from the best of its cycle."""
 
 _STD = "its standard deviation over runs (n-1); null for one run"
 _KIND = ("kind", pa.string(), "", "the learning-rate schedule within this cycle")
@@ -193,7 +193,7 @@ def _peak(training: TrainSpec, cycle: int, schedule: Schedule) -> float:
 
 
 def _compare(rows: Sequence[dict[str, Any]], by_run: Mapping[str, Mapping[int, float]]) -> None:
-    """Note in the rows of one cycle which is best, and how surely the others are told from it.
+    """Note in the rows of one cycle which is best, and which differ significantly from it.
 
     By a paired t-test over runs, two-sided: all schedules of a run share its split, initial weights and batches.
     """

@@ -1,7 +1,6 @@
 """The finished oracle that a tuning or a fit is given: whether it fits. In: settings. Out: the oracle, or an error."""
 
 from sweep.errors import FolderError
-from sweep.execution.dataset import dataset_of
 from sweep.experiments.oracle.results import OracleResults
 from sweep.experiments.tuning.settings import TuningSettings
 from sweep.store.identity import check_identity, identity
@@ -39,6 +38,8 @@ def finished_oracle(settings: TuningSettings, fitting: bool = False) -> OracleRe
 
 def check_same(settings: TuningSettings, oracle: OracleResults) -> None:
     """Raise FolderError where an oracle's lanes were trained otherwise than a tuning's will be, but for a schedule."""
+    from sweep.execution.dataset import dataset_of  # torch, which results do not need
+
     wanted = identity(settings, dataset_of(settings).fingerprint)
     found = oracle.manifest["identity"]
     if not settings.takes_over:  # then it is there to be compared with

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -395,3 +396,14 @@ def test_only_an_oracle_has_other_tables(here: Run, folders: Path, folder: str, 
 def test_an_unknown_format_is_refused_with_the_choices(here: Run, folders: Path) -> None:
     result = here("show", folders / "oracle", "--format", "html")
     assert result.returncode == 2 and "markdown" in result.stderr
+
+
+def test_what_only_shows_does_not_wait_for_what_draws() -> None:
+    """Experiments name their figures; matplotlib is imported when one is drawn."""
+    code = (
+        "import sys; from sweep.experiments import registry, report\n"
+        "assert all(registry.experiment(name).figures for name in registry.EXPERIMENTS)\n"
+        "print('matplotlib' in sys.modules, 'jinja2' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False False\n"

@@ -213,7 +213,7 @@ def test_an_oracle_of_each_run_names_the_run_and_why_it_ended(make_sweep: Any) -
             sweep.train(oracle, pack)
     decided = oracle.progress().decided
     assert any(each.startswith("run 0, cycle 1: decided: best max_lr ") for each in decided)
-    assert any(each.endswith("cycle 1: run 1 has nothing left to prune: the chain ends") for each in decided)
+    assert "run 1, cycle 1: nothing is left to prune: the chain ends" in decided
 
 
 def test_a_tuning_tells_of_every_trial_and_stage(make_tuning: Callable[..., Any]) -> None:

@@ -62,7 +62,7 @@ def by_rule(rows: list[dict[str, Any]], **given: Any) -> dict[str, tuple[float, 
 
 
 def test_by_its_own_rule_an_oracle_comes_out_as_it_was_run(oracle: OracleResults) -> None:
-    own = oracle.rescored[oracle.rescored["rule"] == "as it was run"]
+    own = oracle.rescored[oracle.rescored["rule"] == "the oracle's rule"]
     for name in ("cycle", "best_max_lr", "feasible_low", "feasible_high"):
         assert list(own[name]) == list(oracle.oracle[name])
     assert own["same_best"].all() and own["same_region"].all()
@@ -98,14 +98,14 @@ def test_the_last_score_is_that_of_the_last_evaluation() -> None:
         *(lane(0.3, run, [50.0, 70.0, 79.8]) for run in (0, 1)),
     ]
     found = by_rule(rows)
-    assert found["as it was run"] == (0.1, 0.1, 0.1)
+    assert found["the oracle's rule"] == (0.1, 0.1, 0.1)
     assert found["score last"] == (0.2, 0.2, 0.3)
 
 
 def test_what_came_before_the_end_of_the_warmup_does_not_score() -> None:
     rows = [lane(rate, run, [99.0, high, 60.0]) for rate, high in ((0.1, 70.0), (0.2, 80.0)) for run in (0, 1)]
     settings = {"schedule": "warmup", "steps": 12, "warmup_steps": 5, "milestones": (11,)}
-    assert by_rule(rows, **settings)["as it was run"][0] == 0.2
+    assert by_rule(rows, **settings)["the oracle's rule"][0] == 0.2
     assert by_rule(rows, **settings, score="last")["score best"][0] == 0.2
 
 
@@ -117,7 +117,7 @@ def test_tolerances_and_runs_by_hand() -> None:
         for run, value in enumerate(values)
     ]
     found = by_rule(rows)
-    assert found["as it was run"] == (0.1, 0.1, 0.2)
+    assert found["the oracle's rule"] == (0.1, 0.1, 0.2)
     assert found["tolerance 0.25"] == (0.1, 0.1, 0.1)
     assert found["tolerance 1"] == (0.1, 0.1, 0.3)
     assert found["tolerance relative"] == (0.1, 0.1, 0.1)
@@ -129,7 +129,7 @@ def test_a_max_lr_that_diverged_in_a_run_counts_once_that_run_is_left_out() -> N
     diverged = lane(0.2, 1, [99.0]) | {"val_accuracy": None}  # after its first evaluation
     rows = [lane(0.1, 0, [80.0]), lane(0.1, 1, [80.0]), lane(0.2, 0, [90.0]), diverged]
     found = by_rule(rows)
-    assert (found["as it was run"][0], found["without run 1"][0]) == (0.1, 0.2)
+    assert (found["the oracle's rule"][0], found["without run 1"][0]) == (0.1, 0.2)
 
 
 def test_runs_that_decide_for_themselves_are_not_left_out(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_command_counts_what_changes(here: Run, oracle: OracleResults) -> No
         line = next(line for line in lines.values() if line.strip().startswith(rule))
         assert f"{(~part['same_best']).sum()} of 3" in line and f"{(~part['same_region']).sum()} of 3" in line
     content = json.loads(here("show", oracle.folder.path, "--rescore", "--format", "json").stdout)
-    assert content["rule"].count("as it was run") == 3
+    assert content["rule"].count("the oracle's rule") == 3
     assert not list(oracle.folder.path.glob("rescore*"))
 
 
