@@ -3,7 +3,7 @@
 from sweep.errors import FolderError
 from trainables.storage import Location
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a column or a file changes its meaning or name. Folders of other versions are refused, not misread."""
 
 

@@ -180,7 +180,7 @@ class TestManifest:
 
     def test_it_holds_the_whole_spec_versions_hardware_and_what_determines_lanes(self, settings: Settings) -> None:
         manifest = new_manifest("oracle", settings, "fingerprint", COMMAND, None)
-        assert manifest["schema_version"] == tables.SCHEMA_VERSION == 2
+        assert manifest["schema_version"] == tables.SCHEMA_VERSION == 3
         assert Settings.model_validate(manifest["settings"]) == settings
         assert manifest["identity"] == identity(settings, "fingerprint")
         assert manifest["command"] == "scyc-sweep oracle --runs 2"

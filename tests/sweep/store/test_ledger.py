@@ -192,7 +192,7 @@ class TestDamage:
         assert len(Ledger(tmp_path).rows) == 2
         monkeypatch.undo()
         (path,) = tmp_path.iterdir()
-        with pytest.raises(FolderError, match=f"schema version {version}, this scyc-sweep reads version 2") as raised:
+        with pytest.raises(FolderError, match=f"schema version {version}, this scyc-sweep reads version 3") as raised:
             Ledger(tmp_path)
         assert str(path) in str(raised.value)
 

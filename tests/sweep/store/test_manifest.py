@@ -83,17 +83,17 @@ def test_every_changed_letter_is_noticed_or_changes_nothing(tmp_path: Path, mani
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"schema_version": 2, "settings"', "is damaged"),
+        ('{"schema_version": 3, "settings"', "is damaged"),
         ("", "is damaged"),
         ("\udcff", "is damaged"),
         ("[1]", "is not a manifest of scyc-sweep"),
         ('{"name": "something else"}', "is not a manifest of scyc-sweep"),
-        ('{"schema_version": 3}', "has schema version 3, this scyc-sweep reads version 2: use a newer scyc-sweep"),
+        ('{"schema_version": 4}', "has schema version 4, this scyc-sweep reads version 3: use a newer scyc-sweep"),
         (
             '{"schema_version": 1}',
-            "has schema version 1, this scyc-sweep reads version 2: use the scyc-sweep that wrote",
+            "has schema version 1, this scyc-sweep reads version 3: use the scyc-sweep that wrote",
         ),
-        ('{"schema_version": "2"}', "has schema version 2"),
+        ('{"schema_version": "3"}', "has schema version 3"),
         ('{"schema_version": NaN}', "is damaged (NaN is no number of a manifest)"),
         ('{"schema_version": ' + "9" * 5000 + "}", "is damaged"),
         ("[" * DEEP, "is damaged (nested too deeply)"),

@@ -121,7 +121,7 @@ def test_the_schema_version_is_in_the_file_metadata(table: Table, tmp_path: Path
     for data in ([full_row(table)], table.frame([full_row(table)])):
         table.write(data, tmp_path / "t.parquet")
         metadata = pq.read_schema(tmp_path / "t.parquet").metadata
-        assert metadata[b"schema_version"] == b"2" == str(tables.SCHEMA_VERSION).encode()
+        assert metadata[b"schema_version"] == b"3" == str(tables.SCHEMA_VERSION).encode()
         assert metadata[b"scyc_sweep_table"] == table.name.encode()
 
 
@@ -184,14 +184,14 @@ class TestRefused:
             ORACLE.read(path)
 
     @pytest.mark.parametrize(
-        ("version", "way"), [("3", "use a newer scyc-sweep"), ("1", "that wrote it"), ("x", "newer")]
+        ("version", "way"), [("4", "use a newer scyc-sweep"), ("2", "that wrote it"), ("x", "newer")]
     )
     def test_another_version_is_refused_by_its_number(self, tmp_path: Path, version: str, way: str) -> None:
         path = tmp_path / "oracle.parquet"
         schema = ORACLE.schema
         other = schema.with_metadata({**schema.metadata, b"schema_version": version.encode()})
         pq.write_table(pa.Table.from_pylist([], schema=other), path)
-        with pytest.raises(FolderError, match=rf"schema version {version}, this scyc-sweep reads version 2: .*{way}"):
+        with pytest.raises(FolderError, match=rf"schema version {version}, this scyc-sweep reads version 3: .*{way}"):
             ORACLE.read(path)
 
     @pytest.mark.parametrize("version", [3, 1, "2", None, 2.0, True])
