@@ -9,43 +9,19 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from importlib import metadata
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import CycloptsError
 
-from sweep.cli import analyses, cluster, compare, experiments, help, show, usage
+from sweep.cli import commands, experiments, usage
+from sweep.cli.commands import app
 from sweep.cli.console import Console, err, out, results_alone
 from sweep.cli.printing import command_line
 from sweep.config.messages import printable
 from sweep.errors import SweepError, TrainingError
 from sweep.execution import signals
+from sweep.experiments.registry import EXPERIMENTS
 from sweep.store.lock import SUBMISSION
-
-app = App(
-    name="scyc-sweep",
-    help="Which peak learning rate (max_lr) is best at each pruning cycle, how wide is the range that is as good, and "
-    "does the S-Cyc schedule predict it?",
-    help_format="plaintext",
-    version=lambda: metadata.version("scyc-sweep"),
-    group_commands=Group("Other", sort_key=len(help.GROUPS)),
-    group_parameters=Group("Options", sort_key=1),
-    result_action="return_value",
-    exit_on_error=False,
-    print_error=False,
-    suppress_keyboard_interrupt=False,  # main() says how to go on
-)
-for command in (
-    *(experiments.oracle, experiments.tune, experiments.schedules, compare.compare, compare.control),
-    *(show.show, show.report, analyses.gradients, show.trajectory, show.presets, show.config),
-):
-    app.command(command)
-cluster.register(app)
-app.register_install_completion_command(
-    help="Install the completion of commands and flags for your shell (bash, zsh or fish). A line is added to the "
-    "start-up file of bash or zsh."
-)
-help.complete(app)
 
 BROKEN_PIPE = 128 + 13
 """Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
@@ -78,7 +54,7 @@ def main() -> NoReturn:
 
 def _carry_out() -> tuple[int, str]:
     """Carry out the command line; return the exit status and what is to be said of it."""
-    experiments.add_registered(app)
+    experiments.add_registered(commands.app)
     try:
         status = app(sys.argv[1:], console=Console(file=out.file))
         out.file.flush()
@@ -113,5 +89,6 @@ def _keeps_lanes(words: list[str]) -> bool:
             return bool(flags & {"--train", "--confirm"})
         case ["tune"]:
             return "--by fit" not in " ".join(words).replace("=", " ")
-        case command:
-            return command in (["control"], ["job"])
+        case [command]:
+            return command in ("control", "job", *EXPERIMENTS)
+    return False

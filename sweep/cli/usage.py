@@ -41,7 +41,8 @@ def said(error: CycloptsError) -> str:
         known = [known for argument in error.argument_collection if argument.parse for known in argument.names]
         return f"{command} has no flag {flag}{nearest(flag, known)}"
     if isinstance(error, UnknownCommandError) and error.app and error.unused_tokens:
-        return unknown("command", error.unused_tokens[0], [each for each in error.app if not each.startswith("-")])
+        known = [each for each in error.app if not each.startswith("-") and error.app[each].show]
+        return unknown("command", error.unused_tokens[0], known)
     if isinstance(error, RepeatArgumentError):
         return f"{error.token.keyword} is given more than once"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:

@@ -1,5 +1,6 @@
 """The job's side: it carries out the request that travelled with it. In: request.json. Out: results folders."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from trainables.storage import reason
 def read_request(path: Path) -> Request:
     """Return the request in a file. Raises SettingsError, one line, where it is none or is damaged."""
     try:
-        return Request.model_validate_json(path.read_bytes())
+        return Request.model_validate(json.loads(path.read_bytes()), strict=False)  # a list is a tuple
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {reason(error)}") from error
     except ValidationError as error:
         raise SettingsError(f"{path} is no request of this version: {_said(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is no request of this version: {error}") from error
 
 
 def sweeps_of(request: Request) -> list[tuple[Experiment, Settings]]:

@@ -3,6 +3,7 @@
 No data, no results, no `.git`. Next: `sweep.cluster.jobs_api` has Ray bring it to the cluster as the working folder.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,8 @@ def parcel(request: Request) -> Iterator[Path]:
             if not (Path(folder) / name).exists():  # in a folder that is left out elsewhere
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, Path(folder) / name)
-        (Path(folder) / REQUEST).write_text(request.model_dump_json(indent=2) + "\n")
+        content = json.dumps(request.model_dump(mode="json"), indent=2)  # in ASCII: a name may be no UTF-8
+        (Path(folder) / REQUEST).write_text(f"{content}\n")
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         if size > PARCEL_BYTES:
             raise SweepError(

@@ -92,7 +92,7 @@ def read_manifest(path: Location) -> dict[str, Any] | None:
     """Return a manifest, or None where there is none. Raises FolderError where it cannot be read or is damaged."""
     try:
         found = json.loads(read(path, SMALL), parse_constant=_no_number)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {reason(error)}") from error

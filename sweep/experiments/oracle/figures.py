@@ -72,8 +72,10 @@ def shortfalls(results: "OracleResults", path: Location) -> None:
 def controls(results: "OracleResults", path: Location) -> None:
     """Draw each run's best max_lr and region of an oracle and its controls: geometric means over runs, t intervals.
 
-    Nothing is drawn with fewer than two runs or cycles.
+    Nothing is drawn without controls, or with fewer than two runs or cycles.
     """
+    if not results.controls:
+        return
     rules = Rules.of(results.settings)
     chains = {f"{results.settings.pruning} (the oracle)": results.replay.closed}
     chains |= {f"{name} (control)": control.replay.closed for name, control in results.controls.items()}

@@ -16,7 +16,9 @@ from sweep.cli.main import app
 from sweep.config.resolve import resolve
 from sweep.config.settings import Settings
 from sweep.errors import SweepError
-from sweep.experiments.runner import run_oracle
+from sweep.experiments.oracle.experiment import EXPERIMENT
+from sweep.experiments.oracle.settings import OracleSettings
+from sweep.experiments.runner import run as carry_out
 from sweep.store.folder import Folder
 
 Small = Callable[..., list[str]]
@@ -54,9 +56,10 @@ def test_every_setting_is_a_flag_with_help(here: Run) -> None:
 
 def test_every_command_has_a_line_in_the_help(here: Run) -> None:
     text = here("--help").stdout
-    commands = [name for name in app if not name.startswith("-")]
+    commands = [name for name in app if not name.startswith("-") and app[name].show]
     assert " ".join(sorted(commands)) == (
-        "collect compare control gradients logs oracle presets report schedules show status stop submit trajectory tune"
+        "collect compare config control gradients logs oracle presets report schedules show status stop submit "
+        "trajectory tune"
     )
     for name in commands:
         assert re.search(rf"\b{name}\s+\w+", text), name
@@ -101,8 +104,8 @@ def test_the_parquet_files_open_with_plain_pandas_and_hold_what_load_gives(finis
     assert list(oracle["cycle"]) == [0, 1, 2]
     pd.testing.assert_frame_equal(oracle.drop(columns="run"), results.oracle.drop(columns="run"))
     assert oracle["run"].isna().all()
-    trials = pd.concat([pd.read_parquet(path) for path in (finished / "lanes").iterdir()])
-    assert len(trials) == len(results.lanes) == oracle["lanes"].sum()
+    lanes = pd.concat([pd.read_parquet(path) for path in (finished / "lanes").iterdir()])
+    assert len(lanes) == len(results.lanes) == oracle["lanes"].sum()
     assert len(results.comparison) == 3
 
 
@@ -159,13 +162,13 @@ def test_a_finished_sweep_runs_again_without_training_or_ray(run: Run, finished:
     assert before == {path: path.stat().st_mtime_ns for path in (finished / "lanes").iterdir()}
 
 
-def test_the_same_spec_twice_gives_equal_tables_bit_for_bit(
+def test_the_same_settings_twice_gives_equal_tables_bit_for_bit(
     here: Run, finished: Path, small: Small, tmp_path: Path
 ) -> None:
     assert here(*small(out=tmp_path / "again")).returncode == 0
     ours, again = load(finished), load(tmp_path / "again")
     times = ["wall_seconds", "finished_at"]
-    pd.testing.assert_frame_equal(ours.trials.drop(columns=times), again.trials.drop(columns=times), check_exact=True)
+    pd.testing.assert_frame_equal(ours.lanes.drop(columns=times), again.lanes.drop(columns=times), check_exact=True)
     pd.testing.assert_frame_equal(
         ours.oracle.drop(columns="wall_seconds"), again.oracle.drop(columns="wall_seconds"), check_exact=True
     )
@@ -177,20 +180,20 @@ def test_what_lanes_auto_chose_is_kept_when_the_sweep_goes_on(here: Run, small: 
     chosen = load(tmp_path / "o").manifest["lanes_per_pack"]
     assert chosen in (1, 2, 4)
     base = "0.0099 < max_lr < 1.01"  # extensions come in packs of their own
-    assert set(load(tmp_path / "o").trials.query(base)["lanes_in_pack"]) == {chosen}
+    assert set(load(tmp_path / "o").lanes.query(base)["lanes_in_pack"]) == {chosen}
     manifest = Folder(tmp_path / "o").manifest()
     assert manifest is not None
     Folder(tmp_path / "o").write_manifest(manifest | {"lanes_per_pack": 3})  # as if another machine had chosen
     assert here(*small(out=tmp_path / "o", lanes="auto", runs=1, steps=34, cycles=1)).returncode == 0
-    trials = load(tmp_path / "o").trials.query(f"cycle == 1 and {base}")
-    assert set(trials["lanes_in_pack"]) == {2}  # 4 points in packs of up to 3
+    lanes = load(tmp_path / "o").lanes.query(f"cycle == 1 and {base}")
+    assert set(lanes["lanes_in_pack"]) == {2}  # 4 points in packs of up to 3
 
 
 def test_more_cycles_runs_and_points_extend_a_folder(here: Run, tmp_path: Path, small: Small) -> None:
     assert here(*small(out=tmp_path / "o", cycles=0, runs=1)).returncode == 0
-    first = load(tmp_path / "o").trials.set_index("lane_id")["finished_at"]
+    first = load(tmp_path / "o").lanes.set_index("lane_id")["finished_at"]
     assert here(*small(out=tmp_path / "o", cycles=1)).returncode == 0
-    later = load(tmp_path / "o").trials.set_index("lane_id")["finished_at"]
+    later = load(tmp_path / "o").lanes.set_index("lane_id")["finished_at"]
     assert len(first) >= 4
     assert len(later) >= 16
     assert later[first.index].equals(first)  # not one of them was trained again
@@ -214,7 +217,7 @@ def test_the_plan_needs_no_data_and_writes_nothing(here: Run, tmp_path: Path) ->
 
 def test_a_plan_in_words_says_what_its_time_is_of(here: Run, tmp_path: Path, small: Callable[..., list[str]]) -> None:
     said = " ".join(here(*small(pruning="global_gradient"), "--plan", cwd=tmp_path).stdout.split())
-    assert "evaluations 2 a lane, of 719 validation and test images; before each pruning gradients of 1,078" in said
+    assert "evaluations 2 per lane, of 719 validation and test images; before each pruning gradients of 1,078" in said
     assert re.search(
         r"time about .* with 1 worker here if no grid is extended; up to .* if every grid is, to four times its length",
         said,
@@ -344,16 +347,16 @@ def test_too_little_disk_for_the_states_is_said_before_training(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = dict(zip((flag[2:].replace("-", "_") for flag in small()[1::2]), small()[2::2], strict=True))
-    settings = resolve(given | {"out": tmp_path / "o"})
+    settings = resolve(given | {"out": tmp_path / "o"}, kind=OracleSettings)
     # 2 runs of 4 points, 2 winners and the initial weights, 13,130 floats and 12,928 mask bytes each: 913,136 bytes.
     needed = 2 * (4 + 2 + 1) * (13_130 * 4 + 12_928)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
     with pytest.raises(SweepError, match=r"states of this sweep may take 0\.0 GB"):
-        run_oracle(settings)
+        carry_out(EXPERIMENT, settings)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
-    assert run_oracle(settings).finished
+    assert carry_out(EXPERIMENT, settings).finished
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(here: Run, small: Small, tmp_path: Path) -> None:

@@ -77,11 +77,12 @@ WORDS = {
     "oracle --runs 1 --runs 2": "--runs is given more than once",
     "oracle --max-lr 0.1 0.2": "--max-lr takes one value, but got '0.1' and '0.2'",
     "show a b": "show has no use for 'b': see scyc-sweep show --help",
-    "show ~no-user": "FOLDER: there is no user ~no-user: write ./~no-user for a path that begins so",
-    "oracle --out ~no-user/x": "--out: there is no user ~no-user: write ./~no-user/x for a path that begins so",
-    "oracle --data-dir ~no-user": "--data-dir: there is no user ~no-user: write ./~no-user for a path that begins so",
-    "collect a --to ~no-user": "--to: there is no user ~no-user: write ./~no-user for a path that begins so",
-    "status --storage s3:/x": "--storage: s3:/x is no path: s3://x has two slashes",
+    "show ~no-user": "FOLDER: there is no user ~no-user: write ./~no-user for a path that begins with ~",
+    "oracle --out ~no-user/x": "--out: there is no user ~no-user: write ./~no-user/x for a path that begins with ~",
+    "oracle --data-dir ~no-user": "--data-dir: there is no user ~no-user: write ./~no-user for a path that begins "
+    "with ~",
+    "collect a --to ~no-user": "--to: there is no user ~no-user: write ./~no-user for a path that begins with ~",
+    "status --storage s3:/x": "--storage: s3:/x is not a path: s3://x has two slashes",
 }
 
 
