@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
-from sweep.cli.console import err, out, print_json, print_text
-from sweep.cli.printing import command_line, print_results
+from sweep.cli.console import out, print_json, print_text
+from sweep.cli.experiments import carry_out
+from sweep.cli.parameters import Flag
+from sweep.cli.printing import command_line, print_view, say
 from sweep.config.groups import LocalFolder, LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from sweep.cluster.request import Asked
 
 Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def register(app: App) -> None:
@@ -39,7 +40,7 @@ def register(app: App) -> None:
         wait: Flag = False,
         dry_run: Flag = False,
     ) -> int:
-        """Run a command as a job on a Ray cluster: scyc-sweep submit -- oracle --model vgg19.
+        """Run a command as a job on a Ray cluster.
 
         Results go to STORAGE/NAME. The same submit again attaches to the job while it runs. After that it continues
         what is unfinished, also on another cluster.
@@ -73,11 +74,11 @@ def register(app: App) -> None:
         cluster = Cluster(address)
         asked.at_once()
         job, how = cluster.submit(asked, where)
-        err.print(f"{job.id}: {how}, results in {job.folder}", soft_wrap=True)
+        say(f"{job.id}: {how}, results in {job.folder}")
         if not wait:
             told = f"--storage {shlex.quote(str(where))}"
             follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
-            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True)
+            say(f"{follow}scyc-sweep collect {job.name} {told}")
             return 0
         if not _follow(cluster, job.id, job.name):
             return 130
@@ -94,40 +95,34 @@ def register(app: App) -> None:
 
         """
         from sweep.cluster.job import read_request, sweeps_of
-        from sweep.experiments.runner import run
-        from sweep.reporting.live import LiveView
 
         asked = read_request(request)
         for experiment, settings in sweeps_of(asked):
-            what = f"{experiment.name}: {settings.model} on {settings.dataset}, pruning {settings.pruning}"
-            err.print(f"{what}, results in {settings.folder}", soft_wrap=True)
-            with LiveView(err) as view:
-                results = run(experiment, settings, view, asked.command)
-            print_results(results)
+            carry_out(experiment, settings, asked.command)
 
     @app.command
     def status(
         name: str | None = None, /, *, storage: Storage = "results", address: str | None = None, json: Flag = False
     ) -> None:
-        """Say how far the sweeps of a storage are, from their results; with a reachable head, of their jobs too.
+        """Print how far the sweeps of a storage are. If the head of the cluster answers, print what their jobs do, too.
 
         Parameters
         ----------
         name
-            One sweep. Default: all of the storage.
+            Name of one sweep. Without it, all sweeps of the storage.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where the sweep was submitted to; a head that is gone is passed over.
+            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to. A head
+            that does not answer is left out.
         json
-            Print a JSON list on stdout and nothing else.
+            Print one JSON list on stdout and nothing else there.
 
         """
         from sweep.cluster import views
         from sweep.cluster.catalog import survey
         from sweep.cluster.names import storage_of
         from sweep.cluster.records import records
-        from sweep.reporting import terminal
 
         where = storage_of(storage)
         found = survey(where, name)
@@ -135,24 +130,24 @@ def register(app: App) -> None:
         if json:
             print_json([_plain(each, jobs) for each in found])
         elif found:
-            out.print(terminal.render(views.status(found, jobs), out.width))
+            print_view(views.status(found, jobs))
         else:
-            err.print(f"{where} has no sweeps", soft_wrap=True)
+            say(f"{where} has no sweeps")
 
     @app.command
     def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> int:
-        """Print what the newest job of a name has printed.
+        """Print the output of the newest job of a sweep.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         follow
-            Go on until the job ends.
+            Print what the job prints until it ends.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where it was submitted to.
+            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to.
 
         """
         cluster, job, _ = _newest(name, storage, address)
@@ -163,38 +158,38 @@ def register(app: App) -> None:
 
     @app.command
     def stop(name: str, /, *, storage: Storage = "results", address: str | None = None) -> None:
-        """Stop the job of a name. What is finished is kept: the same submit goes on.
+        """Stop the job of a sweep. Finished lanes are kept, and the same submit continues the sweep.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         address
-            The head's dashboard. Default: where it was submitted to.
+            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to.
 
         """
         cluster, _, folder = _newest(name, storage, address)
         stopped = cluster.stop(folder)
-        err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
+        say(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way")
 
     @app.command
     def collect(
         name: str, /, *, to: LocalFolder | None = None, storage: Storage = "results", states: Flag = False
     ) -> None:
-        """Copy the results of a name to this machine: tables, pictures, manifest.
+        """Copy the results of a sweep to this machine: tables, figures and manifest.
 
         Parameters
         ----------
         name
-            Name of the results, as `status` has it.
+            Name of the sweep, as `scyc-sweep status` prints it.
         to
-            Folder to copy to. Default: results/NAME.
+            Folder to copy to. Without it, results/NAME.
         storage
-            As `submit` has it.
+            Folder of all results, as in `scyc-sweep submit`.
         states
-            The networks too, which only `gradients` and further training need.
+            Copy the networks, too. Only `scyc-sweep gradients` and further training need them.
 
         """
         from sweep.cluster import catalog
@@ -202,7 +197,7 @@ def register(app: App) -> None:
 
         target = expanded(to or Path("results") / name)
         copied = catalog.collect(storage_of(storage), name, target, states)
-        err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
+        say(f"{len(copied)} files copied to {target}")
 
 
 def _follow(cluster: "Cluster", job: str, name: str) -> bool:
@@ -212,7 +207,7 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
             print_text(lines)
             out.file.flush()
     except KeyboardInterrupt:
-        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True)
+        say(f"{job} goes on; scyc-sweep stop {name} ends it")
         return False
     return True
 
