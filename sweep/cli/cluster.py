@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
-from sweep.cli.console import err, out, print_json, print_text
+from sweep.cli.console import out, print_json, print_text
+from sweep.cli.experiments import carry_out
 from sweep.cli.parameters import Flag
-from sweep.cli.printing import command_line, print_results, say, say_own_files
+from sweep.cli.printing import command_line, print_view, say
 from sweep.config.groups import LocalFolder, LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError
@@ -41,7 +42,7 @@ def register(app: App) -> None:
         wait: Flag = False,
         dry_run: Flag = False,
     ) -> int:
-        """Run a command as a job on a Ray cluster: scyc-sweep submit -- oracle --model vgg19.
+        """Run a command as a job on a Ray cluster.
 
         Results go to STORAGE/NAME. The same submit again attaches to the job while it runs. After that it continues
         what is unfinished, also on another cluster.
@@ -75,11 +76,11 @@ def register(app: App) -> None:
         cluster = Cluster(address)
         asked.at_once()
         job, how = cluster.submit(asked, where)
-        err.print(f"{job.id}: {how}, results in {job.folder}", soft_wrap=True)
+        say(f"{job.id}: {how}, results in {job.folder}")
         if not wait:
             told = f"--storage {shlex.quote(str(where))}"
             follow = "" if how == "finished already" else f"scyc-sweep status {job.name} {told}; "
-            err.print(f"{follow}scyc-sweep collect {job.name} {told}", soft_wrap=True)
+            say(f"{follow}scyc-sweep collect {job.name} {told}")
             return 0
         if not _follow(cluster, job.id, job.name):
             return 130
@@ -96,17 +97,10 @@ def register(app: App) -> None:
 
         """
         from sweep.cluster.job import read_request, sweeps_of
-        from sweep.experiments.runner import run
-        from sweep.reporting.live import LiveView
 
         asked = read_request(request)
         for experiment, settings in sweeps_of(asked):
-            what = f"{experiment.name}: {settings.model} on {settings.dataset}, pruning {settings.pruning}"
-            say(f"{what}, results in {settings.folder}")
-            say_own_files(settings)
-            with LiveView(err) as view:
-                results = run(experiment, settings, view, asked.command)
-            print_results(results)
+            carry_out(experiment, settings, asked.command)
 
     @app.command
     def status(
@@ -133,7 +127,6 @@ def register(app: App) -> None:
         from sweep.cluster.catalog import survey
         from sweep.cluster.names import storage_of
         from sweep.cluster.records import records
-        from sweep.reporting import terminal
 
         where = storage_of(storage)
         found = survey(where, name)
@@ -141,9 +134,9 @@ def register(app: App) -> None:
         if json:
             print_json([_plain(each, jobs) for each in found])
         elif found:
-            out.print(terminal.render(views.status(found, jobs), out.width))
+            print_view(views.status(found, jobs))
         else:
-            err.print(f"{where} has no sweeps", soft_wrap=True)
+            say(f"{where} has no sweeps")
 
     @app.command
     def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> int:
@@ -183,7 +176,7 @@ def register(app: App) -> None:
         """
         cluster, _, folder = _newest(name, storage, address)
         stopped = cluster.stop(folder)
-        err.print(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way", soft_wrap=True)
+        say(f"{', '.join(stopped)}: stopped" if stopped else f"{name}: no job is under way")
 
     @app.command
     def collect(
@@ -198,7 +191,7 @@ def register(app: App) -> None:
         name
             Name of the sweep, as `scyc-sweep status` prints it.
         to
-            Folder to copy to. Default: results/NAME.
+            Folder to copy to. Without it, results/NAME.
         storage
             Folder of all results, as in `scyc-sweep submit`.
         states
@@ -210,7 +203,7 @@ def register(app: App) -> None:
 
         target = expanded(to or Path("results") / name)
         copied = catalog.collect(storage_of(storage), name, target, states)
-        err.print(f"{len(copied)} files copied to {target}", soft_wrap=True)
+        say(f"{len(copied)} files copied to {target}")
 
 
 def _follow(cluster: "Cluster", job: str, name: str) -> bool:
@@ -220,7 +213,7 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
             print_text(lines)
             out.file.flush()
     except KeyboardInterrupt:
-        err.print(f"{job} goes on; scyc-sweep stop {name} ends it", soft_wrap=True)
+        say(f"{job} goes on; scyc-sweep stop {name} ends it")
         return False
     return True
 

@@ -3,8 +3,8 @@
 In: flags. Out: a results folder, and its table on stdout.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -21,6 +21,9 @@ from sweep.experiments.oracle.settings import OracleSettings
 from sweep.experiments.registry import EXPERIMENTS, settings_class
 from sweep.experiments.schedules.settings import SchedulesSettings
 from sweep.experiments.tuning.settings import TuningSettings
+
+if TYPE_CHECKING:
+    from sweep.experiments.base import Experiment
 
 DESCRIPTION = """Run the experiment {name}, or continue it where it was stopped.
 
@@ -151,15 +154,24 @@ def _command(name: str) -> Callable[..., None]:
 
 
 def _run(name: str, settings: Any, json: bool) -> None:
-    """Carry out an experiment, and print its results; say before what is trained, and after where its files lie."""
     from sweep.experiments.registry import experiment
+
+    carry_out(experiment(name), settings, command_line(), json)
+
+
+def carry_out(experiment: "Experiment", settings: Any, command: Sequence[str], json: bool = False) -> None:
+    """Carry out an experiment, and print its results; say before what is trained, and after where its files lie.
+
+    `command`: as it was typed, for the manifest.
+    """
     from sweep.experiments.runner import run
     from sweep.reporting.live import LiveView
 
-    say(f"{name}: {settings.model} on {settings.dataset}, preset {settings.preset}, results in {settings.folder}")
+    what = f"{experiment.name}: {settings.model} on {settings.dataset}, preset {settings.preset}"
+    say(f"{what}, results in {settings.folder}")
     say_own_files(settings)
     with LiveView(err) as view:
-        results = run(experiment(name), settings, view, command_line())
+        results = run(experiment, settings, view, command)
     print_results(results, format_of(json))
     written = sorted(path.name for path in settings.folder.glob("*.p*"))
     say(f"tables and figures in {settings.folder}: {', '.join(written)}")

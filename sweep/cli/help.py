@@ -16,7 +16,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "gradients": ("gradients results/digits", "gradients results/digits --images 500 --beyond -0.02,0.02"),
     "trajectory": (
         "trajectory --epsilon 0.04 --delta 0.06 --q 1 --beta 4",
-        "trajectory --epsilon 0.04 --delta 0.06 --q 1 --beta 4 --cycles 13 --json",
+        "trajectory --epsilon 0.04 --delta 0.06 --q 1 --beta 4 --json",
     ),
     "presets": ("presets", "config resnet20"),
     "config": ("config digits", "config resnet20 --command tune"),
@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "status": ("status --storage /shared/results", "status digits --json"),
     "logs": ("logs digits --follow", "logs digits --storage s3://bucket/results"),
     "stop": ("stop digits", "stop digits --storage /shared/results"),
-    "collect": ("collect digits", "collect digits --storage s3://bucket/results --to results/from-cluster --states"),
+    "collect": ("collect digits", "collect digits --storage s3://bucket/results --to results/copy"),
 }
 """Of each command, as they are typed behind `scyc-sweep`."""
 FIRST = ("oracle --engine inline", "show results/digits")
