@@ -23,6 +23,7 @@ UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 
 MOST_USED = "Most used"
+OF_THIS_COMMAND = "Of this command"
 GROUPS = (
     MOST_USED,
     "What is trained",
@@ -63,5 +64,6 @@ def group_order(group: str) -> int:
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
-    assert isinstance(field.json_schema_extra, dict)
-    return field.json_schema_extra
+    """Return what `setting` noted; a field of a third party's settings may be a plain one of pydantic's."""
+    noted = field.json_schema_extra
+    return {"group": OF_THIS_COMMAND, "when_unset": ""} | (noted if isinstance(noted, dict) else {})
