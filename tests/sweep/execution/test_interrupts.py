@@ -96,7 +96,7 @@ def test_wherever_a_signal_comes_the_command_ends_with_its_status_one_line_and_n
         for each in left:
             each.kill()
         told = f"{one}: {process.returncode} after {seconds:.1f} s, left {left}:\n{err}"
-        if process.returncode == -one.sent and (one.after < EARLY or "tables and picture in" in err):
+        if process.returncode == -one.sent and (one.after < EARLY or "tables and figures in" in err):
             return told if left else ""  # by Python's own handler: the command had not begun, or was over
         said = "interrupted" if one.sent == signal.SIGINT else "terminated"
         line = f"scyc-sweep: {said}; all finished lanes are kept. To go on: scyc-sweep oracle "
