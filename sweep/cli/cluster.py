@@ -1,4 +1,4 @@
-"""The commands for a Ray cluster: parse, call, print, as `sweep.cli.main` does for the rest."""
+"""The commands for a Ray cluster: submit, status, logs, stop, collect, and `job`, which a submitted job runs."""
 
 import json as json_text
 import shlex
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from sweep.cluster.request import Asked
 
 Storage = Annotated[LocationText, Parameter(env_var="SCYC_SWEEP_STORAGE")]
+OWN_FLAGS = ("--name", "--storage", "--wait", "--dry-run")
+"""Flags of `submit` that no command after -- has."""
 
 
 def register(app: App) -> None:
-    """Add the commands to the command line, whose own they submit."""
+    """Add the commands to the command line; `submit` parses the other commands of it."""
 
     @app.command
     def submit(
@@ -104,17 +106,19 @@ def register(app: App) -> None:
     def status(
         name: str | None = None, /, *, storage: Storage = "results", address: str | None = None, json: Flag = False
     ) -> None:
-        """Print how far the sweeps of a storage are. If the head of the cluster answers, print what their jobs do, too.
+        """Print how far the sweeps of a storage are. Only results are read; no cluster need run.
+
+        If the head of the cluster answers, the state of each job is printed too.
 
         Parameters
         ----------
         name
-            Name of one sweep. Without it, all sweeps of the storage.
+            Name of one sweep. Default: all sweeps of the storage.
         storage
             Folder of all results, as in `scyc-sweep submit`.
         address
-            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to. A head
-            that does not answer is left out.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to; if it does not answer,
+            the job is listed as `head gone`.
         json
             Print one JSON list on stdout and nothing else there.
 
@@ -136,18 +140,18 @@ def register(app: App) -> None:
 
     @app.command
     def logs(name: str, /, *, follow: Flag = False, storage: Storage = "results", address: str | None = None) -> int:
-        """Print the output of the newest job of a sweep.
+        """Print what the newest job of a sweep has printed.
 
         Parameters
         ----------
         name
             Name of the sweep, as `scyc-sweep status` prints it.
         follow
-            Print what the job prints until it ends.
+            Continue to print until the job ends. Ctrl-C ends the printing, not the job.
         storage
             Folder of all results, as in `scyc-sweep submit`.
         address
-            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to.
 
         """
         cluster, job, _ = _newest(name, storage, address)
@@ -158,7 +162,7 @@ def register(app: App) -> None:
 
     @app.command
     def stop(name: str, /, *, storage: Storage = "results", address: str | None = None) -> None:
-        """Stop the job of a sweep. Finished lanes are kept, and the same submit continues the sweep.
+        """Stop the job of a sweep. All finished lanes are kept; the same submit continues the sweep.
 
         Parameters
         ----------
@@ -167,7 +171,7 @@ def register(app: App) -> None:
         storage
             Folder of all results, as in `scyc-sweep submit`.
         address
-            Address of the dashboard of the cluster's head. Without it, the one that the sweep was submitted to.
+            Address of the head's dashboard. Default: the one that the sweep was submitted to.
 
         """
         cluster, _, folder = _newest(name, storage, address)
@@ -180,6 +184,8 @@ def register(app: App) -> None:
     ) -> None:
         """Copy the results of a sweep to this machine: tables, figures and manifest.
 
+        Files that are equal already are not copied again. A sweep that runs can be copied too.
+
         Parameters
         ----------
         name
@@ -189,7 +195,7 @@ def register(app: App) -> None:
         storage
             Folder of all results, as in `scyc-sweep submit`.
         states
-            Copy the networks, too. Only `scyc-sweep gradients` and further training need them.
+            Copy the trained networks too. Only `scyc-sweep gradients` and further training need them.
 
         """
         from sweep.cluster import catalog
@@ -201,7 +207,7 @@ def register(app: App) -> None:
 
 
 def _follow(cluster: "Cluster", job: str, name: str) -> bool:
-    """Print what a job prints until it ends; return whether it did, or Ctrl-C ended this alone."""
+    """Print what a job prints until it ends. Return False if Ctrl-C ended the printing, and not the job."""
     try:
         for lines in cluster.follow(job):
             print_text(lines)
@@ -213,7 +219,7 @@ def _follow(cluster: "Cluster", job: str, name: str) -> bool:
 
 
 def asked_of(app: App, words: Sequence[str], storage: str, name: str | None) -> "tuple[Location, Asked]":
-    """Return the storage, and what a command comes to there. Raises SweepError for what cannot be submitted."""
+    """Return the storage, and what a command asks for there. Raises SweepError for what cannot be submitted."""
     from sweep.cluster import request
     from sweep.cluster.names import storage_of
     from sweep.experiments.registry import EXPERIMENTS, settings_class
@@ -226,7 +232,7 @@ def asked_of(app: App, words: Sequence[str], storage: str, name: str | None) -> 
         function, bound, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     except UnknownOptionError as error:
         flag = (error.token.keyword or error.token.value).partition("=")[0]
-        if flag in ("--name", "--storage", "--wait", "--dry-run"):
+        if flag in OWN_FLAGS:
             raise SweepError(f"{flag} stands before --") from error
         raise
     if function is not app[command].default_command:
@@ -280,7 +286,7 @@ def _newest(name: str, storage: str, address: str | None) -> "tuple[Cluster, str
 
 
 def _states(known: "list[Submission]", address: str | None) -> dict[str, str]:
-    """Return what the newest job of each name is doing, as far as a head says so."""
+    """Return the state of the newest job of each name, or `head gone` where its head does not answer."""
     newest = {each.name: each for each in known}
     folders = {each.folder: each.name for each in known}  # another storage may have the same names
     found: dict[str, str] = {}

@@ -11,7 +11,7 @@ from sweep.reporting.views import Cell, Column, Table, View
 
 
 def status(found: Sequence[CatalogEntry], jobs: Mapping[str, str]) -> View:
-    """Return one row a sweep: how far it is, the best so far, and the time left. `jobs`: what each name's job does."""
+    """Return one row for each sweep: progress, best max_lr so far, time left. `jobs`: the state of each name's job."""
     columns = [
         Column("name", align="left"),
         Column("sweep", align="left"),
@@ -32,17 +32,17 @@ def status(found: Sequence[CatalogEntry], jobs: Mapping[str, str]) -> View:
     return View("Sweeps of the storage", "", [Table(columns, rows)], pd.DataFrame(data))
 
 
-def _far(stored: CatalogEntry, job: str) -> list[Cell]:
-    progress = stored.progress
+def _far(entry: CatalogEntry, job: str) -> list[Cell]:
+    progress = entry.progress
     if progress is None:
         return [Cell("")] * 6
-    best, accuracy, left = progress.best_max_lr, progress.val_accuracy, stored.seconds_left
+    best, accuracy, left = progress.best_max_lr, progress.val_accuracy, entry.seconds_left
     goes_on = job in ("", "pending", "running") and left is not None
     return [
         Cell(f"{progress.cycle} of {progress.cycles}", progress.cycle),
         Cell(f"{progress.lanes_done:,} of {progress.lanes_planned:,}", progress.lanes_done),
         Cell("" if best is None else f"{best:.4g}", best),
         Cell("" if accuracy is None else f"{accuracy:.2f}", accuracy),
-        Cell("finished" if stored.finished else duration(left or 0.0) if goes_on else "", left),
-        Cell(f"{duration(since(stored.last))} ago" if stored.last else "", stored.last),
+        Cell("finished" if entry.finished else duration(left or 0.0) if goes_on else "", left),
+        Cell(f"{duration(since(entry.last))} ago" if entry.last else "", entry.last),
     ]

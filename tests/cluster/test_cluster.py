@@ -81,7 +81,7 @@ def autoscaling(hosts: Any, tmp_path: Path) -> Iterator[Any]:
 
 def assert_same(found: Any, wanted: Any) -> None:
     """Packs are of one size and threads of one number: the lanes are equal bit for bit, and so are the tables."""
-    pd.testing.assert_frame_equal(found.lanes[LANE], wanted.trials[LANE])
+    pd.testing.assert_frame_equal(found.lanes[LANE], wanted.lanes[LANE])
     for table in ("oracle", "curves"):
         timed = ["wall_seconds"] if table == "oracle" else []
         pd.testing.assert_frame_equal(
@@ -91,7 +91,7 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 def packs(folder: Path) -> dict[str, int]:
     """The rows' files by name, with when they were written: a pack that is trained again is written again."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("trials/*.parquet")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("lanes/*.parquet")}
 
 
 def assert_once(folder: Path) -> None:
@@ -123,7 +123,10 @@ def test_submitted_it_gives_the_tables_of_the_inline_engine(cluster: Any, inline
         "submit", *storage, "--wait", "--", "compare", "digits", "--confirm", "2", "--scyc", "0.04,0.1,1,4"
     )
     assert compare.returncode == 0, compare.stdout + compare.stderr
-    assert len(found.confirmed.verdicts) == 4
+    assert len(found.held_out_validation.verdicts) == 4
+    control = cluster.run("submit", *storage, "--wait", "--", "control", "digits", "--pruning", "random")
+    assert control.returncode == 0, control.stdout + control.stderr
+    assert list(sweep.load(tmp_path / "s" / "digits").controls) == ["random"]
     bad = cluster.run("submit", *storage, "--", *SMALL, "--runs", "0")
     assert bad.returncode == 2 and "--runs" in bad.stderr
 
@@ -186,13 +189,13 @@ def test_in_a_bucket_after_the_head_is_lost_the_same_submit_goes_on_on_a_new_one
 ) -> None:
     storage = ["--storage", f"{bucket}/sweeps"]
     submit = ["submit", *storage, "--wait", "--", *SMALL, *LONG, *ON_BOTH]
-    trials = locate(f"{bucket}/sweeps/digits/trials")
+    lanes = locate(f"{bucket}/sweeps/digits/lanes")
     process = cluster.begin(*submit)
-    cluster.wait(lambda: len(list(trials.glob("*.parquet"))) >= 3, "the third pack")
+    cluster.wait(lambda: len(list(lanes.glob("*.parquet"))) >= 3, "the third pack")
     for host in (HEAD, EAST, WEST):
         cluster.kill(host)
     assert process.wait(60) == 1
-    before = {path.name: path.read_bytes() for path in trials.glob("*.parquet")}
+    before = {path.name: path.read_bytes() for path in lanes.glob("*.parquet")}
     status = json.loads(cluster.run("status", "digits", *storage, "--json").stdout)
     assert (status[0]["job"], status[0]["progress"]["lanes_done"]) == ("head gone", 2 * len(before))
 

@@ -49,7 +49,7 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 def sweeps(draw: st.DrawFn) -> tuple[str, Settings]:
     """An experiment with settings that a user might give."""
     experiment = draw(st.sampled_from([*OWN, "compare"]))
-    typed = draw(st.fixed_dictionaries({}, optional=COMMON | OWN.get(experiment, {})))
+    typed = draw(st.fixed_dictionaries(OWN.get(experiment, {}), optional=COMMON))
     if experiment != "compare":
         return experiment, resolve(typed, kind=settings_class(experiment))
     oracle = resolve(typed, kind=OracleSettings)
