@@ -16,7 +16,6 @@ from sweep.config.resolve import resolve
 from sweep.errors import FolderError
 from sweep.experiments.oracle.tables import ORACLE
 from sweep.store import ledger as ledger_module
-from sweep.store import tables
 from sweep.store.lanes import LANES, lane_id
 from sweep.store.ledger import Ledger
 from trainables.spec import Lane, LaneResult, Pack
@@ -187,7 +186,7 @@ class TestDamage:
     ) -> None:
         schema = LANES.schema.with_metadata({**LANES.schema.metadata, b"schema_version": str(version).encode()})
         monkeypatch.setitem(vars(LANES), "schema", schema)
-        monkeypatch.setattr(tables, "SCHEMA_VERSION", version)
+        monkeypatch.setattr("sweep.store.version.SCHEMA_VERSION", version)
         append(Ledger(tmp_path))
         assert len(Ledger(tmp_path).rows) == 2
         monkeypatch.undo()
