@@ -12,7 +12,7 @@ from sweep.cli.analyses import print_plan
 from sweep.cli.console import err
 from sweep.cli.help import epilogue
 from sweep.cli.parameters import Config, Flags, Json, Plan, Whole, takes
-from sweep.cli.printing import command_line, format_of, print_results, print_view, say, say_own_files
+from sweep.cli.printing import command_line, format_of, log, print_results, print_view, say, say_own_files
 from sweep.config.flags import group
 from sweep.config.groups import LocationText
 from sweep.config.resolve import resolve
@@ -168,13 +168,13 @@ def carry_out(experiment: "Experiment", settings: Any, command: Sequence[str], j
     from sweep.reporting.live import LiveView
 
     what = f"{experiment.name}: {settings.model} on {settings.dataset}, preset {settings.preset}"
-    say(f"{what}, results in {settings.folder}")
+    log(f"{what}, results in {settings.folder}")
     say_own_files(settings)
     with LiveView(err) as view:
         results = run(experiment, settings, view, command)
     print_results(results, format_of(json))
     written = sorted(path.name for path in settings.folder.glob("*.p*"))
-    say(f"tables and figures in {settings.folder}: {', '.join(written)}")
+    log(f"tables and figures in {settings.folder}: {', '.join(written)}")
 
 
 def _fit(settings: TuningSettings, json: bool) -> None:

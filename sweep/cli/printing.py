@@ -17,8 +17,13 @@ Format = Literal["text", "markdown", "latex", "csv", "json"]
 
 
 def say(message: str) -> None:
-    """Print one message on stderr, in one line whatever its width; in a log with the time of day."""
-    err.print(message if err.is_terminal else f"{datetime.now():%H:%M:%S} {message}", soft_wrap=True)
+    """Print one message on stderr, in one line whatever its width."""
+    err.print(message, soft_wrap=True)
+
+
+def log(message: str) -> None:
+    """Print what is said of a sweep while it runs: as `say`, in a file with the time of day."""
+    say(message if err.is_terminal else f"{datetime.now():%H:%M:%S} {message}")
 
 
 def say_own_files(settings: Settings) -> None:

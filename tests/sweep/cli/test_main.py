@@ -220,13 +220,13 @@ def test_a_plan_in_words_says_what_its_time_is_of(here: Run, tmp_path: Path, sma
     assert "evaluations 2 per lane, of 719 validation and test images; before each pruning gradients of 1,078" in said
     assert re.search(
         r"time about .* with 1 worker on this machine if no grid is extended; at most .*, if every grid is extended to "
-        r"four times its",
+        r"four times its points",
         said,
     )
     assert re.search(r"time by use training .*start of the engine 3 s, tables and pictures 4 s", said)
     assert re.search(r"measured on .* cores?, on cpu, by 1 process at the same time", said)
     said = " ".join(here(*small(max_lr=0.1), "--plan", cwd=tmp_path).stdout.split())
-    assert "if no grid" not in said and "time about" in said  # a single max_lr has nothing to be extended by
+    assert "if no grid" not in said and "at most" in said  # a single max_lr has nothing to be extended by
 
 
 REFUSED = {
