@@ -21,6 +21,8 @@ TRIES = 30
 ABREAST = 3
 EARLY = 2.0
 """Seconds in which a loaded machine has read the command line's own modules, and listens to signals."""
+GONE = 5.0
+"""Seconds in which a worker that Ray was just starting notices that its raylet is gone, and ends."""
 LIMIT = 30.0
 """Seconds to the end after a signal, on a machine that does other things too; alone it takes less than 10."""
 
@@ -92,7 +94,8 @@ def test_wherever_a_signal_comes_the_command_ends_with_its_status_one_line_and_n
             process.kill()
             return f"{one}: hangs: {process.communicate()}"
         seconds = time.monotonic() - sent
-        left = left_of(process.pid)
+        while (left := left_of(process.pid)) and time.monotonic() - sent < seconds + GONE:
+            time.sleep(0.1)
         for each in left:
             each.kill()
         told = f"{one}: {process.returncode} after {seconds:.1f} s, left {left}:\n{err}"
