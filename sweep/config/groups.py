@@ -23,6 +23,7 @@ UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 
 MOST_USED = "Most used"
+OWN = "Of this experiment"
 GROUPS = (
     MOST_USED,
     "What is trained",
@@ -48,13 +49,13 @@ def setting(default: Any = ..., *, group: str, description: str, when_unset: str
 
 
 def group_of(field: FieldInfo) -> str:
-    """Return the group of a setting that `setting` defined."""
-    return str(_extra(field)["group"])
+    """Return the group of a setting; one that was defined without is the experiment's own."""
+    return str(_extra(field).get("group", OWN))
 
 
 def when_unset(field: FieldInfo) -> str:
     """Return what holds where a setting has no value; empty where that needs no words."""
-    return str(_extra(field)["when_unset"])
+    return str(_extra(field).get("when_unset", ""))
 
 
 def group_order(group: str) -> int:
@@ -63,5 +64,4 @@ def group_order(group: str) -> int:
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
-    assert isinstance(field.json_schema_extra, dict)
-    return field.json_schema_extra
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
