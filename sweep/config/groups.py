@@ -23,7 +23,7 @@ UsersOwn = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 PruningName = Literal[CriterionName, "imp"]
 
 MOST_USED = "Most used"
-OWN = "Of this experiment"
+OF_THIS_COMMAND = "Of this command"
 GROUPS = (
     MOST_USED,
     "What is trained",
@@ -49,13 +49,13 @@ def setting(default: Any = ..., *, group: str, description: str, when_unset: str
 
 
 def group_of(field: FieldInfo) -> str:
-    """Return the group of a setting; one that was defined without is the experiment's own."""
-    return str(_extra(field).get("group", OWN))
+    """Return the group of a setting that `setting` defined."""
+    return str(_extra(field)["group"])
 
 
 def when_unset(field: FieldInfo) -> str:
     """Return what holds where a setting has no value; empty where that needs no words."""
-    return str(_extra(field).get("when_unset", ""))
+    return str(_extra(field)["when_unset"])
 
 
 def group_order(group: str) -> int:
@@ -64,4 +64,6 @@ def group_order(group: str) -> int:
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    """Return what `setting` noted; a field of a third party's settings may be a plain one of pydantic's."""
+    noted = field.json_schema_extra
+    return {"group": OF_THIS_COMMAND, "when_unset": ""} | (noted if isinstance(noted, dict) else {})

@@ -210,7 +210,8 @@ class Strategy(ABC):
 
     def check_initial(self, pack: Pack, rows: list[dict[str, Any]]) -> None:
         """Raise TrainingError if lanes of cycle 0 of a pack's run started from different initial weights."""
-        if len({row["parent_state"] for row in rows if row["run"] == pack.run}) > 1:
+        trained = [row for row in rows if row["run"] == pack.run and row["status"] != "ended"]
+        if len({row["parent_state"] for row in trained}) > 1:
             other = "another version of torch draws other numbers; use the version in manifest.json"
             if ":" in self.training.model:
                 other = f"{self.training.model} draws other numbers in this process, or {other.replace(';', ', then')}"

@@ -82,5 +82,7 @@ def _commands(text: str) -> Iterator[list[str]]:
         words = shlex.split(line, comments=True)
         while words and words[-1] == "&":
             words.pop()
+        if ">" in words:  # where its output goes
+            words = words[: words.index(">")]
         if words:
             yield words

@@ -68,6 +68,7 @@ def test_the_page_of_files_names_every_file_that_sweeps_write_and_no_other(
 ) -> None:
     """After the calls of README, in the folders that they left."""
     assert not here("gradients", "results/small").returncode
+    assert not here("compare", "results/small", "--train", "--engine", "inline").returncode
     text = pages[root / "docs" / "files.md"]
     first = [
         row.split("|")[1] for row in text[text.index("| file |") : text.index("## Opening")].splitlines() if "|" in row

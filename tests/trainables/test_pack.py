@@ -18,7 +18,7 @@ from trainables.data import datasets
 from trainables.data.datasets import Dataset
 from trainables.networks import models
 from trainables.pack import _starts, train_pack
-from trainables.pruning import CRITERIA, EmptyLayerError, along, prunable
+from trainables.pruning import CRITERIA, EmptyLayerError, coupled_masks, prunable
 from trainables.spec import Lane, LaneResult, Pack, Schedule, TrainSpec, derive_seed
 from trainables.states import State, StateError, load_state, path_of, save_state
 
@@ -354,7 +354,7 @@ def test_every_criterion_prunes_a_chain_whose_removed_weights_stay_exactly_zero(
         left = result.percent_remaining
         state = load_state(tmp_path, result.state)
         template = models.build(spec, dataset.shape, dataset.classes, 0)
-        beside = along(criterion, template, state.masks)
+        beside = coupled_masks(criterion, template, state.masks)
         assert bool(beside) == CRITERIA[criterion].filters
         for name, mask in (state.masks | beside).items():
             assert (state.tensors[name][~mask] == 0).all(), name

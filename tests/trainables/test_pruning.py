@@ -15,8 +15,8 @@ from trainables.pruning import (
     CRITERIA,
     EmptyLayerError,
     Evidence,
-    along,
     batch_norms,
+    coupled_masks,
     percent_remaining,
     prunable,
     prune,
@@ -338,7 +338,7 @@ class TestEveryCriterion:
     ) -> None:
         network = small_convnet()
         after = prune(criterion, *whole(network, criterion), 0.35)
-        beside = along(criterion, network, after)
+        beside = coupled_masks(criterion, network, after)
         if not CRITERIA[criterion].filters:
             assert beside == {}
             return
@@ -460,4 +460,4 @@ def test_weights_that_are_not_trained_are_not_prunable() -> None:
 def test_what_is_not_trained_does_not_go_with_a_filter() -> None:
     network = partly_frozen()
     masks = {"2.weight": torch.ones(5, 4, 3, 3, dtype=torch.bool)}
-    assert set(along("l1_filter", network, masks)) == {"2.bias", "3.weight"}
+    assert set(coupled_masks("l1_filter", network, masks)) == {"2.bias", "3.weight"}

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from sweep.errors import TrainingError
 from sweep.execution.outcomes import ChainEnded, DiskFull, OutOfMemory, StateLost, WorkerDied
 from sweep.store.ledger import Ledger
@@ -61,11 +63,18 @@ class TestTelling:
         assert news[2] == (1, 1) and len(news) == 5  # the first pack of cycle 1, and at last that it is decided
         assert news[-1] == (0, 2)
 
-    def test_an_end_of_a_chain_is_passed_on_with_its_reason(self, make_driver: Any) -> None:
+    def test_an_end_of_a_chain_is_a_row_and_its_reason_a_warning(
+        self, make_driver: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         driver = make_driver(decide="per_run", runs=2, cycles=1).run([CHAIN_ENDED])
-        assert driver.strategy.ended == ["cycle 0, run 0: layer fc1 lost its last weight"]
+        assert driver.strategy.ended == ["cycle 0, run 0: nothing was left to prune"]
+        assert "cycle 0, run 0: layer fc1 lost its last weight" in caplog.text
         assert driver.jobs.error is None and driver.jobs.finished
-        assert {(row["cycle"], row["run"]) for row in driver.sweep.rows().values()} == {(0, 1), (1, 1)}
+        assert {(row["cycle"], row["run"], row["status"]) for row in driver.sweep.rows().values()} == {
+            (0, 0, "ended"),
+            (0, 1, "ok"),
+            (1, 1, "ok"),
+        }
 
     def test_after_the_end_of_a_chain_packs_that_are_still_out_are_waited_for_and_kept(self, make_driver: Any) -> None:
         driver = make_driver(lanes_per_pack=4)
@@ -74,7 +83,8 @@ class TestTelling:
         assert driver.strategy.finished and driver.next() is None and not driver.jobs.finished
         driver.succeed(two)
         assert driver.jobs.finished and driver.jobs.error is None
-        assert len(driver.sweep.rows()) == 4
+        statuses = [row["status"] for row in driver.sweep.rows().values()]
+        assert (statuses.count("ended"), statuses.count("ok")) == (4, 4)
 
     def test_a_lost_state_stops_the_sweep_with_the_way_out(self, make_driver: Any) -> None:
         driver = make_driver().run([STATE_LOST])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import sweep
 from sweep import load
 from sweep.errors import FolderError
 from sweep.execution.dataset import load_dataset
+from sweep.execution.outcomes import CodeFailed, Trained
 from sweep.execution.worker import Worker
 from sweep.experiments.oracle.results import OracleResults
 from sweep.store.manifest import digest_of
@@ -499,10 +501,10 @@ def test_a_worker_that_finds_other_code_than_the_settings_have_trains_nothing(ow
     Path("nets.py").write_text(NETWORKS.replace("ReLU", "Tanh"))
     sys.modules.pop("mine", None)  # as in a new process
     outcome = worker.do(pack, dataset)
-    assert outcome.failure == "code failed" and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
+    assert isinstance(outcome, CodeFailed) and outcome.reason.startswith(f"{own / 'mine.py'}, or a module that")
     assert not (own / "s").exists()
     Path("nets.py").write_text(NETWORKS)
-    assert worker.do(pack, dataset).failure == ""
+    assert isinstance(worker.do(pack, dataset), Trained)
 
 
 def test_opening_results_runs_nothing_of_the_users_and_does_without_it(here: Run, own: Path) -> None:
@@ -525,8 +527,9 @@ def test_opening_results_runs_nothing_of_the_users_and_does_without_it(here: Run
         (own / name).unlink()
     shutil.rmtree("copied")
     after = [here(*command) for command in commands]
-    assert [(each.returncode, each.stdout, each.stderr) for each in after] == [
-        (each.returncode, each.stdout, each.stderr) for each in before
+    untimed = re.compile(r"(?m)^\d\d:\d\d:\d\d ")  # of a message in a log
+    assert [(each.returncode, each.stdout, untimed.sub("", each.stderr)) for each in after] == [
+        (each.returncode, each.stdout, untimed.sub("", each.stderr)) for each in before
     ]
     result = here(*BESIDE["control"])
     assert result.returncode == 2 and "--model mine:small: there is no module mine" in result.stderr

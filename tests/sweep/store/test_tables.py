@@ -194,7 +194,7 @@ class TestRefused:
         with pytest.raises(FolderError, match=rf"schema version {version}, this scyc-sweep reads version 3: .*{way}"):
             ORACLE.read(path)
 
-    @pytest.mark.parametrize("version", [4, 2, "3", None, 3.0, True])
+    @pytest.mark.parametrize("version", [4, 2, 1, "3", None, 3.0, True])
     def test_a_version_that_is_not_this_one_s_is_refused(self, tmp_path: Path, version: object) -> None:
         with pytest.raises(FolderError, match="schema version"):
             tables.check_version(version, tmp_path)
