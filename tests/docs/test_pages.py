@@ -92,6 +92,14 @@ def test_names_behind_a_file_are_defined_in_it(root: Path, pages: dict[Path, str
         assert re.search(rf"^(def |class )?{name}\b", (root / file).read_text(), re.MULTILINE), f"{name} in {file}"
 
 
+def test_a_constant_lies_where_its_page_says(root: Path, prose: dict[Path, str]) -> None:
+    """Such as `NAME` (`file.py`)."""
+    found = [match for text in prose.values() for match in re.findall(r"`([A-Z_]{4,})`\s\(`([\w/]+\.py)`\)", text)]
+    assert len(found) > 1
+    for name, file in found:
+        assert re.search(rf"^{name}\b", (root / file).read_text(), re.MULTILINE), f"{name} in {file}"
+
+
 def test_the_tree_of_rooms_is_that_of_the_folders(root: Path, pages: dict[Path, str]) -> None:
     text = pages[root / "docs" / "architecture.md"]
     tree = re.search(r"```text\n(search_spaces/.*?)```", text, re.DOTALL)[1]
