@@ -67,13 +67,13 @@ def run(command: str, where: Path) -> str:
 
 
 def shrink(picture: Path) -> None:
-    """Write a picture of a results folder as the small one that README shows: 1,000 pixels wide, 64 colours."""
+    """Write a picture of a results folder as the small one that README shows: 1,000 pixels wide, 256 colours."""
     from PIL import Image
 
     with Image.open(picture) as image:
         size = (1000, round(image.height * 1000 / image.width))
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        small.quantize(64, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+        small.quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
 
 
 def main() -> None:
