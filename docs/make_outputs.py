@@ -62,18 +62,19 @@ def run(command: str, where: Path) -> str:
         text=True,
         check=True,
     )
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    # How long it took depends on the machine and on what else it does.
+    lines = [re.sub(r", [\d.]+ (s|min|h) of training$", "", line.rstrip()) for line in done.stdout.splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def shrink(picture: Path) -> None:
-    """Write a picture of a results folder as the small one that README shows: 1,000 pixels wide, 64 colours."""
+    """Write a picture of a results folder as the small one that README shows: 1,000 pixels wide, 256 colours."""
     from PIL import Image
 
     with Image.open(picture) as image:
         size = (1000, round(image.height * 1000 / image.width))
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        small.quantize(64, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+        small.quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
 
 
 def main() -> None:
