@@ -62,7 +62,8 @@ def run(command: str, where: Path) -> str:
         text=True,
         check=True,
     )
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    # How long it took depends on the machine and on what else it does.
+    lines = [re.sub(r", [\d.]+ (s|min|h) of training$", "", line.rstrip()) for line in done.stdout.splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 
 
