@@ -92,6 +92,14 @@ def test_names_behind_a_file_are_defined_in_it(root: Path, pages: dict[Path, str
         assert re.search(rf"^(def |class )?{name}\b", (root / file).read_text(), re.MULTILINE), f"{name} in {file}"
 
 
+def test_every_benchmark_is_described_and_run_by_make_or_named_as_not(root: Path, pages: dict[Path, str]) -> None:
+    scripts = {path.name for path in (root / "tests" / "benchmarks").glob("*.py")} - {"common.py", "naive_scripts.py"}
+    text = pages[root / "docs" / "benchmarks.md"]
+    assert scripts == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE))
+    run = set(re.findall(r"tests/benchmarks/(\w+\.py)", (root / "Makefile").read_text()))
+    assert scripts - run == {"intervals.py"} and "all scripts of `tests/benchmarks/` but `intervals.py`" in text
+
+
 def test_a_constant_lies_where_its_page_says(root: Path, prose: dict[Path, str]) -> None:
     """Such as `NAME` (`file.py`)."""
     found = [match for text in prose.values() for match in re.findall(r"`([A-Z_]{4,})`\s\(`([\w/]+\.py)`\)", text)]
