@@ -24,6 +24,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/data.py
+	$(BIN)/python tests/benchmarks/door.py
 	$(BIN)/python tests/benchmarks/flips.py
 	$(BIN)/python tests/benchmarks/lanes.py
 	$(BIN)/python tests/benchmarks/oracle.py

@@ -230,7 +230,15 @@ def test_a_signal_while_the_command_line_is_loading_ends_it_in_one_line(tmp_path
     (tmp_path / "cyclopts.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
     searched = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(signals.__file__).parents[2]}"}
     command = [sys.executable, "-P", "-m", "sweep", "presets"]
-    ended = subprocess.run(command, env=os.environ | searched, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(
+        command,
+        env=os.environ | searched,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        # A test run in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert (ended.returncode, ended.stderr) == (128 + number, f"scyc-sweep: {signals.SIGNALS[number]}\n")
 
 

@@ -207,7 +207,7 @@ class TestRefused:
         assert str(tmp_path / name) in str(raised.value)
 
     def test_a_newer_folder_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "manifest.json").write_text('{"schema_version": 3}')
+        (tmp_path / "manifest.json").write_text('{"schema_version": 4}')
         with pytest.raises(FolderError, match="use a newer scyc-sweep"):
             sweep.load(tmp_path)
 

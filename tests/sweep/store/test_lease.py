@@ -198,8 +198,8 @@ class TestLease:
 
         with held(location, COMMAND) as check:
             assert not lost()
+            until(lambda: another(location) and lost())  # as another driver would, it beats again
             wanted = another(location)
-            until(lost)
             time.sleep(4 * BEAT)
             assert content(location) == wanted  # it beats no more
         assert content(location) == wanted
