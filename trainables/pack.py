@@ -1,8 +1,8 @@
 """Train one pack: lanes of one run, stacked, for one cycle. In: `Pack`. Out: one `LaneResult` per lane, states on disk.
 
-Everything random comes from (run's seed, cycle), so every lane of a run and cycle sees the same batches, augmentation
-and dropout whatever pack it is in, and its result does not depend on its neighbours. Next: a ledger keeps
-the results.
+All random numbers follow from the run's seed and the cycle. So all lanes of a run and cycle see the same batches,
+augmentation and dropout, whatever pack they are in, and no lane's result depends on its neighbours. Next: a ledger
+keeps the results.
 """
 
 import copy
@@ -25,18 +25,18 @@ from trainables.states import State, StateError, load_state, save_state
 from trainables.storage import Location
 
 EVAL_BATCH = 256
-"""Images per evaluation step: activations of 25 small lanes then still fit into a core's cache."""
+"""Images that are evaluated at the same time: so few that activations of 25 small lanes fit into a core's cache."""
 
 
 Part = Literal["start", "scoring", "steps", "evaluations"]
-"""What a pack's time goes into; its end, the states and results, counts as start."""
+"""Parts of a pack's time. Its end, when states and results are written, counts as start."""
 Lap = Callable[[Part], None]
-"""Called when a part of a pack ends."""
+"""Called when a part of a pack's time ends."""
 
 
 @dataclass
 class _Evaluation:
-    """One evaluation of all lanes; tensors of one value per lane on the CPU."""
+    """One evaluation of all lanes: tensors with one value per lane, on the CPU. Accuracies are in percent."""
 
     val_accuracy: Tensor
     test_accuracy: Tensor
@@ -51,11 +51,11 @@ def train_pack(
     device: torch.device,
     lap: Lap = lambda part: None,
 ) -> list[LaneResult]:
-    """Train the lanes of a pack from their start states and return their results in the pack's order.
+    """Train the lanes of a pack from their start states; return their results in the pack's order.
 
-    `dataset` lies on `device`; `states` is the folder of states, read for parents and written for scored networks.
-    `lap` is for who wants to know where the time goes.
-    Raises EmptyLayerError where pruning ends the chain, StateError for a missing or damaged parent.
+    `dataset` lies on `device`. `states` is the folder of states: parents are read there and scored networks written.
+    `lap` is called at the end of each part of the time. Raises EmptyLayerError if pruning ends the chain, StateError if
+    a parent is missing or damaged.
     """
     started = time.perf_counter()
     split = datasets.split(dataset, spec.split, derive_seed(pack.seed, "split"))
@@ -66,8 +66,8 @@ def train_pack(
     stacked = lanes.stack(template, count).to(device)
     for index, start in enumerate(starts):
         lanes.load_lane(stacked, index, start.tensors)
-    along = [start.masks | pruning.coupled_masks(spec.pruning, template, start.masks) for start in starts]
-    masks = {name: torch.stack([each[name] for each in along]).to(device) for name in along[0]}
+    of_lanes = [start.masks | pruning.coupled_masks(spec.pruning, template, start.masks) for start in starts]
+    masks = {name: torch.stack([each[name] for each in of_lanes]).to(device) for name in of_lanes[0]}
     optimizer = optimizers.optimizer(spec, stacked, masks)
     steps = spec.steps_of(pack.cycle)
     own = [spec.schedule_of(pack.cycle, lane.schedule) for lane in pack.lanes]
@@ -157,10 +157,10 @@ def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def lane_slopes(
     stacked: nn.Module, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """Return each lane's loss, and the gradients of the parameters: None for those that play no part in the logits."""
+    """Return each lane's loss, and the gradients of the parameters: None where no logit depends on a parameter."""
     with torch.enable_grad():
         logits = stacked(images)
-    with torch.enable_grad():  # a user's forward may have switched them off
+    with torch.enable_grad():  # a user's forward may have switched gradients off
         losses = lane_losses(logits, labels)
         return losses.detach(), torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
 
@@ -176,8 +176,8 @@ def _starts(
 ) -> tuple[str, list[State]]:
     """Return the digest of the initial weights ("" after cycle 0) and every lane's start state.
 
-    Cycle 0 draws the initial weights and writes them; a later cycle rewinds to a file, not to what another version of
-    torch might draw from the same seed.
+    Cycle 0 draws the initial weights and writes them. Later cycles read them from that file: another version of torch
+    might draw other numbers from the same seed.
     """
     names = pruning.prunable(template, spec.keep_output, spec.pruning)
     weights = dict(template.named_parameters())
@@ -187,7 +187,7 @@ def _starts(
     for parent, rewind_to in {(lane.parent, lane.rewind_to) for lane in pack.lanes} - starts.keys():
         assert parent is not None and (spec.rewind == "none") == (rewind_to is None)
         state = _matching(states, parent, initial)
-        # A file has its own order of names; ties are settled in the network's.
+        # In the network's order, by which equal scores are ordered; a file has its own order of names.
         masks = {name: state.masks[name] for name in names}
         lap("start")
         slopes = _score_gradients(spec, template, state, dataset, train)
@@ -206,10 +206,10 @@ def _starts(
     return digest, [starts[lane.parent, lane.rewind_to] for lane in pack.lanes]
 
 
-def _matching(states: Location, digest: str, like: State) -> State:
-    """Return a state from its file. Raises StateError where it is lost, damaged, or of another network than `like`."""
-    state = load_state(states, digest, like.tensors)
-    if state.masks.keys() != like.masks.keys():
+def _matching(states: Location, digest: str, initial: State) -> State:
+    """Return a state from its file. Raises StateError if it is lost, damaged, or of another network than `initial`."""
+    state = load_state(states, digest, initial.tensors)
+    if state.masks.keys() != initial.masks.keys():
         raise StateError(f"state {digest} is of another network: its masks have other names")
     return state
 
@@ -217,9 +217,9 @@ def _matching(states: Location, digest: str, like: State) -> State:
 def _score_gradients(
     spec: TrainSpec, template: nn.Module, state: State, dataset: Dataset, train: Tensor
 ) -> dict[str, Tensor]:
-    """Return the gradients that the criterion scores a state's weights by; nothing where it needs none.
+    """Return the gradients that the criterion scores a state's weights by; empty if it needs none.
 
-    Over the whole training split, or `score_batches` batches of its first images: the split's order is random.
+    They are means over the training split, or over its first `score_batches` batches: the split's order is random.
     """
     if spec.pruning not in GRADIENT_CRITERIA:
         return {}
@@ -232,7 +232,7 @@ def _score_gradients(
 
 
 def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the cycle's batches: every epoch in a new order, its last batch whatever is left."""
+    """Yield the cycle's batches. Every epoch has a new order; its last batch has the images that are left."""
     per_epoch = -(-len(train) // spec.batch_size)
     augmentation = torch.Generator().manual_seed(derive_seed(pack.seed, pack.cycle, "augmentation"))
     order = train
@@ -248,7 +248,7 @@ def _batches(spec: TrainSpec, pack: Pack, dataset: Dataset, train: Tensor) -> It
 
 @torch.no_grad()
 def _evaluate(stacked: nn.Module, dataset: Dataset, split: datasets.Split, dtype: torch.dtype) -> _Evaluation:
-    """Measure all lanes on the validation and test images: eval mode, no augmentation, every image counted once."""
+    """Evaluate all lanes on the validation and test images: in eval mode, not augmented, each image once."""
     stacked.eval()
     accuracies, losses = [], []
     for indices in (split.val, split.test):
@@ -267,9 +267,9 @@ def _evaluate(stacked: nn.Module, dataset: Dataset, split: datasets.Split, dtype
 def _record(
     result: LaneResult, done: int, may_score: bool, index: int, evaluation: _Evaluation, train_loss: Tensor
 ) -> bool:
-    """Append an evaluation to a lane's result; return whether it is now the one that scores.
+    """Append an evaluation to a lane's result; return whether it is now the scored one.
 
-    That is the highest validation accuracy of those that may, the earliest on a tie.
+    The scored evaluation is that of the highest validation accuracy among those that `may_score`; of equals the first.
     """
     val_accuracy = float(evaluation.val_accuracy[index])
     result.eval_steps.append(done)
@@ -288,7 +288,7 @@ def _record(
 
 @torch.no_grad()
 def _silence(stacked: nn.Module, optimizer: optimizers.LaneOptimizer, index: int) -> None:
-    """Zero a diverged lane; its rate is zero from here on, so it stays zero and costs nothing but its place."""
+    """Set a diverged lane to zero. Its rate is zero from now on, so it stays zero while the others train on."""
     optimizer.forget(index)
     for tensor in stacked.state_dict().values():
         tensor[index].zero_()

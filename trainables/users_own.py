@@ -1,8 +1,8 @@
 """Functions of the user's own, by name. In: `package.module:function`. Out: its files and their digests, or a call.
 
-Files are found and read without importing anything, packages neither: only `call` runs what they hold. The working
-folder is searched last, so that no file there takes the place of an installed package. No torch. Next:
-`trainables.networks.models` and `trainables.data.users_data` check what came back.
+Files are found and read without importing anything, not even packages: only `function` and `call` run the user's code.
+The working folder is searched last, so that no file there hides an installed package. This module imports no torch.
+Next: `trainables.networks.models` and `trainables.data.users_data` check what a call returns.
 """
 
 import ast
@@ -26,10 +26,10 @@ INSTALLED = {"site-packages", "dist-packages"}
 STANDARD_LIBRARY = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
 
 _loaded: dict[str, str] = {}
-"""By module, the digest of the code that is in memory."""
+"""Digest of the code that is in memory, by module."""
 _working_folder = ""
 _appended: list[str] = []
-"""What `search_working_folder` has put into the search path, if that lacked it."""
+"""What `search_working_folder` has added to the search path: one folder or none."""
 
 
 class ChangedError(ValueError):
@@ -39,7 +39,7 @@ class ChangedError(ValueError):
 def source(name: str) -> Path:
     """Return the file of a user's function; nothing is imported.
 
-    Raises ValueError where there is no such module, or where a file of the working folder is hidden by another.
+    Raises ValueError if there is no such module, or if another file hides one of the working folder.
     """
     module = name.partition(":")[0]
     file = _files(module).get(module)
@@ -53,11 +53,11 @@ def source(name: str) -> Path:
 
 
 def sources(name: str) -> dict[str, Path]:
-    """Return the files that a user's function is made of, by names such as `nets.py` and `package/nets.py`.
+    """Return the files that a user's function needs, by names such as `nets.py` and `package/nets.py`.
 
-    They are its module and what that imports, at any remove, from the user's own folders, with the packages that these
-    lie in. The standard library, installed packages and this project are left out. Imports are read, not carried out:
-    those by a computed name are not seen. Raises ValueError as `source`.
+    They are its module, all modules of the user's own that this imports directly or indirectly, and their packages. The
+    standard library, installed packages and this project are left out. Import statements are read, not run, so modules
+    that are imported by a computed name are not found. Raises ValueError as `source`.
     """
     source(name)
     asked = name.partition(":")[0]
@@ -91,14 +91,14 @@ def digests(name: str) -> dict[str, str]:
 
 
 def digest(files: Mapping[str, str]) -> str:
-    """Return one sha256 for the digests of several files; nothing for none."""
+    """Return one sha256 for the digests of several files; empty for no files."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() if files else ""
 
 
 def name_of(function: Any) -> str:
-    """Return `package.module:function` of a function of the user's own, by which other processes find it.
+    """Return `package.module:function` for a user's function: the name by which other processes find it.
 
-    Raises ValueError where they would not: it must be defined at the top level of a module that can be imported.
+    Raises ValueError if they could not: it must be defined at the top level of a module that can be imported.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not name:
@@ -109,23 +109,23 @@ def name_of(function: Any) -> str:
         why = f"{name} is defined inside something else"
     elif module == "__main__":
         why = f"{name} is defined in a script or notebook, which workers do not run"
-    elif not _alike(getattr(sys.modules.get(module), name, None), function):
+    elif not _is_same_function(getattr(sys.modules.get(module), name, None), function):
         why = f"it is not what {module} has under the name {name}"
     else:
         return f"{module}:{name}"
     raise ValueError(f"workers import the function by its name, but {why}: give a def of a file, such as nets.py")
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two functions are one, or were made by importing the same code twice, as `call` may."""
+def _is_same_function(one: Any, other: Any) -> bool:
+    """Return whether two functions are one, or come from importing the same code twice, which `call` may do."""
     return one is other or (type(one) is type(other) and getattr(one, "__code__", "") == getattr(other, "__code__", ""))
 
 
 def function(name: str, source: str = "") -> Callable[..., Any]:
-    """Return a user's function, its module imported.
+    """Import the module of a user's function, and return the function.
 
-    `source`: the digest that its code must have; it is imported again where what is in memory has another. Raises
-    ChangedError where its files have another, and ValueError, naming it, where there is no such function.
+    `source` is the digest that its code must have. If the code in memory has another, it is imported again. Raises
+    ChangedError if its files have another digest, and ValueError, with its name, if there is no such function.
     """
     wanted, module = name.partition(":")[2], _module(name, source)
     found = getattr(module, wanted, None)
@@ -140,22 +140,22 @@ def function(name: str, source: str = "") -> Callable[..., Any]:
 
 
 def call(name: str, *arguments: Any, source: str = "") -> Any:
-    """Return what a user's function returns. Raises as `function`, and ValueError, naming it, where it raises."""
+    """Call a user's function. Raises as `function`, and ValueError, with its name, for whatever the function raises."""
     called = function(name, source)
-    with _told(name):
+    with _named_errors(name):
         return called(*arguments)
 
 
 def search_path() -> tuple[str, ...]:
-    """Return where this process searches for modules, for a process elsewhere to do likewise."""
+    """Return the folders in which this process searches for modules; see `search_like`."""
     search_working_folder()
     return tuple(str(Path(folder).absolute()) for folder in sys.path)
 
 
 def search_like(path: Sequence[str]) -> None:
-    """Search for modules where another process does, too; what that searches first is searched first here.
+    """Search for modules where another process does too; folders that it searches first are searched first here.
 
-    Everything that this project needs must be imported by then: a user's folder may hold files of any name.
+    All modules that this project needs must be imported before: a user's folder may have files of any name.
     """
     first = list(itertools.takewhile(lambda folder: folder not in sys.path, path))
     last = [folder for folder in path[len(first) :] if folder not in (*first, *sys.path)]
@@ -167,7 +167,7 @@ def search_working_folder() -> None:
     global _working_folder
     here = str(Path.cwd())
     if here != _working_folder:
-        _loaded.clear()  # what is called alike there is of another file
+        _loaded.clear()  # a module of the same name may be another file there
         if _appended and _appended[0] in sys.path:
             sys.path.remove(_appended[0])
         _working_folder = here
@@ -178,7 +178,7 @@ def search_working_folder() -> None:
 
 
 def _module(name: str, wanted: str) -> ModuleType:
-    """Return the module of a user's function, imported from its files as they are now unless `wanted` is in memory."""
+    """Return the module of a user's function. Unless the code with digest `wanted` is in memory, it is imported."""
     module = name.partition(":")[0]
     if wanted and _loaded.get(module) == wanted and module in sys.modules:
         return sys.modules[module]
@@ -195,7 +195,7 @@ def _module(name: str, wanted: str) -> ModuleType:
     finder = _FromSource({_module_of(label): file for label, file in sources(name).items()})
     sys.meta_path.insert(0, finder)
     try:
-        with _told(name):
+        with _named_errors(name):
             imported = importlib.import_module(module)
     finally:
         sys.meta_path.remove(finder)
@@ -204,7 +204,7 @@ def _module(name: str, wanted: str) -> ModuleType:
 
 
 class _FromSource(MetaPathFinder):
-    """Finds modules whose bytecode is neither read nor written: it is told from its source by second and size alone."""
+    """Finds modules without bytecode: Python notices a change of the source by its second and size only."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self.files = files
@@ -222,12 +222,12 @@ class _SourceLoader(SourceFileLoader):
 
 
 def _files(module: str) -> dict[str, Path]:
-    """Return the files that importing a module runs: those of the packages that it lies in, and its own.
+    """Return the files that run when a module is imported, by module: those of its packages, and its own.
 
-    Nothing where there is no such module; a package without `__init__.py` has no file.
+    Empty if there is no such module. A package without `__init__.py` has no file.
     """
     search_working_folder()
-    importlib.invalidate_caches()  # a file may have been written a moment ago
+    importlib.invalidate_caches()  # a file may be new
     found: dict[str, Path] = {}
     folders: list[str] | None = None
     parts = module.split(".")
@@ -246,7 +246,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _find(part: str, folders: Sequence[str] | None) -> ModuleSpec | None:
-    """Return where one part of a module's name lies: in `folders`, or if there are none where Python begins."""
+    """Return where Python finds one part of a module's name: in `folders`, or for None where it begins to search."""
     if not part:
         return None
     if folders is not None:
@@ -264,7 +264,7 @@ def _is_own(module: str, file: Path) -> bool:
 
 
 def _label(module: str, file: Path) -> str:
-    """Return the name of a module's file that is the same on every machine."""
+    """Return a name for a module's file that is the same on every machine."""
     parts = module.split(".")
     return "/".join([*(parts if file.name.startswith("__init__.") else parts[:-1]), file.name])
 
@@ -276,7 +276,7 @@ def _module_of(label: str) -> str:
 
 
 def _imports(module: str, file: Path) -> Iterator[str]:
-    """Yield the names of the modules that a file may import, and of what it may import from them."""
+    """Yield the names of the modules that a file may import, and of the names that it may import from them."""
     tree = _tree(file.read_bytes())
     package = module if file.name.startswith("__init__.") else module.rpartition(".")[0]
     for node in ast.walk(tree) if tree else ():
@@ -285,14 +285,14 @@ def _imports(module: str, file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             try:
                 base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            except ImportError:  # from beyond the outermost package; whoever runs it is told
+            except ImportError:  # from above the outermost package: an error when it runs
                 continue
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _tree(content: bytes) -> ast.Module | None:
-    """Return the syntax tree of a Python file; None for what is none, such as a compiled module."""
+    """Return the syntax tree of a Python file; None for other files, such as a compiled module."""
     try:
         return ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -300,14 +300,14 @@ def _tree(content: bytes) -> ast.Module | None:
 
 
 def _code_digest(file: Path) -> str:
-    """Return the sha256 of what a file does, however it is laid out; of its bytes if it is no Python."""
+    """Return the sha256 of a file's code, whatever its layout; of its bytes if it is not Python."""
     content = file.read_bytes()
     tree = _tree(content)
     return hashlib.sha256("\n".join(_plain(tree)).encode() if tree else content).hexdigest()
 
 
 def _plain(tree: ast.Module) -> Iterator[str]:
-    """Yield a syntax tree node by node, without positions and docstrings, in the same words in every Python."""
+    """Yield a syntax tree node by node, without positions and docstrings, the same in every version of Python."""
     waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
@@ -333,8 +333,8 @@ def _without_docstring(node: ast.AST, body: Any) -> Any:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Raise ValueError, naming the function, for whatever a user's code may raise."""
+def _named_errors(name: str) -> Iterator[None]:
+    """Context: whatever a user's code raises becomes a ValueError with the function's name."""
     try:
         yield
     except (Exception, SystemExit) as error:

@@ -1,8 +1,9 @@
 """How a command ends before its time: by Ctrl-C (SIGINT) and SIGTERM, whatever its main thread is doing.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be. Inside an import, or inside Ray, that is
-swallowed, hangs or crashes. So `deferred` keeps it out of Ray, an import is not unwound, and a thread of `Watch` ends
-the process where it does not end by itself. No data depend on it: a finished lane is on the disk before it counts.
+Python raises KeyboardInterrupt wherever the main thread happens to be. Within an import or within Ray, the exception is
+lost, or the process hangs or crashes. So `deferred` keeps it out of Ray, a signal during an import ends the process at
+once, and a thread of `Watch` ends the process if it does not end by itself. No data depend on this: a finished lane is
+on the disk before it counts.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-"""Those that end a command, and what is said of it then."""
+"""Signals that end a command, and the word that is printed then."""
 GRACE = 5.0
 """Seconds that a command has to end by itself after a signal; a second signal ends it at once."""
 GLANCE = 0.25
@@ -33,7 +34,7 @@ class Watch:
     """
 
     def __init__(self, with_advice: Callable[[str], str]) -> None:
-        """`with_advice` adds to what is said of an end how to go on."""
+        """`with_advice` adds to a last message how to resume."""
         self.with_advice = with_advice
         self.number = 0
         self._raised = False
@@ -41,10 +42,10 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         global _watching
-        # The bytes of `set_wakeup_fd` arrive also while the main thread is inside a library and runs no handler.
+        # The bytes of `set_wakeup_fd` arrive even while the main thread is in a library and cannot run a handler.
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
-        # A signal that is ignored, as under nohup, stays so.
+        # A signal that is ignored, as under nohup, stays ignored.
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._own = {number: signal.signal(number, self._handle) for number in heard}
         self._own_wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
@@ -62,7 +63,7 @@ class Watch:
         self._read.close()
 
     def let_go(self) -> None:
-        """Set the handlers back that were there before."""
+        """Restore the handlers of before."""
         signal.set_wakeup_fd(self._own_wakeup)
         for number, handler in self._own.items():
             signal.signal(number, handler)
@@ -74,11 +75,11 @@ class Watch:
 
     @property
     def message(self) -> str:
-        """What is said of a command that a signal ended."""
+        """The last message of a command that a signal ended."""
         return self.with_advice(SIGNALS[signal.Signals(self.number or signal.SIGINT)])
 
     def claim(self) -> None:
-        """Have the last word: from now on the caller says what came of the command, and ends it."""
+        """Let the caller print the last message and end the command: from now on nothing else here does."""
         self._raised = True
         self._last_word.acquire()
 
@@ -94,7 +95,7 @@ class Watch:
         raise KeyboardInterrupt
 
     def _watch(self) -> None:
-        """Wait for a signal, then for the end of the command, and bring that about if it does not come."""
+        """Wait for a signal, then for the end of the command; end the command if it takes too long."""
         while (number := self._next()) != 0:
             self.number = self.number or number
             first, started = time.monotonic(), set(children())
@@ -102,27 +103,27 @@ class Watch:
                 if select.select([self._read], [], [], GLANCE)[0]:
                     if self._next() == 0:
                         return
-                    if passed > GLANCE:  # sooner it is the same: a terminal and a launcher may both send it
+                    if passed > GLANCE:  # an earlier one is the same: a terminal and a launcher may both send it
                         break
                 started |= set(children())
             if self._last_word.acquire(blocking=False):
                 _leave(self.message, self.status, started)
 
     def _next(self) -> int:
-        """Wait for a signal and return its number; 0: the command has ended."""
+        """Wait for a signal and return its number; 0 means that the command has ended."""
         while (came := self._read.recv(1)) and came[0] not in SIGNALS:
             pass
         return came[0] if came else 0
 
     def fail(self, reason: str) -> None:
-        """End this process with status 1, from any thread, unless it is about to end for another reason."""
-        time.sleep(0.005)  # a signal may be that reason, and not have come to its thread yet
+        """End this process with status 1, from any thread, unless it already ends for another reason."""
+        time.sleep(0.005)  # the reason may be a signal that has not reached its thread yet
         if self.number == 0 and self._last_word.acquire(blocking=False):
             _leave(self.with_advice(reason), 1)
 
 
 def end_at_signals() -> None:
-    """Have a signal end this process at once, without a traceback: before there is anything to end in order."""
+    """Let a signal end this process at once, without a traceback: for the time before anything must be closed."""
 
     def end_now(number: int, frame: FrameType | None) -> NoReturn:
         os.write(2, f"scyc-sweep: {SIGNALS[signal.Signals(number)]}\n".encode())
@@ -137,13 +138,13 @@ _watching: Watch | None = None
 
 
 def fail(reason: str) -> None:
-    """End this process with one line and status 1 where it is a command's; else leave it to whoever's it is."""
+    """End this process with one line and status 1 if it is a command's; do nothing in other processes."""
     if _watching is not None:
         _watching.fail(reason)
 
 
 def _forget_in_child() -> None:
-    """In a fork: signals are those of a process that nobody watches, and wake up no thread of its parent."""
+    """In a fork of this process: restore the handlers, so that its signals do not wake the parent's thread."""
     if _watching is not None:
         _watching.let_go()
 
@@ -153,9 +154,10 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], None]]:
-    """Let no signal interrupt a block of foreign code, and that set no handler of its own; raise after the block.
+    """Keep signals from interrupting a block of a library's code, and the library from setting handlers of its own.
 
-    Yields what raises within the block, where that is safe, if a signal came.
+    A signal that came raises KeyboardInterrupt after the block. Yields a function that raises it within the block, to
+    be called where this is safe.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # Python runs handlers in the main thread alone
@@ -184,10 +186,10 @@ def deferred() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM for a block of Ray's code in C, which sets others behind Python's back.
+    """Keep this process's handler of SIGTERM during a block in which Ray's C code sets others without Python.
 
-    At its start Ray has SIGTERM print a stack and abort, and at its end it has it do what it does by default. So what
-    the system knows of our handler is put back every millisecond.
+    When Ray starts, it makes SIGTERM print a stack and abort, and when it ends, it restores the system's default. So
+    our handler is set again in the system every millisecond.
     """
     library = ctypes.CDLL(None, use_errno=False)
     action = ctypes.create_string_buffer(1024)  # a struct sigaction, whatever is in it; glibc's has 152 bytes
@@ -210,7 +212,7 @@ def kept() -> Iterator[None]:
 
 
 def children(process: Any = None) -> list[Any]:
-    """Return the processes below one, by default this one, as psutil has them, which comes with Ray; else none."""
+    """Return all processes below one, by default this one, as psutil has them; none before Ray brings psutil."""
     with suppress(Exception):  # Ray may be half imported, and processes come and go
         found: list[Any] = (process or sys.modules["psutil"].Process()).children(recursive=True)
         return found
@@ -220,12 +222,12 @@ def children(process: Any = None) -> list[Any]:
 def end(processes: Iterable[Any]) -> None:
     """End processes at once, by their ids."""
     for process in processes:
-        with suppress(Exception):  # it is gone, and psutil knows whether its id is another's by now
+        with suppress(Exception):  # it is gone; psutil notices if another process has its id now
             process.kill()
 
 
 def leave(status: int) -> NoReturn:
-    """End this process without waiting for its threads, and without a word of libraries that are half way."""
+    """End this process without waiting for its threads, and without messages of libraries that it interrupts."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -233,17 +235,17 @@ def leave(status: int) -> NoReturn:
 
 
 def _leave(message: str, status: int, started: Iterable[Any] = ()) -> NoReturn:
-    """End this process, which may be stuck, and those that it started."""
+    """End this process, which may hang, and those that it started."""
     show_cursor = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # the live view has hidden it
     with suppress(OSError):
         os.write(2, f"{show_cursor}scyc-sweep: {message}\n".encode(errors="backslashreplace"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library logs of the end of its servers
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for libraries that log the end of their servers
     end({*started, *children()})
     os._exit(status)
 
 
 def _importing(frame: FrameType | None) -> bool:
-    """Whether code that runs now is part of an import."""
+    """Return whether the code that runs now is part of an import."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

@@ -1,6 +1,6 @@
 """Data sets by name. In: a name and a folder. Out: all images and labels as tensors in memory, a fingerprint, splits.
 
-Images stay bytes until a batch is drawn (CIFAR-10: 184 MB instead of 737). Nothing is downloaded unless asked for.
+Images stay bytes until a batch is drawn (CIFAR-10: 184 MB instead of 737). Nothing is downloaded unless the user asks.
 Next: `trainables.pack` draws batches.
 """
 
@@ -19,11 +19,11 @@ from trainables.networks.models import Shape
 from trainables.spec import SplitName, derive_seed
 
 CROP_PADDING = 4
-"""Pixels of black border from which a training image is cropped, as is usual for CIFAR."""
+"""Width in pixels of the black border around a training image before it is cropped, as is usual for CIFAR."""
 
 
 class DataError(ValueError):
-    """A data set that is missing or is not what its name says; the message says how to get it."""
+    """A data set is missing or damaged; the message says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Dataset:
 
     name: str
     images: Tensor
-    """uint8, images x channels x height x width; the set's own test part, where it has one, comes last."""
+    """uint8, images x channels x height x width; the set's own test part, if it has one, comes last."""
     labels: Tensor
     """int64, one class in [0, classes) per image."""
     test_start: int
@@ -40,7 +40,7 @@ class Dataset:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """Per channel, in bytes (0..255): a batch is (bytes - mean) / std."""
+    """By channel, in bytes (0..255): a batch is (bytes - mean) / std."""
     augment: bool
     """Whether training batches are cropped and flipped at random."""
     fingerprint: str
@@ -58,10 +58,10 @@ class Dataset:
         return Outline(len(self.labels), len(self.labels) - self.test_start, self.shape, self.classes)
 
     def part(self, images: int) -> "Dataset":
-        """Return a part of so many images: the same for every seed, with the shares of classes and of the test part.
+        """Return a part of so many images, the same for every seed.
 
-        These are as near to the whole's as whole numbers can be. Raises PartError where there would be too few images
-        or there are not as many.
+        Its shares of classes and of test images are as near to those of the whole as whole numbers can be. Raises
+        PartError for too few images, or for more than there are.
         """
         self.outline.part(images)
         size, labels = len(self.labels), self.labels
@@ -86,7 +86,7 @@ class Dataset:
             kept += [of_label[in_test[of_label]][:tests], of_label[~in_test[of_label]][: count - tests]]
         indices = torch.cat(kept).sort().values
         some, labels = self.images[indices], labels[indices]
-        # The same images normalised by the mean of others would be another data set.
+        # Besides its images, the whole set's fingerprint: its mean and deviation normalise them.
         fingerprint = published.digest(some, labels, self.fingerprint)
         return replace(self, images=some, labels=labels, test_start=images - test_size, fingerprint=fingerprint)
 
@@ -97,7 +97,7 @@ class Dataset:
     def batch(self, indices: Tensor, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
         """Return the images at `indices`, normalised; augmented if a generator is given and the set is augmented.
 
-        The generator is on the CPU, so that every device draws the same crops.
+        The generator is one of the CPU, so that crops are the same on every device.
         """
         images = self.images[indices.to(self.images.device)]
         if generator is not None and self.augment:
@@ -118,8 +118,9 @@ class Split:
 def load(name: str, folder: Path, download: bool = False, images: int | None = None) -> Dataset:
     """Read a data set into memory: a published one, checked byte for byte, or that of a user's own function.
 
-    With `images`, a part of so many. Raises ValueError for an unknown name, PartError for a part that cannot be, and
-    DataError where files are missing or damaged, or a user's function raises or returns no data set.
+    With `images`, a part of so many images. Raises ValueError for an unknown name, PartError for a part that is too
+    small or too large, and DataError if files are missing or damaged, or if a user's function raises an error or
+    returns no data set.
     """
     if ":" not in name and name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}, or package.module:function")
@@ -149,11 +150,11 @@ def _published(name: str, folder: Path, download: bool) -> Dataset:
 def _users_own(name: str, folder: Path) -> Dataset:
     """Return the data set of a user's function: normalised by its own mean and deviation, not augmented.
 
-    Its fingerprint says all that it consists of, so that lanes need not know the function's source.
+    Its fingerprint covers its whole content, so the key of a lane does not need the function's source.
     """
     images, labels, test_size = users_data.read(name, folder)
     mean, std = users_data.statistics(images)
-    # The same bytes are another data set in other shapes, or with another test part.
+    # With shape and test part: the same bytes in another shape are another data set.
     fingerprint = published.digest(images, labels, str((tuple(images.shape), test_size)))
     return Dataset(
         name=name,
@@ -169,11 +170,11 @@ def _users_own(name: str, folder: Path) -> Dataset:
 
 
 def split(dataset: Dataset, kind: SplitName, seed: int) -> Split:
-    """Draw one run's split from its seed. Sizes depend on the data set alone, never on the run.
+    """Draw one run's split from its seed. Its sizes depend on the data set only, not on the run.
 
     `pooled`: all images at random 60/20/20 (S-Cyc paper, section 5.1; the rest after rounding down is test).
-    `fixed_test`: the set's own test part in every run, or, where it has none, the same fifth in every run; the other
-    images at random 75/25 into training and validation, which is 60/20 where the test part is a fifth.
+    `fixed_test`: in every run the set's own test part, or, if it has none, the same fifth. The other images are split
+    at random 75/25 into training and validation, which is 60/20 of all if the test part is a fifth.
     Raises ValueError for an unknown kind.
     """
     count = len(dataset.labels)
@@ -194,9 +195,9 @@ def split(dataset: Dataset, kind: SplitName, seed: int) -> Split:
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Crop each image at random from itself with a black border of 4 pixels, then flip half of them left to right.
+    """Add a black border of 4 pixels, crop each image at random to its size, and flip half of them left to right.
 
-    The whole batch at once: one index per output pixel, no loop. `images` is uint8 NCHW; the shape stays.
+    The whole batch is done at once, by one index for each output pixel. `images` is uint8 NCHW; the shape stays.
     """
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, [CROP_PADDING] * 4)
@@ -212,7 +213,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _whole(total: int, shares: Sequence[Fraction]) -> list[int]:
-    """Return whole numbers with this sum: the shares rounded down, and those that lose most by it up."""
+    """Return whole numbers with this sum: the shares rounded down, or up for those that lose most by rounding down."""
     found = [floor(share) for share in shares]
     by_loss = sorted(range(len(shares)), key=lambda index: found[index] - shares[index])
     for index in by_loss[: total - sum(found)]:

@@ -1,6 +1,6 @@
 """Published data sets by name. In: a name and a folder. Out: images and labels, byte for byte as published.
 
-Nothing is downloaded unless asked for. Next: `trainables.data.datasets` makes a data set of them.
+Nothing is downloaded unless the user asks. Next: `trainables.data.datasets` makes a data set of them.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from trainables.networks.models import Shape
 from trainables.spec import SplitName
 
 FEWEST_OF_A_CLASS = 5
-"""Images of a class in a part, on average: split 60/20/20, one is in each."""
+"""Fewest images of a class in a part, on average: split 60/20/20, each split then has one."""
 
 
 class PartError(ValueError):
-    """A part of a data set that cannot be; the message is the rule for `images`, and the value."""
+    """A part of a data set is too small or too large; the message has the rule for `images`, and the value."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What there is to know of a data set before its images: sizes."""
+    """The sizes of a data set, which are known before its images are read."""
 
     size: int
-    """Images in all."""
+    """All images."""
     test_size: int
-    """Images of the set's own test part; 0 where it has none."""
+    """Images of the set's own test part; 0 if it has none."""
     shape: Shape
     classes: int
 
@@ -44,10 +44,10 @@ class Outline:
         return (self.size - (self.test_size or self.size // 5)) * 3 // 4
 
     def part(self, images: int | None) -> "Outline":
-        """Return the sizes of a part of so many images; None is the whole.
+        """Return the sizes of a part of so many images; None: of the whole.
 
-        Those of `trainables.data.datasets.Dataset.part`, where all classes have the same share of test images. Raises
-        PartError for too few images or more than there are.
+        They are those of `trainables.data.datasets.Dataset.part` if all classes have the same share of test images.
+        Raises PartError for too few images, or for more than there are.
         """
         if images is None:
             return self
@@ -61,13 +61,13 @@ class Outline:
 
 
 def rounded(share: Fraction) -> int:
-    """Return the nearest whole number, the higher of two."""
+    """Return the nearest whole number; of two that are equally near the higher."""
     return floor(share + Fraction(1, 2))
 
 
 @dataclass(frozen=True)
 class Source(Outline):
-    """Where a data set comes from and what it must contain."""
+    """Where a data set comes from, and what it must contain."""
 
     read: Callable[[Path, bool], tuple[Tensor, Tensor]]
     """(folder, download) -> images (uint8, NCHW; the set's own test part last), labels."""
@@ -75,15 +75,15 @@ class Source(Outline):
     std: tuple[float, ...]
     augment: bool
     fingerprint: str | Callable[[Path], str] | None
-    """sha256 of images and labels; how to know it without reading them all; or None where no edition is prescribed."""
+    """sha256 of images and labels, or a function that finds it without reading them; None if it is not prescribed."""
     remedy: str
     """How to get its files."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """md5 of each file, by its place in the data folder, to find the one that is damaged; `read` names it otherwise."""
+    """md5 of each file, by its path in the data folder, to find a damaged one. Empty if `read` names it itself."""
 
 
 def _digits(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits  # two seconds of import that only this set needs
+    from sklearn.datasets import load_digits  # late: it takes two seconds, and only this set needs it
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)
@@ -194,7 +194,7 @@ DATASETS: dict[str, Source] = {
 def read(name: str, folder: Path, download: bool) -> tuple[Tensor, Tensor, str]:
     """Return a published set's images, labels and fingerprint.
 
-    Raises ValueError, naming the file and how to get a good one, where one is missing or damaged.
+    Raises ValueError, with the file and how to get a good one, if one is missing or damaged.
     """
     source = DATASETS[name]
     try:
@@ -216,7 +216,7 @@ def read(name: str, folder: Path, download: bool) -> tuple[Tensor, Tensor, str]:
 
 
 def digest(images: Tensor, labels: Tensor, *more: str) -> str:
-    """Return the sha256 of images and labels, both contiguous on the CPU, and of what else is told."""
+    """Return the sha256 of images, labels and further texts; both tensors are contiguous and on the CPU."""
     found = hashlib.sha256(images.numpy().data)
     found.update(labels.numpy().data)
     for text in more:
@@ -225,7 +225,7 @@ def digest(images: Tensor, labels: Tensor, *more: str) -> str:
 
 
 def _culprit(folder: Path, files: Mapping[str, str]) -> str:
-    """Return which file is missing or is not as published, the first of them; nothing where all are."""
+    """Return the first file that is missing or not as published, and what is wrong; empty if all are right."""
     for name, md5 in files.items():
         path = folder / name
         try:

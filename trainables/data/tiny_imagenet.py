@@ -1,8 +1,7 @@
 """Tiny ImageNet (ImageNet-200): 110,000 JPEG files, decoded once. In: the standard folder. Out: images and labels.
 
-The decoded images lie beside the files as one array, which is mapped into memory and not read: workers of one host
-share its pages, and a second start takes no time. The set's own test part has no labels and is left out; `val` stands
-for it.
+The decoded images lie beside the files as one array, which is mapped into memory instead of being read: all workers of
+a host share its memory, and a second start takes no time. The set's own test part has no labels; `val` is used instead.
 Next: `trainables.data.datasets` makes a data set of them.
 """
 
@@ -31,25 +30,25 @@ T = TypeVar("T")
 def read(folder: Path, download: bool) -> tuple[Tensor, Tensor]:
     """Return images (uint8, N x 3 x 64 x 64, `train` first, then `val`) and labels; see `fingerprint` for their digest.
 
-    There is nothing that `download` could fetch. Raises OSError or ValueError, naming the file, where one is missing or
-    damaged.
+    `download` has no effect: there is nothing to fetch. Raises OSError or ValueError, with the file, if one is missing
+    or damaged.
     """
     decoded = folder / FOLDER / DECODED
     if not decoded.exists():
         _decode(folder / FOLDER)
-    # Copy on write: torch wants memory that it could write to, and the file must not change.
+    # Copy on write: torch requires writable memory, and the file must not change.
     images = _opened(decoded / "images.npy", lambda path: np.load(path, mmap_mode="c"))
     return torch.from_numpy(images), torch.from_numpy(_opened(decoded / "labels.npy", np.load))
 
 
 def fingerprint(folder: Path) -> str:
-    """Return the digest of images and labels, as it was when they were decoded. Raises ValueError as `read`."""
+    """Return the digest of images and labels, computed when they were decoded. Raises ValueError as `read`."""
     path = folder / FOLDER / DECODED / "fingerprint.json"
     return _opened(path, lambda path: str(json.loads(path.read_text())["sha256"]))
 
 
 def _opened(path: Path, read: Callable[[Path], T]) -> T:
-    """Return what a file of the decoded set holds. Raises ValueError, with the way out, if it is damaged."""
+    """Return the content of a file of the decoded set. Raises ValueError, with the way out, if it is damaged."""
     try:
         return read(path)
     except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
@@ -77,7 +76,7 @@ def _decode(root: Path) -> None:
         try:
             partial.rename(target)
         except OSError:
-            if not target.exists():  # otherwise another process was as quick
+            if not target.exists():  # otherwise another process has just done it
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -14,18 +14,18 @@ from torch import Tensor
 from trainables import users_own
 
 CHUNK = 1000
-"""Images that statistics are taken of at a time: counting makes each byte eight."""
+"""Images that are counted at the same time: counting needs eight bytes for each byte."""
 CHANNELS = (1, 3, 4)
-"""Of grey or coloured images, and those with transparency: no image that can be told is as narrow."""
+"""Channels of grey images, colour images, and colour images with transparency. No useful image has so few columns."""
 FEWEST = 5
-"""Images besides a test part that can be split 60/20/20 with an image in each part."""
+"""Fewest images besides a test part: split 60/20/20, each part then has one."""
 
 
 def read(name: str, folder: Path) -> tuple[Tensor, Tensor, int]:
     """Return images (uint8, N x C x H x W), labels (int64), and how many of the last images are the test part, or 0.
 
-    A user's function returns these as numpy arrays or torch tensors; the third may be left out. Raises ValueError,
-    naming the function and what is wrong, where it raises or returns anything else.
+    A user's function returns these as numpy arrays or torch tensors; the third may be left out. Raises ValueError, with
+    the function and what is wrong, if it raises an error or returns anything else.
     """
     found = users_own.call(name, folder)
     if not isinstance(found, tuple | list) or len(found) not in (2, 3):
@@ -39,14 +39,14 @@ def read(name: str, folder: Path) -> tuple[Tensor, Tensor, int]:
     if mistake:
         raise ValueError(f"{name}: {mistake}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a mapped file may be read-only, and nobody writes to images
+        warnings.simplefilter("ignore")  # a mapped file may be read-only, and images are never written to
         return torch.from_numpy(images), torch.from_numpy(labels), int(test)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel over all images, in bytes; 1 for one that never changes.
+    """Return mean and standard deviation of each channel over all images, in bytes; the deviation is 1 instead of 0.
 
-    Counted byte by byte, hence the same to the last bit on every machine.
+    They are computed from counts of each byte, so they are the same to the last bit on every machine.
     """
     means, stds = [], []
     for channel in range(images.shape[1]):
@@ -60,7 +60,7 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _mistake_in_kind(images: Any, labels: Any, test: Any) -> str:
-    """Return what is wrong with the types and sizes of what a function returned, or nothing."""
+    """Return what is wrong with the types and sizes that a function returned; empty if nothing is."""
     for what, values in (("images", images), ("labels", labels)):
         if not isinstance(values, np.ndarray | Tensor):
             return f"{what} must be a numpy array or a torch tensor, but are {type(values).__name__}"
@@ -86,7 +86,7 @@ def _mistake_in_kind(images: Any, labels: Any, test: Any) -> str:
 
 
 def _mistake_in_labels(labels: np.ndarray[Any, np.dtype[np.int64]]) -> str:
-    """Return what is wrong with the values of integer labels, or nothing."""
+    """Return what is wrong with the values of integer labels; empty if nothing is."""
     classes = np.unique(labels)
     if classes[0] < 0:
         return f"labels must be 0 or more, but one is {classes[0]}"
@@ -99,10 +99,10 @@ def _mistake_in_labels(labels: np.ndarray[Any, np.dtype[np.int64]]) -> str:
 
 
 def _dtype(values: Any) -> str:
-    """Return the name of a numpy or torch type of numbers."""
+    """Return the name of the number type of a numpy array or torch tensor."""
     return str(getattr(values.dtype, "name", values.dtype)).removeprefix("torch.")
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:
-    """Return an array in C order; it is the same memory where it can be, as that of a mapped file."""
+    """Return an array in C order, without copying where possible, as for a mapped file."""
     return np.ascontiguousarray(values.numpy(force=True) if isinstance(values, Tensor) else values)

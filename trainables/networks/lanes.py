@@ -1,8 +1,9 @@
 """Lanes: K networks of one architecture stacked into one module.
 
-In: a network and K. Out: a module in which every parameter and buffer has a leading dimension K, with the names of the
-original. Each layer trains its K copies in one operation: convolutions with K times the groups, batch norm over K times
-the channels, linear layers as one batched product. Images go in once for all lanes; K sets of logits come out.
+In: a network and K. Out: a module in which every parameter and buffer has a leading dimension K, and its name in the
+network. Each layer computes its K copies in one operation: convolutions with K times the groups, batch norm over K
+times the channels, linear layers as one batched product. The input is one batch of images for all lanes, the output K
+sets of logits.
 
 Between layers, activations are (batch, K x channels, height, width) before the first linear layer and
 (K, batch, features) after it; layers without parameters (ReLU, pooling, flatten) work on both as they are.
@@ -21,7 +22,7 @@ from trainables.networks.models import seeded
 
 
 class StackedLinear(nn.Module):
-    """K linear layers, on (batch, features) for all lanes alike, (batch, K x features) or (K, batch, features)."""
+    """K linear layers, on (batch, features), which all lanes share, (batch, K x features) or (K, batch, features)."""
 
     def __init__(self, layer: nn.Linear, lanes: int) -> None:
         super().__init__()
@@ -36,8 +37,8 @@ class StackedLinear(nn.Module):
             return y.view(len(x), self.lanes, -1).transpose(0, 1)
         if x.dim() == 2:
             x = x.view(len(x), self.lanes, self.inputs).transpose(0, 1)
-        # W x rather than x W': the weight's gradient then comes out in the weight's own memory order, which makes the
-        # optimizer's update and with it a small network's step up to 40 % faster.
+        # W x and not x W': then the weight's gradient has the weight's own memory order. This makes the optimizer's
+        # update faster, and a step of a small network by up to 40 %.
         x = x.transpose(1, 2)
         y = torch.bmm(self.weight, x) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(2), self.weight, x)
         return y.transpose(1, 2)
@@ -68,7 +69,7 @@ class StackedConv2d(nn.Module):
 
 
 class StackedBatchNorm(nn.Module):
-    """K batch norms, over (batch, K x channels, ...) or (K, batch, features)."""
+    """K batch norms. Takes (batch, K x channels, ...) or (K, batch, features)."""
 
     def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, lanes: int) -> None:
         super().__init__()
@@ -103,9 +104,9 @@ class StackedBatchNorm(nn.Module):
 
 
 class StackedDropout(nn.Module):
-    """Dropout with one mask for all lanes, so that lanes of a pack stay comparable.
+    """Dropout with the same mask for all lanes, so that lanes of a pack stay comparable.
 
-    `by_channel` drops whole channels (Dropout2d). The mask's size does not depend on K, nor then do the random numbers.
+    `by_channel` drops whole channels (Dropout2d). The mask's size does not depend on K, so the random numbers do not.
     """
 
     def __init__(self, p: float, lanes: int, by_channel: bool) -> None:
@@ -123,8 +124,8 @@ class StackedDropout(nn.Module):
             shape[3:] = [1] * len(shape[3:])
         return (per_lane * self._mask(shape, x)).view_as(x)
 
-    def _mask(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        return functional.dropout(like.new_ones(tuple(shape)), self.p)
+    def _mask(self, shape: Sequence[int], x: Tensor) -> Tensor:
+        return functional.dropout(x.new_ones(tuple(shape)), self.p)
 
 
 STACKED: dict[type[nn.Module], Callable[..., nn.Module]] = {
@@ -138,11 +139,11 @@ STACKED: dict[type[nn.Module], Callable[..., nn.Module]] = {
 
 
 def stack(network: nn.Module, lanes: int, path: str = "") -> nn.Module:
-    """Return a copy of the network in which every layer holds `lanes` copies of itself, all equal to begin with.
+    """Return a copy of the network in which every layer holds `lanes` copies of itself, all equal at first.
 
-    The network must compute on (batch, channels, H, W) images, apply at least one layer with weights before any
-    dropout, and end in a linear layer; the copy then returns logits of shape (lanes, batch, classes). `path` is where
-    it lies in a larger network. Raises ValueError for a layer that has no stacked form, naming its path and type.
+    The network must take (batch, channels, H, W) images, apply at least one layer with weights before any dropout, and
+    end in a linear layer. The copy returns logits of shape (lanes, batch, classes). `path` is the network's name within
+    a larger network. Raises ValueError, with path and type, for a layer that has no stacked form.
     """
     name = f"{f'layer {path}' if path else 'the network itself'} ({type(network).__name__})"
     if type(network) in STACKED:
@@ -166,15 +167,17 @@ def stack(network: nn.Module, lanes: int, path: str = "") -> nn.Module:
 
 
 def check(network: nn.Module, images: Tensor, classes: int) -> str:
-    """Return why lanes of a network must train one by one; nothing where they can train side by side.
+    """Return why lanes of a network must train one by one; empty if they can train side by side.
 
-    Tried on some images, in eval mode and in a training step, with the same random numbers: one stacked lane computes
-    what the network computes, and either lane of two what it computes alone. A network for which the latter does not
-    hold can be trained in packs of one lane. Layers without parameters are taken as they are; one that mixes channels,
-    as a softmax over them, mixes lanes, and functional.dropout draws other numbers for more lanes.
+    This is tried on some images, in eval mode and in a training step, with the same random numbers. One stacked lane
+    must compute what the network computes. Each of two stacked lanes must compute what it computes alone; a network for
+    which only this fails can train in packs of one lane. It fails for layers without parameters that mix channels, such
+    as a softmax over channels, since they mix lanes, and for functional.dropout, which draws other numbers for more
+    lanes.
 
-    Raises ValueError, with the reason, if the network cannot be trained: it does not return one logit an image and
-    class, is not the same twice, has nothing to train, shares weights between layers, or has no stacked form.
+    Raises ValueError, with the reason, if the network cannot be trained at all: it does not return one logit for each
+    image and class, computes something else the second time, has nothing to train, shares weights between layers, or
+    has no stacked form.
     """
     _check_weights(network)
     other = _copied(network)
@@ -203,7 +206,7 @@ def check(network: nn.Module, images: Tensor, classes: int) -> str:
             alone.append(attempt(single, images, (1, *shape)))
         except ValueError as error:
             raise ValueError(f"{MIXED}: {error}") from error
-    # One lane may draw its random numbers in another order than the network does: they are as good.
+    # One lane may draw its random numbers in another order than the network. This does not matter.
     if not alone[0].evaluates_as(expected) or not (random or alone[0].trains_as(expected)):
         raise ValueError(f"{MIXED}: some layer takes lanes for images or channels")
     pair = stack(network, 2)
@@ -227,7 +230,7 @@ MIXED = "stacked lanes do not compute what the network computes alone"
 
 
 class Attempt(NamedTuple):
-    """What came of some images, by lane."""
+    """What a network, or each lane of a stacked one, computed for some images."""
 
     evaluated: Tensor
     """Logits in eval mode, (lanes, images, classes)."""
@@ -239,11 +242,11 @@ class Attempt(NamedTuple):
     """Norms of the buffers after the step, (lanes, buffers)."""
 
     def evaluates_as(self, other: "Attempt") -> bool:
-        """Whether two attempts agree in eval mode but for rounding."""
+        """Return whether two attempts agree in eval mode, up to rounding."""
         return torch.allclose(self.evaluated, other.evaluated, rtol=1e-3, atol=1e-4, equal_nan=True)
 
     def trains_as(self, other: "Attempt") -> bool:
-        """Whether two attempts agree in training but for rounding, which batch norm of few images magnifies."""
+        """Return whether two attempts agree in training, up to rounding, which batch norm of few images magnifies."""
         return all(
             one.shape == another.shape
             and torch.allclose(one, another, rtol=0, atol=1e-6 + 0.02 * float(another.abs().max()), equal_nan=True)
@@ -253,10 +256,10 @@ class Attempt(NamedTuple):
 
 
 def attempt(network: nn.Module, images: Tensor, shape: Sequence[int], seed: int = 0) -> Attempt:
-    """Evaluate some images, and try a training step on them, under a seed; nothing is changed.
+    """Evaluate some images, and try a training step on them, under a seed. The network is not changed.
 
-    `shape` is that of the logits; a stacked network has lanes in front. Raises ValueError if the network raises, or its
-    logits are of another shape or depend on no parameter.
+    `shape` is the shape of the logits, with lanes first for a stacked network. Raises ValueError if the network raises
+    an error, or if its logits have another shape or depend on no parameter.
     """
     lanes = shape[0] if len(shape) == 3 else 1
     network = _copied(network)
@@ -293,11 +296,11 @@ def _check_weights(network: nn.Module) -> None:
         *network.named_parameters(remove_duplicate=False),
         *network.named_buffers(remove_duplicate=False),
     ):
-        place = tensor.untyped_storage().data_ptr()
-        if place in seen:
-            raise ValueError(f"{seen[place]} and {name} are the same weights: every layer must have its own")
-        if place:
-            seen[place] = name
+        address = tensor.untyped_storage().data_ptr()
+        if address in seen:
+            raise ValueError(f"{seen[address]} and {name} are the same weights: every layer must have its own")
+        if address:
+            seen[address] = name
 
 
 def _copied(network: nn.Module) -> nn.Module:
@@ -308,7 +311,7 @@ def _copied(network: nn.Module) -> nn.Module:
 
 
 def _logits(network: nn.Module, images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the logits of images. Raises ValueError if the network raises or they are of other shape."""
+    """Return the logits of images. Raises ValueError if the network raises an error or they have another shape."""
     try:
         logits: Tensor = network(images)
     except (Exception, SystemExit) as error:  # whatever a user's code may raise

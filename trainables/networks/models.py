@@ -1,6 +1,6 @@
 """Networks by name. In: a name, the images' shape, the number of classes. Out: an initialised torch module.
 
-A network's weights depend on the seed that it is built with alone. Next: `networks.lanes` stacks copies of it.
+A network's initial weights depend only on the seed that it is built with. Next: `networks.lanes` stacks copies of it.
 """
 
 import random
@@ -93,7 +93,7 @@ class ResNet20(nn.Module):
 
 
 class Resized(nn.Module):
-    """A network for larger images than the data set has: they are resized up on the fly."""
+    """A network for larger images than those of the data set: images are enlarged when they come in."""
 
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
@@ -106,11 +106,11 @@ class Resized(nn.Module):
 
 
 def from_torchvision(name: str, shape: Shape, classes: int, size: int = 0) -> nn.Module:
-    """Return a network of torchvision, unchanged and untrained, for images resized up to at least `size` pixels.
+    """Return a network of torchvision, unchanged and untrained; smaller images are enlarged to `size` pixels.
 
     Raises ValueError for images that are not in colour.
     """
-    import torchvision  # takes a second that the other networks need not
+    import torchvision  # late: it takes a second, and the other networks do not need it
 
     if shape[0] != 3:
         raise ValueError(f"torchvision's {name} takes images of 3 channels, but got {shape[0]}")
@@ -129,14 +129,14 @@ MODELS: dict[str, Callable[[TrainSpec, Shape, int], nn.Module]] = {
 
 
 class NetworkError(ValueError):
-    """A user's function that makes no network, or not the same one each time; the message says why."""
+    """A user's function does not make a network, or not the same one each time; the message says why."""
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """Have torch draw from a seed for a block, with gradients, and in its own default precision.
+    """Context: torch draws random numbers from a seed, computes gradients, and has float32 as its default type.
 
-    A user's code may have changed any of them, in this process and not in another. What was there before comes back.
+    A user's code may have changed any of these in one process and not in another. All are restored at the end.
     """
     before = torch.get_default_dtype()
     try:
@@ -152,7 +152,7 @@ def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
     """Return the network that the settings name, initialised from `seed` and from nothing else, on the CPU.
 
     `shape` is (channels, height, width). Raises ValueError for an unknown model, and NetworkError where a user's
-    function raises, returns something else than a module, or has other code than the settings say.
+    function raises an error, does not return a module, or has other code than the settings state.
     """
     if ":" in spec.model:
         return _users_own(spec.model, spec.model_source, shape, classes, seed).to(CPU, DTYPES[spec.dtype])
@@ -164,15 +164,15 @@ def build(spec: TrainSpec, shape: Shape, classes: int, seed: int) -> nn.Module:
 
 
 def _users_own(name: str, source: str, shape: Shape, classes: int, seed: int) -> nn.Module:
-    """Return the network of a user's function; of a compiled one, what it was compiled from.
+    """Return the network of a user's function; of a compiled network, the one that was compiled.
 
-    Lanes are copies of its layers, which are not those that were compiled. Numpy's and Python's random numbers are
-    seeded as torch's are.
+    Lanes are copies of its layers, and for these nothing was compiled. The random numbers of numpy and Python are
+    seeded as those of torch.
     """
     numpys, pythons = np.random.get_state(), random.getstate()
     try:
         with seeded(0):
-            # What its module draws or sets when it is imported, it does in some processes only.
+            # First, since its module may draw or set something when it is imported, which some processes have done.
             users_own.function(name, source)
         with seeded(seed):
             np.random.seed(seed)
@@ -198,18 +198,18 @@ def _uncompiled(network: nn.Module) -> nn.Module:
 
 
 def trial(spec: TrainSpec, shape: Shape, classes: int) -> tuple[nn.Module, str]:
-    """Return a network, and what a user should know of how it is made: nothing, or one line.
+    """Return a network, and one line that a user should know of how it is made; empty if there is nothing.
 
-    Raises ValueError as `build`, and NetworkError where a user's function gives other weights for the same seed, or
-    the same tensors twice: then they would depend on the process that trains.
+    Raises ValueError as `build`, and NetworkError if a user's function gives other weights for the same seed, or the
+    same tensors twice: then a lane would depend on the process that trains it.
     """
     network = build(spec, shape, classes, seed=0)
     if ":" not in spec.model:
         return network, ""
     weights = network.state_dict()
     again = build(spec, shape, classes, seed=0).state_dict()
-    places = {tensor.untyped_storage().data_ptr() for tensor in weights.values() if tensor.numel()}
-    if places & {tensor.untyped_storage().data_ptr() for tensor in again.values() if tensor.numel()}:
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in weights.values() if tensor.numel()}
+    if addresses & {tensor.untyped_storage().data_ptr() for tensor in again.values() if tensor.numel()}:
         raise NetworkError(
             f"{spec.model} returns the same weights at every call; it must make a network anew each time"
         )
