@@ -194,27 +194,30 @@ def test_a_real_ray_runs_its_job(here: Run, tmp_path: Path, ray_head: str) -> No
 
 
 @pytest.fixture
-def ray_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def ray_head(tmp_path: Path) -> Iterator[str]:
     """The address of the dashboard of a Ray of one host, which takes jobs from this test alone."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # a job's `python`
+    from ray._private.authentication_test_utils import reset_auth_token_state
+
     port, dashboard, client = (free_port() for _ in range(3))
     ports = ["--port", str(port), "--dashboard-port", str(dashboard), "--ray-client-server-port", str(client)]
     where = ["--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1", "--num-cpus", "2"]
     command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats"]
-    log = (tmp_path / "ray.log").open("w")
-    head = subprocess.Popen([*command, *ports, *where], stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not answers(f"http://127.0.0.1:{dashboard}/api/version"):
-            assert head.poll() is None and time.monotonic() < deadline, (tmp_path / "ray.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{dashboard}"
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        head.wait(timeout=60)
-        log.close()
+    with (tmp_path / "ray.log").open("w") as log, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # a job's `python`
+        reset_auth_token_state()  # another test of this process may have used a Ray without a token
+        head = subprocess.Popen([*command, *ports, *where], stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(f"http://127.0.0.1:{dashboard}/api/version"):
+                assert head.poll() is None and time.monotonic() < deadline, (tmp_path / "ray.log").read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{dashboard}"
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(timeout=60)
+    reset_auth_token_state()  # nor must the next one use this test's
 
 
 def free_port() -> int:
