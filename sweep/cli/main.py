@@ -9,12 +9,12 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
+from importlib import metadata
 from typing import NoReturn
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError, Group
 
-from sweep.cli import commands, experiments, usage
-from sweep.cli.commands import app
+from sweep.cli import analyses, cluster, compare, experiments, help, show, usage
 from sweep.cli.console import Console, err, out, results_alone
 from sweep.cli.printing import command_line
 from sweep.config.messages import printable
@@ -25,6 +25,34 @@ from sweep.store.lock import SUBMISSION
 
 BROKEN_PIPE = 128 + 13
 """Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
+
+
+commands = App(
+    name="scyc-sweep",
+    help="Which peak learning rate (max_lr) is best at each pruning cycle, how wide is the range that is as good, and "
+    "does the S-Cyc schedule predict it?",
+    help_format="plaintext",
+    version=lambda: metadata.version("scyc-sweep"),
+    group_commands=Group("Other", sort_key=len(help.GROUPS)),
+    group_parameters=Group("Options", sort_key=1),
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,  # main() says how to go on
+)
+for command in (
+    *(experiments.oracle, experiments.tune, experiments.schedules, compare.compare, compare.control),
+    *(show.show, show.report, analyses.gradients, show.trajectory, show.presets, show.config),
+):
+    commands.command(command)
+cluster.register(commands)
+commands.register_install_completion_command(
+    help="Install the completion of commands and flags for your shell (bash, zsh or fish). A line is added to the "
+    "start-up file of bash or zsh."
+)
+help.complete(commands)
+app = commands
+"""What `main` calls."""
 
 
 def main() -> NoReturn:
@@ -54,7 +82,7 @@ def main() -> NoReturn:
 
 def _carry_out() -> tuple[int, str]:
     """Carry out the command line; return the exit status and what is to be said of it."""
-    experiments.add_registered(commands.app)
+    experiments.add_registered(commands)
     try:
         status = app(sys.argv[1:], console=Console(file=out.file))
         out.file.flush()

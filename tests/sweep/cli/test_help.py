@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cli.commands import app
 from sweep.cli.help import EXAMPLES, GROUPS, unwrapped
+from sweep.cli.main import app
 from sweep.config.groups import GROUPS as FLAG_GROUPS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
