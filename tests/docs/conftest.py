@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,15 @@ def typed(blocks: list[Block], inline: list[tuple[Path, str]]) -> list[tuple[Pat
 
 
 @pytest.fixture
-def own_files(blocks: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
-    """Write the files of a user's own that the pages show, into a folder that is then the working folder."""
+def own_files(blocks: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Path]]:
+    """Write the files of a user's own that the pages show, into a folder that is then the working folder.
+
+    Their modules and their commands are forgotten afterwards.
+    """
+    from sweep.cli.main import app
+
+    known, commands = set(sys.modules), set(app)
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def write() -> Path:
         for block in blocks:
@@ -74,7 +82,13 @@ def own_files(blocks: list[Block], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.chdir(tmp_path)
         return tmp_path
 
-    return write
+    yield write
+    for name in set(app) - commands:
+        del app[name]
+    for name in set(sys.modules) - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
 
 
 def _commands(text: str) -> Iterator[list[str]]:
