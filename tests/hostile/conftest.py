@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -291,6 +292,7 @@ def equal(ours: Any, theirs: Any) -> bool:
 @pytest.fixture(scope="module")  # what it replaces must come back for the tests of others
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]:
     """The undisturbed folders, one for each kind of sweep."""
+    import_module("sweep.experiments.runner")  # torch's libraries take more than MEMORY
     from sweep.experiments import registry
     from sweep.experiments.oracle import figures
 
@@ -299,7 +301,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]
         # Nothing waits for the disk, and statsmodels collects no garbage in each of its tests.
         patch.setattr("os.fsync", lambda file: None)
         patch.setattr("gc.collect", lambda generation=2: 0)
-        for experiment in map(registry.experiment, registry.EXPERIMENTS):  # torch's libraries take more than MEMORY
+        for experiment in map(registry.experiment, registry.EXPERIMENTS):
             for name, draw in experiment.figures.items():
                 patch.setitem(experiment.figures, name, partial(drawn, draw))
         for name in ("trajectory", "controls"):  # drawn by `compare` and `control` too
