@@ -11,9 +11,8 @@ from cyclopts import App, Parameter
 from sweep.cli.analyses import print_plan
 from sweep.cli.console import err
 from sweep.cli.help import epilogue
-from sweep.cli.parameters import Config, Flags, Json, Plan, Whole, takes
+from sweep.cli.parameters import Config, Flags, Json, Plan, Whole, group, takes
 from sweep.cli.printing import command_line, format_of, log, print_results, print_view, say, say_own_files
-from sweep.config.flags import group
 from sweep.config.groups import LocationText
 from sweep.config.resolve import resolve
 from sweep.errors import SweepError

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import NoReturn
@@ -27,7 +28,7 @@ BROKEN_PIPE = 128 + 13
 """Exit status when nobody reads what is printed (| head): that of a process that SIGPIPE ended."""
 
 
-commands = App(
+app = App(
     name="scyc-sweep",
     help="Which peak learning rate (max_lr) is best at each pruning cycle, how wide is the range that is as good, and "
     "does the S-Cyc schedule predict it?",
@@ -44,15 +45,13 @@ for command in (
     *(experiments.oracle, experiments.tune, experiments.schedules, compare.compare, compare.control),
     *(show.show, show.report, analyses.gradients, show.trajectory, show.presets, show.config),
 ):
-    commands.command(command)
-cluster.register(commands)
-commands.register_install_completion_command(
+    app.command(command)
+cluster.register(app)
+app.register_install_completion_command(
     help="Install the completion of commands and flags for your shell (bash, zsh or fish). A line is added to the "
     "start-up file of bash or zsh."
 )
-help.complete(commands)
-app = commands
-"""What `main` calls."""
+help.complete(app)
 
 
 def main() -> NoReturn:
@@ -82,9 +81,8 @@ def main() -> NoReturn:
 
 def _carry_out() -> tuple[int, str]:
     """Carry out the command line; return the exit status and what is to be said of it."""
-    experiments.add_registered(commands)
     try:
-        status = app(sys.argv[1:], console=Console(file=out.file))
+        status = call(sys.argv[1:])
         out.file.flush()
         return status or 0, ""
     except TrainingError as error:
@@ -97,6 +95,13 @@ def _carry_out() -> tuple[int, str]:
         return 1, " ".join(str(error).split())
     except CycloptsError as error:
         return 2, usage.said(error)
+
+
+def call(words: Sequence[str]) -> int | None:
+    """Parse the words of a command line and call the command; return its exit status, None for 0."""
+    experiments.add_registered(app)
+    status: int | None = app(words, console=Console(file=out.file))
+    return status
 
 
 def _with_advice(said: str) -> str:

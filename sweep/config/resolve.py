@@ -97,7 +97,7 @@ def read_toml(path: Path, kind: type[Settings] = Settings) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in kind.model_fields:
             raise SettingsError(f"{path}: {_no_setting(name, 'key', kind)}")
-        if name == "max_lr":  # a text, a number or a list, as in Python: the settings says what is wrong
+        if name == "max_lr":  # a text, a number or a list, as in Python: the settings say what is wrong
             continue
         field = kind.model_fields[name]
         loose = Path in parts(field.annotation)

@@ -1,8 +1,10 @@
-"""What determines the lanes of a results folder, and whether that is still so. In: settings, data. Out: an identity.
+"""What determines a lane: its key in the ledger, and the identity that all lanes of a results folder share.
 
-A folder holds lanes of one identity only; whatever trains beside them checks it first.
+In: settings, data, a lane. Out: a key, or an identity. A folder holds lanes of one identity only; whatever trains
+beside them checks it first.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,11 +13,32 @@ from typing import Any
 from sweep.config.settings import Settings
 from sweep.errors import FolderError
 from sweep.store.folder import Folder
-from trainables.spec import TRAINING_VERSION
+from trainables.spec import TRAINING_VERSION, Lane, Pack, TrainSpec
 
 FOLLOW = {"schedule": ("warmup_steps", "milestones", "cycle_steps"), "model": ("hidden", "batch_norm")}
 """Settings that differ because another one does."""
 CODE = ("model_source", "model_files")
+
+
+def lane_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
+    """Return the key of a lane: the sha256 of everything that determines it, and of nothing else.
+
+    What determines it: the training settings, the data's fingerprint, the run's seed and the cycle (all random numbers
+    follow from these two), the digests of the state that it starts from and of the state that it is rewound to, its
+    schedule, its max_lr, and the version of the training code. The run's number, the pack and the device do not.
+    """
+    content = {
+        # Not a TrainSpec with this schedule: the schedule of a later cycle need not fit the steps of cycle 0.
+        "training": vars(training) | {"schedule": vars(training.schedule_of(pack.cycle, lane.schedule))},
+        "data": fingerprint,
+        "seed": pack.seed,
+        "cycle": pack.cycle,
+        "start": lane.parent or "initial weights",
+        "rewound_to": lane.rewind_to,
+        "max_lr": lane.max_lr,
+        "version": TRAINING_VERSION,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def identity(settings: Settings, fingerprint: str) -> dict[str, Any]:

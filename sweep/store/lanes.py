@@ -1,10 +1,9 @@
-"""A lane in the ledger: the columns of its row, its key, and what must hold in a row that training has left.
+"""A lane in the ledger: the columns of its row, and what must hold in a row that training has left.
 
-In: a lane and all that determines it, or a row. Out: its key, or an error.
+In: a row. Out: nothing, or an error. Next: `sweep.store.ledger` writes and reads rows; a lane's key is made in
+`sweep.store.identity`.
 """
 
-import hashlib
-import json
 import math
 import re
 from itertools import pairwise
@@ -13,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.store.tables import Table
-from trainables.spec import TRAINING_VERSION, Lane, Pack, TrainSpec
 
 LANES = Table(
     "lanes",
@@ -33,18 +31,13 @@ LANES = Table(
         ("steps", pa.int64(), "steps", "optimizer steps trained"),
         ("wall_seconds", pa.float64(), "seconds", "the pack's time divided by its lanes"),
         ("lanes_in_pack", pa.int32(), "", "lanes trained together"),
-        ("status", pa.string(), "", "ok, diverged, or ended: nothing was left to prune"),
-        ("parent_state", pa.string(), "", "digest of the state before pruning; in cycle 0 of the initial weights"),
+        ("status", pa.string(), "", "ok, diverged, or ended (nothing was left to prune)"),
+        ("parent_state", pa.string(), "", "digest of the state that was pruned; in cycle 0, of the initial weights"),
         ("state", pa.string(), "", "digest of the scored network"),
-        (
-            "rewind_state",
-            pa.string(),
-            "",
-            "of cycle 0: digest of what later cycles are set back to, if they are",
-        ),
-        ("device", pa.string(), "", "device that trained it"),
-        ("host", pa.string(), "", "host that trained it"),
-        ("finished_at", pa.timestamp("ms", tz="UTC"), "UTC", "when the driver had the result"),
+        ("rewind_state", pa.string(), "", "cycle 0 only: digest of the weights that later cycles rewind to"),
+        ("device", pa.string(), "", "device that trained the lane"),
+        ("host", pa.string(), "", "host that trained the lane"),
+        ("finished_at", pa.timestamp("ms", tz="UTC"), "UTC", "when the driver received the result"),
         ("eval_steps", pa.list_(pa.int64()), "steps", "steps trained at every evaluation"),
         ("eval_val_accuracy", pa.list_(pa.float64()), "percent", "validation accuracy at every evaluation"),
         ("eval_test_accuracy", pa.list_(pa.float64()), "percent", "test accuracy at every evaluation"),
@@ -61,27 +54,6 @@ SCORED = ("best_step", "val_accuracy", "test_accuracy", "val_loss", "train_loss"
 FILLED = tuple(name for name, *_ in LANES.columns if name not in (*EVALUATIONS, *SCORED, "state", "rewind_state"))
 """Columns that have a value in every row."""
 DIGEST = re.compile("[0-9a-f]{64}")
-
-
-def lane_id(training: TrainSpec, fingerprint: str, pack: Pack, lane: Lane) -> str:
-    """Return the key of a lane: the sha256 of everything that determines it, and of nothing else.
-
-    What determines it: the training settings, the data's fingerprint, the run's seed and the cycle (all random numbers
-    follow from these two), the digests of the state that it starts from and of the state that it is rewound to, its
-    schedule, its max_lr, and the version of the training code. The run's number, the pack and the device do not.
-    """
-    content = {
-        # Not a TrainSpec with this schedule: the schedule of a later cycle need not fit the steps of cycle 0.
-        "training": vars(training) | {"schedule": vars(training.schedule_of(pack.cycle, lane.schedule))},
-        "data": fingerprint,
-        "seed": pack.seed,
-        "cycle": pack.cycle,
-        "start": lane.parent or "initial weights",
-        "rewound_to": lane.rewind_to,
-        "max_lr": lane.max_lr,
-        "version": TRAINING_VERSION,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check(row: dict[str, Any]) -> None:

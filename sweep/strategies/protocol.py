@@ -12,7 +12,7 @@ from typing import Any
 
 from sweep.errors import TrainingError
 from sweep.store.folder import Folder
-from sweep.store.lanes import lane_id
+from sweep.store.identity import lane_id
 from sweep.store.ledger import Ledger
 from sweep.strategies.progress import Progress
 from trainables.schedules import rates

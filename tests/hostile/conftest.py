@@ -254,16 +254,6 @@ def parsed(tokens: tuple[str, ...]) -> Callable[[], Any]:
     return partial(command, *given.args, **given.kwargs)
 
 
-class Parsed:
-    """The command line, which parses each command once."""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(app)
-
-    def __call__(self, tokens: list[str], **options: Any) -> Any:
-        return parsed(tuple(tokens))()
-
-
 def opened(part: str) -> list[Ended]:
     """Show, report and load a results folder."""
     folder = f"results/{part}".removesuffix("/")
@@ -307,7 +297,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Base]]
         for name in ("trajectory", "controls"):  # drawn by `compare` and `control` too
             patch.setattr(figures, name, partial(drawn, getattr(figures, name)))
         patch.setattr(sys, "argv", sys.argv)
-        patch.setattr("sweep.cli.main.app", Parsed())
+        patch.setattr("sweep.cli.main.call", lambda tokens: parsed(tuple(tokens))())
         for name, commands in SWEEPS.items():
             found[name] = base = Base(name, tmp_path_factory.mktemp(name))
             with chdir(base.home):

@@ -67,12 +67,12 @@ import ctypes, sys
 import sweep.cli.main
 from sweep.cli.console import print_json
 
-def app(*arguments, **options):
+def call(*arguments, **options):
     ctypes.CDLL(None).puts(b"said by C")
     print("said by print")
     print_json([1])
 
-sweep.cli.main.app = app
+sweep.cli.main.call = call
 sweep.cli.main.main()
 """
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -83,7 +83,7 @@ sweep.cli.main.main()
         print("said by print")
         print_json([1])
 
-    monkeypatch.setattr("sweep.cli.main.app", printing)
+    monkeypatch.setattr("sweep.cli.main.call", printing)
     assert (here("show").stdout, here("show").stderr) == ("[1]\n", "said by print\n")  # where a stream is no file
 
 

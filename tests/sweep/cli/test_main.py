@@ -387,7 +387,7 @@ def test_an_interrupt_while_libraries_are_imported_imports_nothing_more(
             monkeypatch.setitem(sys.modules, name, None)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweep.cli.main.app", interrupted)
+    monkeypatch.setattr("sweep.cli.main.call", interrupted)
     result = here("oracle", "--cycles", "1")
     assert result.returncode == 130
     assert result.stderr.strip().endswith("To go on: scyc-sweep oracle --cycles 1")
@@ -418,7 +418,7 @@ def test_an_interrupted_command_says_how_to_go_on_if_it_keeps_lanes(
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweep.cli.main.app", interrupted)
+    monkeypatch.setattr("sweep.cli.main.call", interrupted)
     result = here(*words)
     assert (result.returncode, result.stderr) == (130, f"scyc-sweep: interrupted{then}\n")
 
@@ -441,7 +441,7 @@ def swallow(*arguments, **options):
         pass
     {after}
 
-sweep.cli.main.app = swallow
+sweep.cli.main.call = swallow
 sys.argv = ["scyc-sweep", "show", "o"]
 sweep.cli.main.main()
 """

@@ -71,7 +71,7 @@ def test_digits_trains_15_epochs_with_warmup_over_16_percent_and_drops_at_50_and
 
 
 def of_paper(settings: Settings, setup: Setup) -> None:
-    """Every figure that the set-up prints is the settings's."""
+    """Every figure that the set-up prints is the settings'."""
     assert (settings.model, settings.dataset) == (setup.model, setup.dataset)
     for name in ("batch_size", "momentum", "weight_decay", "cycles", "runs", "prune_rate", "warmup_steps"):
         printed = getattr(setup, name)

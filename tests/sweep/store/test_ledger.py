@@ -16,7 +16,8 @@ from sweep.config.resolve import resolve
 from sweep.errors import FolderError
 from sweep.experiments.oracle.tables import ORACLE
 from sweep.store import ledger as ledger_module
-from sweep.store.lanes import LANES, lane_id
+from sweep.store.identity import lane_id
+from sweep.store.lanes import LANES
 from sweep.store.ledger import Ledger
 from trainables.spec import Lane, LaneResult, Pack
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sweep.config.resolve import resolve
-from sweep.store import lanes
-from sweep.store.lanes import lane_id
+from sweep.store import identity
+from sweep.store.identity import lane_id
 from trainables.spec import Lane, Pack, Schedule, TrainSpec
 
 TRAINING = resolve({}).training()
@@ -68,7 +68,7 @@ def test_the_key_changes_with_all_else_that_determines_a_lane(monkeypatch: pytes
         key(lane=dataclasses.replace(lane, schedule=Schedule("constant"))),
         key(lane=dataclasses.replace(lane, schedule=dataclasses.replace(TRAINING.schedule, warmup_steps=7))),
     ]
-    monkeypatch.setattr(lanes, "TRAINING_VERSION", lanes.TRAINING_VERSION + 1)
+    monkeypatch.setattr(identity, "TRAINING_VERSION", identity.TRAINING_VERSION + 1)
     keys.append(key())
     assert len(set(keys)) == 11
 
@@ -132,5 +132,5 @@ def test_the_key_depends_on_nothing_that_only_says_where_or_how_much(name: str, 
 
 def test_the_key_of_a_lane_is_the_same_in_every_process_and_release() -> None:
     # Finished lanes are found by their keys in a later release too, as long as the training code is the same.
-    assert lanes.TRAINING_VERSION == 1
+    assert identity.TRAINING_VERSION == 1
     assert key() == KNOWN_KEY

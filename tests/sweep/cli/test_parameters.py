@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from cyclopts import Parameter
 
-from sweep.config.flags import default_text, flags_of
+from sweep.cli.parameters import default_text, flags_of
 from sweep.config.groups import GROUPS, MOST_USED, group_of, when_unset
 from sweep.config.settings import EXECUTION, Settings
 from sweep.experiments.oracle.settings import OracleSettings
